@@ -1,0 +1,138 @@
+"""What models there are: a plain dict of cards. Torch-free, so that listing them costs nothing.
+
+A card says everything a caller must know to feed a model and to trust it; the architecture's own
+file is named, not imported. Shipped weights lie in `models/weights/NAME.safetensors` beside
+`NAME.json`, which holds the card as it was trained plus the file's sha256.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+WEIGHTS = Path(__file__).parent / "weights"
+RESULTS = Path(__file__).parent / "results"
+
+Task = Literal["expression", "detection", "eyes"]
+
+# RAF-DB's own order (1..7), less one. `facts`: its papers often swap anger and disgust.
+RAF_LABELS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+# FER+ column order (Barsoum et al. 2016), without the unknown and no-face votes.
+FER_PLUS_LABELS = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt",
+)  # fmt: skip
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """One model, as data.
+
+    Attributes:
+        name: as registered, snake case.
+        task: expression (face crop → label), detection (picture → boxes), eyes (eye crop → closed).
+        architecture: `module:factory` under `models`; called as `factory(labels=..., **arguments)`.
+        labels: classes in the order of the outputs.
+        input_hw: (height, width) in pixels.
+        channels: 3 (RGB) or 1 (grey).
+        mean, std: of pixels scaled to 0..1, one per channel.
+        arguments: further keyword arguments of the factory.
+        alignment: how faces must be cropped before (`margin` share added round the face box).
+        paper, licence, training_data: where it comes from.
+        measured: figures with n and interval, as `models.report` writes them.
+        sha256: of the weights file; empty while there is none.
+        released: version of the weights.
+    """
+
+    name: str
+    task: Task
+    architecture: str
+    labels: tuple[str, ...]
+    input_hw: tuple[int, int]
+    channels: int = 3
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    arguments: dict[str, Any] = field(default_factory=dict)
+    alignment: dict[str, Any] = field(default_factory=dict)
+    paper: str = ""
+    licence: str = ""
+    training_data: str = ""
+    measured: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    released: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(f"card {self.name}: mean and std need {self.channels} values each")
+        if len(set(self.labels)) != len(self.labels) or not self.labels:
+            raise ValueError(f"card {self.name}: labels must be distinct and not empty")
+
+    @property
+    def id(self) -> str:
+        """Name and short sha: what is written on every event."""
+        return f"{self.name}@{self.sha256[:12]}" if self.sha256 else self.name
+
+    def to_json(self) -> str:
+        """The card as a JSON document."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelCard":
+        """Read a card.
+
+        Raises:
+            ValueError: not JSON, an unknown or missing key.
+        """
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("a model card is a JSON object")
+        for key in ("labels", "input_hw", "mean", "std"):
+            if isinstance(values.get(key), list):
+                values[key] = tuple(values[key])
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"model card: {error}") from None
+
+
+# Every model of the house. Figures of a shipped one live in its JSON card, not here.
+MODELS: dict[str, ModelCard] = {}
+
+
+def register(card: ModelCard) -> ModelCard:
+    """Enter a card in the table; a name is taken once."""
+    if card.name in MODELS:
+        raise ValueError(f"model {card.name} is registered twice")
+    MODELS[card.name] = card
+    return card
+
+
+def find(name: str) -> ModelCard:
+    """The card of a registered model, with the shipped weights' own figures where there are any.
+
+    Raises:
+        KeyError: no such model; the message lists those there are.
+    """
+    if name not in MODELS:
+        raise KeyError(f"no model {name!r}; registered: {', '.join(sorted(MODELS))}")
+    shipped = WEIGHTS / f"{name}.json"
+    return ModelCard.from_json(shipped.read_text()) if shipped.is_file() else MODELS[name]
+
+
+def shipped(task: Task) -> list[ModelCard]:
+    """Cards of the models of this task whose weights ship with the package."""
+    cards = [find(name) for name, card in MODELS.items() if card.task == task]
+    return [card for card in cards if (WEIGHTS / f"{card.name}.safetensors").is_file()]
+
+
+def with_labels(card: ModelCard, labels: tuple[str, ...]) -> ModelCard:
+    """The same model for other classes, without figures and weights."""
+    return replace(card, labels=labels, measured={}, sha256="", released="")
+
+
+# --- expression models -----------------------------------------------------------------------
+
+# --- detectors -------------------------------------------------------------------------------
+
+# --- eye-state networks ----------------------------------------------------------------------

@@ -1,0 +1,354 @@
+"""Every setting, its default and its limits.
+
+Precedence, strongest first: command line, `WAKEFUL_` environment (nested with `__`, as in
+`WAKEFUL_MQTT__PASSWORD`), the YAML file, the defaults here. `configs/default.yaml` is this
+schema's own dump and a test keeps it so. A wrong key is answered with its dotted path and the
+nearest right one.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from monitor.errors import ConfigError
+
+ENV_PREFIX = "WAKEFUL_"
+
+
+def state_dir() -> Path:
+    """Where the store, traces and caches live: `$WAKEFUL_HOME`, else the XDG state folder."""
+    home = os.environ.get("WAKEFUL_HOME")
+    if home:
+        return Path(home).expanduser()
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "wakeful"
+
+
+# Fault matrix 21: ids become topic segments and file names, so nothing else is let in.
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Seconds = Annotated[float, Field(ge=0, le=86_400 * 366, allow_inf_nan=False)]
+# A camera may be written as the number 0 in YAML and is a string everywhere else.
+SourceUrl = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class CameraConfig(Section):
+    """One camera that looks at a driver."""
+
+    id: Identifier = Field("driver", description="Name in topics and in the log.")
+    source: SourceUrl = Field(
+        "0",
+        description="Device index, video file, GIF, folder of pictures, rtsp:// or http(s):// URL, "
+        "or `animated` for the animated driver.",
+    )
+    fps: float | None = Field(
+        None, gt=0, le=240, description="Rate asked of a device, or of a folder of pictures."
+    )
+    width_px: int | None = Field(None, ge=16, le=7680, description="Width asked of a device.")
+    height_px: int | None = Field(None, ge=16, le=4320, description="Height asked of a device.")
+    open_timeout_s: Seconds = Field(5.0, description="Give up opening a stream after this long.")
+    read_timeout_s: Seconds = Field(3.0, description="A stream silent this long is lost.")
+    retry_s: tuple[Seconds, Seconds] = Field(
+        (1.0, 30.0), description="Reconnect back-off: first and longest pause."
+    )
+    loop: bool = Field(False, description="Start a file again at its end.")
+    realtime: bool = Field(False, description="Play a file at its own rate instead of at once.")
+    script: str | None = Field(None, description="Drive script of the animated driver.")
+    portrait: Path | None = Field(None, description="Face of the animated driver.")
+    drivers_zone: tuple[float, float, float, float] = Field(
+        (0.0, 0.0, 1.0, 1.0),
+        description="Where the driver's face may be: x1, y1, x2, y2 as shares of the picture.",
+    )
+    mirrored: bool = Field(False, description="The camera delivers a mirror image.")
+
+
+class PerceptionConfig(Section):
+    """How a frame is looked at."""
+
+    detector: str | None = Field(
+        "auto",
+        description="Awake/sleep detector: `auto` (shipped weights if there are any), a registered "
+        "model, a path, or null for landmarks alone.",
+    )
+    emotion: str | None = Field(
+        "auto", description="Expression model: `auto`, a registered model, a path, or null."
+    )
+    eyes: str | None = Field(
+        "auto", description="Eye-state model: `auto`, a registered model, a path, or null."
+    )
+    emotion_hz: float = Field(5.0, ge=0, le=60, description="Looks at the expression a second.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where models run.")
+    runtime: Literal["auto", "openvino", "onnxruntime", "torch"] = Field("auto")
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field("auto")
+    threads: int = Field(0, ge=0, le=256, description="Inference threads; 0 decides by the cores.")
+    detector_input_px: int = Field(320, ge=64, le=1280, multiple_of=32)
+    detector_every_n: int = Field(
+        1, ge=1, le=60, description="Run the detector on every n-th frame while the track is sure."
+    )
+    min_score: float = Field(0.25, ge=0, le=1, description="Detections below it are dropped.")
+
+
+class MqttConfig(Section):
+    """Where alerts are told."""
+
+    enabled: bool = True
+    host: str = Field(
+        "embedded", description="`embedded` starts a broker on loopback; else a host name."
+    )
+    port: int = Field(1883, ge=0, le=65535, description="0 lets the embedded broker choose.")
+    prefix: str = Field("dms/v1", pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")
+    username: str | None = None
+    password: SecretStr | None = Field(None, description="Better in WAKEFUL_MQTT__PASSWORD.")
+    password_file: Path | None = Field(None, description="File that holds the password alone.")
+    tls: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = Field(None, description="Client certificate.")
+    key_file: Path | None = None
+    keepalive_s: int = Field(15, ge=5, le=3600)
+    connect_timeout_s: Seconds = 5.0
+    retry_s: tuple[Seconds, Seconds] = (1.0, 60.0)
+    will_delay_s: int = Field(10, ge=0, le=3600, description="MQTT 5 will delay, against flapping.")
+    state_hz: float = Field(1.0, gt=0, le=10, description="Retained state messages a second.")
+    stats_every_s: Seconds = 60.0
+    discovery: bool = Field(True, description="Tell Home Assistant what there is.")
+    discovery_prefix: str = "homeassistant"
+    confirm: Literal["broker", "application"] = Field(
+        "broker",
+        description="What ends an alert's delivery: the broker's PUBACK (a hobbyist) or the "
+        "ingester's own acknowledgement (a fleet: nothing is lost if the broker dies).",
+    )
+    resend_s: Seconds = Field(3.0, description="Send again what was not confirmed by then.")
+    max_payload_bytes: int = Field(65_536, ge=1024, le=268_435_455)
+
+
+class StoreConfig(Section):
+    """The event log."""
+
+    url: str = Field(
+        "", description="SQLAlchemy URL; empty is SQLite `wakeful.db` in the state folder."
+    )
+    sample_every_s: Seconds = Field(5.0, description="A row of the driver's state this often.")
+    samples_keep_days: float = Field(14, gt=0, le=3650)
+    events_keep_days: float = Field(730, gt=0, le=36500)
+    outbox_keep_days: float = Field(
+        30,
+        gt=0,
+        le=3650,
+        description="Undelivered alerts older than this are dropped, counted and told.",
+    )
+    outbox_max_bytes: int = Field(64_000_000, ge=100_000)
+    coverage_every_s: Seconds = Field(600.0, description="Report monitored time this often.")
+
+    def resolved_url(self) -> str:
+        """The URL to open, with the default filled in."""
+        return self.url or f"sqlite:///{state_dir() / 'wakeful.db'}"
+
+
+class ChimeConfig(Section):
+    """The sound in the cabin. Frequencies lie in 200-8000 Hz (EU 2021/1341, 3.4.2)."""
+
+    enabled: bool = True
+    volume: float = Field(0.6, ge=0, le=1)
+    device: str | None = Field(None, description="Output device; null is the system's own.")
+    min_level: Literal["info", "caution", "warning", "critical"] = "caution"
+
+
+class TraceConfig(Section):
+    """One JSON line an observation: replays to the same events, holds no picture."""
+
+    enabled: bool = False
+    folder: Path | None = Field(None, description="Null is `traces` in the state folder.")
+    rotate_bytes: int = Field(20_000_000, ge=10_000)
+    keep_bytes: int = Field(1_000_000_000, ge=10_000)
+
+
+class ClipsConfig(Section):
+    """Pictures around an event. Off unless switched on; never sent anywhere."""
+
+    enabled: bool = False
+    folder: Path | None = Field(None, description="Null is `clips` in the state folder.")
+    before_s: Seconds = 8.0
+    after_s: Seconds = 4.0
+    fps: float = Field(10.0, gt=0, le=60)
+    width_px: int = Field(480, ge=64, le=3840)
+    min_level: Literal["info", "caution", "warning", "critical"] = "warning"
+    keep_days: float = Field(7, gt=0, le=365)
+    keep_bytes: int = Field(2_000_000_000, ge=1_000_000)
+    blur_faces: bool = False
+
+
+class SpeedConfig(Section):
+    """The one optional input: how fast the vehicle goes."""
+
+    topic: str | None = Field(
+        None, description="MQTT topic with VSS Vehicle.Speed in km/h, a number or JSON."
+    )
+    stale_s: Seconds = Field(5.0, description="A speed older than this is unknown.")
+
+
+class MetricsConfig(Section):
+    """Prometheus."""
+
+    port: int = Field(0, ge=0, le=65535, description="0 serves none.")
+    address: str = "127.0.0.1"
+
+
+class LogConfig(Section):
+    """The process's own log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Config(BaseSettings):
+    """The whole tree, as `wakeful config` prints it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    vehicle: Identifier = Field("vehicle-1", description="The vehicle's id in topics and payloads.")
+    policy: str = Field(
+        "default",
+        description="Thresholds: `default`, `euro-ncap-2026`, `euro-ncap-2023`, or a file.",
+    )
+    cameras: tuple[CameraConfig, ...] = Field((CameraConfig(),), min_length=1)
+    perception: PerceptionConfig = PerceptionConfig()
+    speed: SpeedConfig = SpeedConfig()
+    chime: ChimeConfig = ChimeConfig()
+    mqtt: MqttConfig = MqttConfig()
+    store: StoreConfig = StoreConfig()
+    trace: TraceConfig = TraceConfig()
+    clips: ClipsConfig = ClipsConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    log: LogConfig = LogConfig()
+
+    file_values: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line over environment over file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, InitSettingsSource(settings_cls, cls.file_values)
+
+
+def load(path: Path | None = None, **overrides: Any) -> Config:
+    """The effective configuration.
+
+    Args:
+        path: YAML file; None for defaults and environment only.
+        overrides: top-level sections from the command line, strongest.
+
+    Raises:
+        ConfigError: unreadable file, broken YAML, unknown key or wrong value: one line a fault.
+    """
+    values = _read_yaml(path) if path else {}
+    where = str(path) if path else f"{ENV_PREFIX}* environment or command line"
+
+    class _Loaded(Config):
+        file_values: ClassVar[dict[str, Any]] = values
+
+    _Loaded.__name__ = _Loaded.__qualname__ = "Config"
+    try:
+        return _Loaded(**overrides)
+    except ValidationError as error:
+        raise ConfigError(explain(error, Config, where)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give --config a file"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; a configuration is a YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(f"{path}: {place}broken YAML ({problem})") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be a mapping of sections, got {type(values).__name__}")
+    return values
+
+
+def explain(error: ValidationError, schema: type[BaseModel], where: str) -> str:
+    """Each fault as one line: place, dotted path, what is wrong, the nearest right key.
+
+    Serves every validated file of the house (configuration, policy, drive script).
+    """
+    lines = []
+    for fault in error.errors(include_url=False, include_context=False):
+        path = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = _keys_at(schema, fault["loc"][:-1])
+            near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known))}"
+            lines.append(f"{where}: {path}: no such setting; {hint}")
+        else:
+            value = "" if _secret(path) else f" (got {_short(fault.get('input'))})"
+            lines.append(f"{where}: {path}: {fault['msg']}{value}")
+    return "\n".join(lines)
+
+
+def _keys_at(schema: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    fields = schema.model_fields
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        if part not in fields:
+            return list(fields)
+        section = _section_of(fields[part].annotation)
+        if section is None:
+            return []
+        fields = section.model_fields
+    return list(fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _section_of(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _secret(path: str) -> bool:
+    return any(word in path.lower() for word in ("password", "secret", "token"))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,174 @@
+"""The tables, the same in a vehicle's SQLite and in a fleet's PostgreSQL.
+
+Times are UTC epoch seconds (double precision): they sort, subtract and bin alike in both.
+In PostgreSQL `events`, `samples` and `coverage` are partitioned by month of their time column,
+which is why that column is part of each primary key.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+# SQLite numbers rows by itself only in a column declared exactly INTEGER.
+Serial = BigInteger().with_variant(Integer(), "sqlite")
+
+vehicles = Table(
+    "vehicles",
+    metadata,
+    Column("vehicle", String(64), primary_key=True),
+    Column("availability", String(16), nullable=False, default="unknown"),
+    Column("availability_at", Double),
+    Column("first_seen_at", Double, nullable=False),
+    Column("last_seen_at", Double, nullable=False),
+    Column("state", Json),  # the latest state message, as published
+    Column("state_at", Double),
+    Column("stats", Json),  # the latest stats message
+    Column("version", String(32)),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("started_at", Double, primary_key=True),
+    Column("vehicle", String(64), nullable=False),
+    Column("drive", String(64), nullable=False),
+    Column("camera", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("phase", String(8), nullable=False),  # latest told
+    Column("level", Integer, nullable=False),  # highest reached
+    Column("updated_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("duration_s", Double, nullable=False),
+    Column("acknowledged", Boolean, nullable=False, default=False),
+    Column("evidence", Json, nullable=False),
+    Column("policy", String(64), nullable=False),
+    Column("calibration", String(64), nullable=False),
+    Column("models", Json, nullable=False),
+    Column("sequence", BigInteger),  # the vehicle's own count; orders what the network did not
+    Column("received_at", Double),  # set by the ingester; None in the vehicle
+    Column("clip", Text),  # file name in the vehicle's clip folder
+    Index("ix_events_vehicle_started", "vehicle", "started_at"),
+    Index("ix_events_started", "started_at"),
+    Index("ix_events_kind_started", "kind", "started_at"),
+    Index("ix_events_level_started", "level", "started_at"),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("vehicle", String(64), primary_key=True),
+    Column("camera", String(64), primary_key=True),
+    Column("at", Double, primary_key=True),
+    Column("drive", String(64), nullable=False),
+    Column("level", Integer, nullable=False),
+    Column("kind", String(32)),
+    Column("eyes", String(8), nullable=False),
+    Column("openness", Double),
+    Column("closure_s", Double),
+    Column("perclos", Double),
+    Column("fatigue", Double),
+    Column("yaw_deg", Double),
+    Column("pitch_deg", Double),
+    Column("roll_deg", Double),
+    Column("emotion", String(32)),
+    Column("fps", Double),
+    Column("calibration", Double),  # progress 0..1
+    Column("speed_kmh", Double),
+    Column("degraded", Json, nullable=False),  # list of causes
+)
+
+# How long the driver was watched, and why not: one row a report, drive and cause; cause
+# "monitored" is the time in which nothing impaired the watch.
+coverage = Table(
+    "coverage",
+    metadata,
+    Column("vehicle", String(64), primary_key=True),
+    Column("drive", String(64), primary_key=True),
+    Column("camera", String(64), primary_key=True),
+    Column("started_at", Double, primary_key=True),
+    Column("cause", String(32), primary_key=True),
+    Column("seconds", Double, nullable=False),
+    Index("ix_coverage_started", "started_at"),
+)
+
+availability = Table(
+    "availability",
+    metadata,
+    Column("vehicle", String(64), primary_key=True),
+    Column("at", Double, primary_key=True),
+    Column("status", String(16), nullable=False),  # online | offline | stopped
+)
+
+camera_status = Table(
+    "camera_status",
+    metadata,
+    Column("vehicle", String(64), primary_key=True),
+    Column("camera", String(64), primary_key=True),
+    Column("at", Double, primary_key=True),
+    Column("status", String(16), nullable=False),  # online | offline | frozen | obscured | disabled
+)
+
+# What has still to be delivered. The autoincrement never hands a number out twice, so it is the
+# vehicle's sequence even after rows are gone.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("sequence", Serial, primary_key=True, autoincrement=True),
+    Column("message", String(64), nullable=False, unique=True),  # CloudEvents id
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),  # the first 4 KB
+    Column("reason", Text, nullable=False),
+    Index("ix_dead_letters_at", "at"),
+)
+
+# Append-only: the latest row of an event is its verdict, the earlier ones are the audit.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("event", String(36), nullable=False),
+    Column("reviewer", String(128), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("verdict", String(16), nullable=False),  # true | false | unsure
+    Column("cause", String(32)),  # why a false one: glasses, light, talking, looking_down, …
+    Column("note", Text),
+    Index("ix_reviews_event_at", "event", "at"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(64), nullable=False),  # export, erase, clips on, retention …
+    Column("subject", Text, nullable=False),
+    Column("detail", Json),
+)
