@@ -1,0 +1,49 @@
+# make demo: environment, install, the main job.  make test: the tests.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check e2e chaos slow bench dashboard format clean
+
+demo: $(STAMP)
+	$(BIN)/wakeful demo
+
+dashboard: $(STAMP)
+	$(BIN)/wakeful dashboard --demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not browser" $(TESTS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The dashboard in a real browser.
+e2e: $(STAMP)
+	$(BIN)/python -m pytest -m browser $(TESTS)
+
+# Minutes: long fault injection, fuzzing, resumed trainings.
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow --timeout 1800 $(TESTS)
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos
+
+bench: $(STAMP)
+	$(BIN)/wakeful bench
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# One pip run: torch is capped there, and a second run would pull the CUDA build beside it.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fleet,dashboard,train,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
