@@ -50,6 +50,12 @@ class Kind(StrEnum):
     ABSENT = "absent"  # nobody in the driver's place
     DEGRADED = "degraded"  # the watch itself is impaired; the cause is in the evidence
 
+    @property
+    def family(self) -> str:
+        """What one occasion is about while its kind climbs: the three closures are one."""
+        closures = (Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)
+        return "closure" if self in closures else self.value
+
 
 class Phase(StrEnum):
     """One event is told up to this often, always with the same id."""

@@ -1,0 +1,171 @@
+"""The state and the alerts as a live table in the terminal."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from monitor.types import DriverState, Event, Eyes, Frame, Level, Observation, Phase
+
+STYLES: dict[Level, str] = {
+    Level.NONE: "bold white",
+    Level.INFO: "bold bright_blue",
+    Level.CAUTION: "bold dark_orange",
+    Level.WARNING: "bold white on dark_orange3",
+    Level.CRITICAL: "bold white on deep_pink4",
+}
+PHASE_WORDS = {Phase.START: "raised", Phase.UPDATE: "now", Phase.END: "over"}
+# The eye takes in no more; the loop has better things to do.
+REFRESH_S = 0.15
+SHOWN_ALERTS = 12
+
+
+class ConsoleSink:
+    """A sink that draws itself: one table of the driver's state, one of the latest alerts.
+
+    Args:
+        console: where to draw.
+        fps: the loop's own rate, shown beside the state.
+        length_s: how long the source is, for a progress bar; None where nobody knows.
+    """
+
+    name = "console"
+
+    def __init__(
+        self,
+        console: Console,
+        fps: Callable[[], float | None] = lambda: None,
+        length_s: float | None = None,
+    ) -> None:
+        self._fps = fps
+        self._length_s = length_s
+        self._alerts: deque[Event] = deque(maxlen=SHOWN_ALERTS)
+        self._drawn_s = float("-inf")
+        self._live = Live(console=console, auto_refresh=False, transient=False)
+        self._began_s: float | None = None
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
+        """Redraw a few times a second."""
+        del frame
+        if self._began_s is None:
+            self._began_s = observation.timestamp_s
+        now_s = time.monotonic()
+        if now_s - self._drawn_s >= REFRESH_S:
+            self._drawn_s = now_s
+            self._live.update(self._draw(observation, state), refresh=True)
+
+    def tell(self, event: Event) -> None:
+        """Keep the alert for the table; a retold one replaces its last line."""
+        if event.phase is Phase.UPDATE and self._alerts and self._alerts[-1].id == event.id:
+            self._alerts.pop()
+        self._alerts.append(event)
+
+    def trouble(self) -> str | None:
+        """A terminal has none."""
+        return None
+
+    def close(self) -> None:
+        """Leave the last picture standing."""
+        self._live.stop()
+
+    def _draw(self, observation: Observation, state: DriverState) -> Group:
+        parts: list[Panel | ProgressBar] = [
+            self._state_panel(observation, state),
+            self._alert_panel(),
+        ]
+        if self._length_s and self._began_s is not None:
+            seen_s = observation.timestamp_s - self._began_s
+            parts.append(ProgressBar(total=self._length_s, completed=min(seen_s, self._length_s)))
+        return Group(*parts)
+
+    def _state_panel(self, observation: Observation, state: DriverState) -> Panel:
+        table = Table.grid(padding=(0, 2))
+        for _ in range(4):
+            table.add_column(min_width=16)
+        pose, calibration = state.pose, state.calibration
+        table.add_row(
+            f"eyes     {_eyes(state.eyes)}",
+            f"openness {_number(state.openness)}",
+            f"closed   {state.closure_s:.1f} s",
+            f"PERCLOS  {_number(state.perclos)}",
+        )
+        table.add_row(
+            "yaw      " + ("-" if pose is None else f"{pose.yaw_deg:+.0f}°"),
+            "pitch    " + ("-" if pose is None else f"{pose.pitch_deg:+.0f}°"),
+            f"emotion  {state.emotion or '-'}",
+            f"fps      {_number(self._fps(), 0)}",
+        )
+        table.add_row(
+            "baseline " + ("-" if calibration is None else f"{calibration.progress:.0%}"),
+            f"seen     {state.coverage:.0%}",
+            f"speed    {_number(state.speed_kmh, 0)}",
+            f"t        {observation.timestamp_s:.1f} s",
+        )
+        style = STYLES[state.level]
+        return Panel(table, title=Text(f" {headline(state)} ", style=style), title_align="left")
+
+    def _alert_panel(self) -> Panel:
+        table = Table(box=None, padding=(0, 2), expand=True)
+        for heading in ("at", "alert", "level", "", "lasted", "why"):
+            table.add_column(heading, overflow="ellipsis", no_wrap=True)
+        for event in self._alerts:
+            table.add_row(
+                f"{event.at_s:.1f} s",
+                event.kind.value,
+                Text(event.level.name.lower(), style=STYLES[event.level]),
+                PHASE_WORDS[event.phase],
+                f"{event.duration_s:.1f} s",
+                why(event),
+            )
+        return Panel(table, title=" alerts ", title_align="left")
+
+
+def headline(state: DriverState) -> str:
+    """The state in a few words; an impaired watch never reads like a calm one."""
+    if state.kind is not None:
+        return f"{state.kind.value.upper()} · {state.level.name.lower()}"
+    if state.degraded:
+        return "NOT WATCHED · " + ", ".join(
+            cause.value.replace("_", " ") for cause in state.degraded
+        )
+    return "attentive"
+
+
+def why(event: Event) -> str:
+    """The evidence in one line."""
+    pairs = (
+        f"{name.replace('_', ' ')} {value:.2f}"
+        if isinstance(value, float)
+        else f"{name.replace('_', ' ')} {value}"
+        for name, value in event.evidence.items()
+        if isinstance(value, int | float | str)
+    )
+    return ", ".join(pairs)
+
+
+def _eyes(eyes: Eyes) -> str:
+    return {Eyes.OPEN: "open", Eyes.CLOSED: "[bold]CLOSED[/]", Eyes.UNKNOWN: "not seen"}[eyes]
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
