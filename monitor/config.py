@@ -8,11 +8,22 @@ nearest right one.
 
 import difflib
 import os
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -231,7 +242,7 @@ class Config(BaseSettings):
         "default",
         description="Thresholds: `default`, `euro-ncap-2026`, `euro-ncap-2023`, or a file.",
     )
-    cameras: tuple[CameraConfig, ...] = Field((CameraConfig(),), min_length=1)
+    cameras: tuple[CameraConfig, ...] = (CameraConfig(),)
     perception: PerceptionConfig = PerceptionConfig()
     speed: SpeedConfig = SpeedConfig()
     chime: ChimeConfig = ChimeConfig()
@@ -243,6 +254,14 @@ class Config(BaseSettings):
     log: LogConfig = LogConfig()
 
     file_values: ClassVar[dict[str, Any]] = {}
+
+    @field_validator("cameras")
+    @classmethod
+    def _distinct(cls, cameras: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
+        ids = [camera.id for camera in cameras]
+        if not ids or len(set(ids)) < len(ids):
+            raise ValueError("give at least one camera, each with an id of its own")
+        return cameras
 
     @classmethod
     def settings_customise_sources(
@@ -279,6 +298,41 @@ def load(path: Path | None = None, **overrides: Any) -> Config:
         return _Loaded(**overrides)
     except ValidationError as error:
         raise ConfigError(explain(error, Config, where)) from None
+
+
+def dump(config: Config, *, comments: bool = False) -> str:
+    """The tree as YAML that `load` reads back; secrets are masked.
+
+    Args:
+        config: what to print.
+        comments: put each setting's meaning in front of it.
+    """
+    return "".join(f"{line}\n" for line in _yaml_lines(config, comments))
+
+
+def _yaml_lines(section: BaseModel, comments: bool, indent: str = "") -> Iterator[str]:
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        if comments and info.description:
+            yield from textwrap.wrap(
+                info.description, 96, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+            )
+        if isinstance(value, BaseModel):
+            yield f"{indent}{name}:"
+            yield from _yaml_lines(value, comments, indent + "  ")
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            yield f"{indent}{name}:"
+            for item in value:
+                first, *rest = _yaml_lines(item, comments, indent + "    ")
+                yield f"{indent}  - {first.strip()}"
+                yield from rest
+        else:
+            yield f"{indent}{name}: {_scalar(value)}"
+
+
+def _scalar(value: Any) -> str:
+    plain = TypeAdapter(Any).dump_python(value, mode="json")
+    return yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n").strip()
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -1,0 +1,262 @@
+"""The one door: `wakeful`. Commands are thin; each calls one room.
+
+Imports of heavy rooms stand inside the commands: `wakeful --help` must not load a model.
+"""
+
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from monitor import __version__
+from monitor.errors import ConfigError, WakefulError
+
+app = typer.Typer(
+    name="wakeful",
+    help="Watches a driver through one camera and warns before sleep does harm.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+config_app = typer.Typer(help="Settings: the effective tree, the schema, a check.")
+db_app = typer.Typer(help="The event log's database.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(db_app, name="db")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file of settings.", show_default=False)
+]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option("--policy", "-p", help="default, euro-ncap-2026, euro-ncap-2023, or a file."),
+]
+
+
+@app.command()
+def run(
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Device index, file, GIF, folder, rtsp:// or http(s):// URL, or `animated`. "
+            "Again for more cameras."
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    policy: PolicyOption = None,
+    vehicle: Annotated[str | None, typer.Option(help="The vehicle's id.")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="MQTT broker as HOST[:PORT], `embedded`, or `none`.")
+    ] = None,
+    events: Annotated[
+        str | None, typer.Option(help="Append every event as a JSON line; `-` is standard output.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Folder for the trace of what was measured (no pictures).")
+    ] = None,
+    show: Annotated[bool, typer.Option(help="Draw boxes, eyes and state in a window.")] = False,
+    realtime: Annotated[bool, typer.Option(help="Play files at their own rate.")] = False,
+    quiet: Annotated[bool, typer.Option(help="No live table.")] = False,
+) -> None:
+    """Watch a camera, a stream or a file until it ends or Ctrl-C."""
+    from monitor import assembly
+    from monitor.config import load
+
+    overrides = assembly.overrides(
+        cameras=camera,
+        policy=policy,
+        vehicle=vehicle,
+        broker=broker,
+        trace=trace,
+        realtime=realtime,
+    )
+    settings = load(config, **overrides)
+    assembly.run(settings, events=events, show=show, quiet=quiet or events == "-")
+
+
+@app.command()
+def demo(
+    script: Annotated[Path | None, typer.Option(help="Another drive script.")] = None,
+    portrait: Annotated[Path | None, typer.Option(help="Another face.")] = None,
+    policy: PolicyOption = None,
+    fast: Annotated[
+        bool, typer.Option(help="As fast as the machine can, not at real pace.")
+    ] = False,
+    fps: Annotated[float, typer.Option(min=5, max=60, help="Frames a second of the drive.")] = 30.0,
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="Write a sheet of the drive with the alerts drawn on it.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the embedded broker; 0 takes a free one.")] = 0,
+) -> None:
+    """An animated driver, the real watch, and the score. Needs nothing: no camera, no broker."""
+    from monitor.demo import play
+
+    found_all = play(
+        Console(),
+        script=script,
+        portrait=portrait,
+        policy=policy or "default",
+        fast=fast,
+        fps=fps,
+        contact_sheet=contact_sheet,
+        port=port,
+    )
+    raise typer.Exit(0 if found_all else 1)
+
+
+@app.command()
+def replay(
+    trace: Annotated[Path, typer.Argument(help="A recorded trace.")],
+    policy: PolicyOption = None,
+    against: Annotated[
+        str | None, typer.Option(help="A second policy: print how its alerts differ.")
+    ] = None,
+) -> None:
+    """Make the events of a recorded trace again: one JSON line each, byte for byte the same."""
+    from monitor import replay as replaying
+    from monitor.policy import load_policy
+    from monitor.trace import event_line, read_trace
+
+    def events(name: str | None) -> list[Any]:
+        header, given = read_trace(trace)
+        chosen = load_policy(name or header.policy)
+        return list(
+            replaying.events_of(
+                given, chosen, drive=header.drive, camera=header.camera, models=header.models
+            )
+        )
+
+    before = events(policy)
+    if against is None:
+        for event in before:
+            typer.echo(event_line(event))
+        return
+    _print_differences(replaying.compare(before, events(against)), policy or "recorded", against)
+
+
+def _print_differences(differences: list[Any], before: str, after: str) -> None:
+    table = Table("at", "alert", before, after, "")
+    for row in differences:
+        one = row.before or row.after
+        table.add_row(
+            f"{one.started_s:.2f} s",
+            one.kind.family,
+            *map(_cell, (row.before, row.after)),
+            row.word,
+        )
+    Console().print(table)
+
+
+def _cell(event: Any) -> str:
+    if event is None:
+        return "-"
+    return f"{event.kind.value} {event.level.name.lower()} {event.duration_s:.2f} s"
+
+
+@app.command()
+def doctor(config: ConfigOption = None) -> None:
+    """Is everything there: camera, weights, broker, database, sound, GPU? One line each."""
+    from monitor.config import load
+    from monitor.doctor import Verdict, examine
+
+    marks = {
+        Verdict.OK: "[bold]ok[/]",
+        Verdict.NOTICE: "[blue]--[/]",
+        Verdict.FAIL: "[bold dark_orange]NO[/]",
+    }
+    console, failed = Console(highlight=False), False
+    for finding in examine(load(config)):
+        cure = f"  → {finding.cure}" if finding.cure else ""
+        console.print(f"{marks[finding.verdict]:>4}  {finding.part:<14} ", end="")
+        console.print(f"{finding.text}{cure}", markup=False)
+        failed = failed or finding.verdict is Verdict.FAIL
+    raise typer.Exit(1 if failed else 0)
+
+
+@config_app.callback(invoke_without_command=True)
+def config_show(
+    context: typer.Context,
+    config: ConfigOption = None,
+    defaults: Annotated[
+        bool, typer.Option(help="The defaults with their meanings: a file to start from.")
+    ] = False,
+) -> None:
+    """Print the effective settings as YAML; secrets stay hidden."""
+    if context.invoked_subcommand is None:
+        from monitor.config import Config, dump, load
+
+        text = dump(Config.model_construct(), comments=True) if defaults else dump(load(config))
+        typer.echo(text, nl=False)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print every setting with its type, default, limits and meaning as a JSON schema."""
+    import json
+
+    from monitor.config import Config
+
+    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+
+
+@config_app.command("validate")
+def config_validate(
+    file: Annotated[Path, typer.Argument(help="A file of settings or a policy.")],
+) -> None:
+    """Check a file; one line for each fault, with the place and the nearest right name."""
+    from monitor.config import load
+    from monitor.policy import load_policy
+
+    settings = load(file)
+    policy = load_policy(settings.policy)
+    typer.echo(f"{file}: fine; vehicle {settings.vehicle}, policy {policy.id} ({policy.hash})")
+
+
+@db_app.command("upgrade")
+def db_upgrade(
+    config: ConfigOption = None,
+    url: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default: store.url.")] = None,
+) -> None:
+    """Create the database or bring it to this version."""
+    from monitor.config import load
+    from monitor.store import upgrade
+
+    target = url or load(config).store.resolved_url()
+    revision = upgrade(target)
+    typer.echo(f"database is at revision {revision}")
+
+
+def _mount() -> None:
+    """Take in the commands that other rooms offer, the floor above among them, by entry point."""
+    for offer in sorted(entry_points(group="wakeful.commands"), key=lambda point: point.name):
+        offered = offer.load()
+        if isinstance(offered, typer.Typer):
+            app.add_typer(offered, name=offer.name)
+        else:
+            app.command(offer.name)(offered)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Run a command; bad input ends in one line on standard error and exit status 2."""
+    _mount()
+    try:
+        app()
+    except WakefulError as error:
+        _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _fail(message: str, status: int) -> None:
+    for line in message.splitlines():
+        print(f"wakeful: {line}", file=sys.stderr)  # noqa: T201 - the door's own voice
+    raise SystemExit(status)
