@@ -1,9 +1,11 @@
 """What the watch sees, drawn on the picture: for `wakeful run --show` and the contact sheet."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.errors import SourceError
 from monitor.types import DriverState, Event, Eyes, Frame, Image, Level, Observation
@@ -20,7 +22,7 @@ COLOURS: dict[Level, tuple[int, int, int]] = {
 EYE_WORDS = {Eyes.OPEN: "eyes open", Eyes.CLOSED: "EYES CLOSED", Eyes.UNKNOWN: "eyes not seen"}
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
-Points = np.ndarray | None
+Points = NDArray[np.floating[Any]] | None
 
 
 def draw(
