@@ -39,6 +39,8 @@ vehicles = Table(
     Column("state_at", Double),
     Column("stats", Json),  # the latest stats message
     Column("version", String(32)),
+    # The vehicle's clock less the ingester's, from live messages; None in the vehicle itself.
+    Column("clock_skew_s", Double),
 )
 
 events = Table(
