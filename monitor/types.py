@@ -268,6 +268,8 @@ class Observation:
             one or where it could not look.
         mar: mouth aspect ratio.
         gaze_down: 0..1, how far the irises sit low in the eyes; None where not measured.
+        lower_lid: how far the lower lids hang beneath the eyes' corners, in eye widths; raised by
+            closing and not by looking down. None where not measured.
         pose: head pose.
         detection: the detector's face that is the driver's, if a detector is loaded.
         emotion: the latest smoothed expression.
@@ -289,6 +291,7 @@ class Observation:
     closed: float | None = None
     mar: float | None = None
     gaze_down: float | None = None
+    lower_lid: float | None = None
     pose: HeadPose | None = None
     detection: Detection | None = None
     emotion: Emotion | None = None
@@ -296,7 +299,8 @@ class Observation:
     errors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _finite(self, "timestamp_s", "captured_at", "ear_left", "ear_right", "mar", "gaze_down")
+        _finite(self, "timestamp_s", "captured_at", "ear_left", "ear_right", "mar")
+        _finite(self, "gaze_down", "lower_lid")
         _share(self, "closed")
 
 
