@@ -287,7 +287,7 @@ def load(path: Path | None = None, **overrides: Any) -> Config:
     Raises:
         ConfigError: unreadable file, broken YAML, unknown key or wrong value: one line a fault.
     """
-    values = _read_yaml(path) if path else {}
+    values = read_yaml(path) if path else {}
     where = str(path) if path else f"{ENV_PREFIX}* environment or command line"
 
     class _Loaded(Config):
@@ -335,7 +335,12 @@ def _scalar(value: Any) -> str:
     return yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n").strip()
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty mapping.
+
+    Raises:
+        ConfigError: unreadable, not UTF-8, broken YAML or no mapping.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

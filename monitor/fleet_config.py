@@ -1,0 +1,172 @@
+"""Settings of the fleet's side: ingesters, retention, provisioning. `configs/fleet.yaml` is a start.
+
+Precedence, strongest first: command line, `WAKEFUL_FLEET_` environment (nested with `__`, as in
+`WAKEFUL_FLEET_DATABASE__PASSWORD_FILE`), the YAML file, the defaults here.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from monitor.config import (
+    LogConfig,
+    MetricsConfig,
+    MqttConfig,
+    Seconds,
+    Section,
+    explain,
+    read_yaml,
+    state_dir,
+)
+from monitor.errors import ConfigError
+
+FLEET_ENV_PREFIX = "WAKEFUL_FLEET_"
+
+
+class DatabaseConfig(Section):
+    """Where the fleet's log is kept. PostgreSQL for a fleet, SQLite for one desk."""
+
+    url: SecretStr = Field(
+        SecretStr(""),
+        description="SQLAlchemy URL, as postgresql+psycopg://wakeful@localhost/wakeful; empty is "
+        "SQLite `fleet.db` in the state folder.",
+    )
+    password: SecretStr | None = Field(None, description="Better in the environment or a file.")
+    password_file: Path | None = Field(None, description="File that holds the password alone.")
+    retry_s: tuple[Seconds, Seconds] = Field(
+        (0.5, 30.0), description="Pause after a failure of the database: first and longest."
+    )
+
+    def resolved_url(self) -> str:
+        """The URL to open, with the password filled in.
+
+        Raises:
+            ConfigError: the URL is none, or the password file cannot be read.
+        """
+        text = self.url.get_secret_value() or f"sqlite:///{state_dir() / 'fleet.db'}"
+        try:
+            url = make_url(text)
+        except ArgumentError:
+            raise ConfigError(
+                "database.url is no SQLAlchemy URL; write postgresql+psycopg://USER@HOST/NAME"
+            ) from None
+        if url.drivername == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")
+        password = self._password()
+        if password is not None:
+            url = url.set(password=password)
+        return url.render_as_string(hide_password=False)
+
+    def _password(self) -> str | None:
+        if self.password is not None:
+            return self.password.get_secret_value()
+        if self.password_file is None:
+            return None
+        try:
+            return self.password_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(
+                f"database.password_file {self.password_file} cannot be read ({error.strerror})"
+            ) from None
+
+
+class IngestConfig(Section):
+    """How one ingester takes messages in. Any number may run side by side."""
+
+    group: str = Field(
+        "wakeful", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Of the shared subscription."
+    )
+    client: str = Field(
+        "", pattern=r"^[A-Za-z0-9_-]{0,64}$", description="MQTT client id; empty takes a fresh one."
+    )
+    gather_ms: float = Field(
+        5.0, ge=0, le=1000, description="Wait this long for more before a transaction."
+    )
+    batch: int = Field(1000, ge=1, le=10_000, description="Most messages in one transaction.")
+    in_flight: int = Field(
+        2000, ge=1, le=65_535, description="Unconfirmed messages that the broker may send ahead."
+    )
+    state_every_s: Seconds = Field(1.0, description="Keep a vehicle's live state this often.")
+    sample_every_s: Seconds = Field(5.0, description="Keep a row of its history this often.")
+    skew_s: Seconds = Field(5.0, description="A vehicle's clock further off than this is flagged.")
+    drain_s: Seconds = Field(10.0, description="On SIGTERM, finish what was taken within this.")
+
+
+class RetentionConfig(Section):
+    """How long what is kept, days; applied by the ingesters every `every_s`."""
+
+    enabled: bool = True
+    every_s: Seconds = 3600.0
+    samples_days: float = Field(14, gt=0, le=3650, description="The driver's state, every 5 s.")
+    info_days: float = Field(90, gt=0, le=36_500, description="Events of level info: yawns.")
+    degraded_days: float = Field(180, gt=0, le=36_500, description="What impaired the watch.")
+    alerts_days: float = Field(730, gt=0, le=36_500, description="Cautions, warnings, critical.")
+    coverage_days: float = Field(730, gt=0, le=36_500, description="Monitored time.")
+    history_days: float = Field(180, gt=0, le=36_500, description="Availability, camera status.")
+    dead_letters_days: float = Field(30, gt=0, le=3650)
+
+
+class FleetConfig(BaseSettings):
+    """The fleet's whole tree."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=FLEET_ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    mqtt: MqttConfig = MqttConfig(host="localhost")
+    database: DatabaseConfig = DatabaseConfig()
+    ingest: IngestConfig = IngestConfig()
+    retention: RetentionConfig = RetentionConfig()
+    metrics: MetricsConfig = Field(
+        MetricsConfig(), description="Serves /metrics and /health; port 0 serves neither."
+    )
+    log: LogConfig = LogConfig()
+
+    file_values: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line over environment over file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, InitSettingsSource(settings_cls, cls.file_values)
+
+
+def load_fleet(path: Path | None = None, **overrides: Any) -> FleetConfig:
+    """The fleet's effective configuration.
+
+    Raises:
+        ConfigError: unreadable file, broken YAML, unknown key or wrong value: one line a fault.
+    """
+    values = read_yaml(path) if path else {}
+    where = str(path) if path else f"{FLEET_ENV_PREFIX}* environment or command line"
+
+    class _Loaded(FleetConfig):
+        file_values: ClassVar[dict[str, Any]] = values
+
+    _Loaded.__name__ = _Loaded.__qualname__ = "FleetConfig"
+    try:
+        return _Loaded(**overrides)
+    except ValidationError as error:
+        raise ConfigError(explain(error, FleetConfig, where)) from None
+
+
