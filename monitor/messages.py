@@ -1,0 +1,404 @@
+"""What goes over MQTT: each topic, and how its message is made and read.
+
+    <prefix>/<vehicle>/available                retained  online | offline | stopped
+    <prefix>/<vehicle>/camera/<camera>/status   retained  online | offline | frozen | obscured | ...
+    <prefix>/<vehicle>/state                    retained  State
+    <prefix>/<vehicle>/alert                    QoS 1     Alert, a structured CloudEvent
+    <prefix>/<vehicle>/coverage                 QoS 1     Coverage, a structured CloudEvent
+    <prefix>/<vehicle>/stats                              Stats
+    <prefix>/<vehicle>/cmd/<name>               in        ack | calibrate | warnings
+    <prefix>/<vehicle>/ack                      in        Ack, what the fleet has stored
+
+The shapes are in `monitor.payloads`. `read` answers whatever comes from a network with one of
+them or with a `ValueError` that says why in one line, and never with anything else.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+from uuid import UUID, uuid5
+
+from pydantic import ValidationError
+
+from monitor.payloads import (
+    SEVERITY,
+    Ack,
+    Alert,
+    AlertData,
+    AlertType,
+    Availability,
+    CalibrationStatus,
+    CameraStatus,
+    Coverage,
+    CoverageData,
+    DmsSignals,
+    Payload,
+    Signals,
+    State,
+    Stats,
+    level_name,
+    source_of,
+)
+from monitor.record import plain
+from monitor.types import Cause, Command, DriverState, Event, HeadPose, Kind, Level, Phase
+
+CLOUDEVENTS_JSON = "application/cloudevents+json; charset=utf-8"
+# Ours are some 2 KB; more is not ours.
+MAX_PAYLOAD_BYTES = 65_536
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAMESPACE = UUID("6f1d2c1e-8a55-5c39-9d0c-1f5a3c1f7b11")
+# VSS Vehicle.ADAS.DMS.IsError: the system itself failed, unlike a driver out of sight.
+_ERRORS = {Cause.CAMERA_LOST, Cause.CAMERA_FROZEN, Cause.OBSCURED, Cause.MODEL_ERROR}
+_COMMANDS = {
+    ("ack", ""): Command.ACKNOWLEDGE,
+    ("calibrate", ""): Command.RECALIBRATE,
+    ("calibrate", "reset"): Command.RECALIBRATE,
+    ("warnings", "on"): Command.WARNINGS_ON,
+    ("warnings", "off"): Command.WARNINGS_OFF,
+}
+
+Told = Alert | Coverage | State | Stats | Ack | Availability | CameraStatus
+Shape = TypeVar("Shape", bound=Payload)
+_SHAPES: dict[str, type[Alert | Coverage | State | Stats | Ack]] = {
+    "alert": Alert,
+    "coverage": Coverage,
+    "state": State,
+    "stats": Stats,
+    "ack": Ack,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Bytes for a topic. One with an id is durable: it goes through the outbox."""
+
+    topic: str
+    payload: bytes
+    id: str = ""
+    qos: int = 1
+    retain: bool = False
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A topic taken apart: whose, which channel, and the camera or command it names."""
+
+    vehicle: str
+    channel: str  # available, camera, state, alert, coverage, stats, cmd, ack
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one vehicle; `+` for all of them, to subscribe.
+
+    Args:
+        prefix: `dms/v1`.
+        vehicle: identifier, or `+`.
+    """
+
+    prefix: str
+    vehicle: str = "+"
+
+    def __post_init__(self) -> None:
+        if self.vehicle != "+" and not _IDENTIFIER.fullmatch(self.vehicle):
+            raise ValueError(f"vehicle {self.vehicle!r} must match [A-Za-z0-9_-]{{1,64}}")
+
+    def channel(self, name: str) -> str:
+        """Topic of `available`, `state`, `alert`, `coverage`, `stats` or `ack`."""
+        return f"{self.prefix}/{self.vehicle}/{name}"
+
+    def camera(self, camera: str) -> str:
+        """Topic of a camera's status."""
+        return self.channel(f"camera/{camera}/status")
+
+    def command(self, name: str) -> str:
+        """Topic of a command; `+` for all."""
+        return self.channel(f"cmd/{name}")
+
+    def parse(self, topic: str) -> Address:
+        """Take a topic apart, segment by segment.
+
+        Raises:
+            ValueError: not one of ours, or a segment that is no identifier (`..`, `a%00`, ...).
+        """
+        start = f"{self.prefix}/"
+        if not topic.startswith(start):
+            raise ValueError(f"topic {_short(topic)} is not under {self.prefix}")
+        vehicle, *rest = topic[len(start) :].split("/")
+        if not _IDENTIFIER.fullmatch(vehicle):
+            raise ValueError(f"topic {_short(topic)} names no valid vehicle")
+        match rest:
+            case ["available" | "state" | "alert" | "coverage" | "stats" | "ack" as channel]:
+                return Address(vehicle, channel)
+            case ["camera", name, "status"] if _IDENTIFIER.fullmatch(name):
+                return Address(vehicle, "camera", name)
+            case ["cmd", name] if _IDENTIFIER.fullmatch(name):
+                return Address(vehicle, "cmd", name)
+        raise ValueError(f"topic {_short(topic)} is not one of ours")
+
+
+def read(address: Address, payload: bytes) -> Told:
+    """What a message says, if it is exactly what its topic may carry.
+
+    Raises:
+        ValueError: anything else, with the reason in one line.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"payload of {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES}")
+    if address.channel == "available":
+        return Availability(_word(payload, Availability))
+    if address.channel == "camera":
+        return CameraStatus(_word(payload, CameraStatus))
+    shape = _SHAPES.get(address.channel)
+    if shape is None:
+        raise ValueError(f"nothing is told on {address.channel}")
+    told = _validated(shape, payload)
+    vehicle = told.data.vehicle if isinstance(told, Alert | Coverage) else told.vehicle
+    if vehicle != address.vehicle:
+        raise ValueError(f"payload of vehicle {vehicle} on the topic of {address.vehicle}")
+    return told
+
+
+def read_command(name: str, payload: bytes) -> Command:
+    """The command asked for on `cmd/<name>`: a bare word, or nothing.
+
+    Raises:
+        ValueError: unknown command or argument.
+    """
+    try:
+        word = payload.decode("ascii").strip().lower()
+        # Home Assistant's buttons send PRESS unless told otherwise.
+        return _COMMANDS[name, "" if word == "press" else word]
+    except (UnicodeDecodeError, KeyError):
+        known = "cmd/ack, cmd/calibrate, cmd/warnings with ON or OFF"
+        raise ValueError(
+            f"cmd/{_short(name)} {_short(payload)}: no such command; known: {known}"
+        ) from None
+
+
+def _validated(shape: type[Shape], payload: bytes) -> Shape:
+    try:
+        return shape.model_validate_json(payload)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(_short(part).strip("'") for part in fault["loc"]) or "payload"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise ValueError(f"{where}: {fault['msg']}{more}") from None
+    except (RecursionError, OverflowError, UnicodeError) as error:
+        raise ValueError(f"payload: {type(error).__name__}") from None
+
+
+def _word(payload: bytes, words: type[StrEnum]) -> str:
+    word = payload[:64].decode("ascii", "replace")
+    if len(payload) > 64 or word not in set(words):
+        raise ValueError(f"{_short(payload)} is not one of {', '.join(words)}")
+    return word
+
+
+def _short(what: object) -> str:
+    text = repr(what)[1:] if isinstance(what, bytes) else ascii(str(what))
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One telling of an event: which it is in the event's life, under which message id."""
+
+    event: Event
+    type: AlertType
+    id: str
+
+
+class Narrator:
+    """Knows what was told of each open event, and so what the next telling is.
+
+    Message ids are deterministic: the event's id, the phase and how often it was told before.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[Level, bool, int]] = {}
+
+    def tell(self, event: Event) -> Telling:
+        """The next telling of `event`."""
+        level, acknowledged, updates = self._open.get(event.id, (event.level, False, 0))
+        if event.phase is Phase.END:
+            self._open.pop(event.id, None)
+            return Telling(event, "org.wakeful.alert.cleared", f"{event.id}.end.0")
+        if event.phase is Phase.START:
+            self._open[event.id] = (event.level, event.acknowledged, 0)
+            return Telling(event, "org.wakeful.alert.raised", f"{event.id}.start.0")
+        self._open[event.id] = (event.level, event.acknowledged, updates + 1)
+        verb: AlertType = "org.wakeful.alert.updated"
+        if event.acknowledged and not acknowledged:
+            verb = "org.wakeful.alert.acknowledged"
+        elif event.level > level:
+            verb = "org.wakeful.alert.escalated"
+        return Telling(event, verb, f"{event.id}.update.{updates}")
+
+
+def alert(topics: Topics, telling: Telling, sequence: int, recorded_at: float) -> Message:
+    """The alert message of a telling.
+
+    Args:
+        topics: of the vehicle.
+        telling: from a `Narrator`.
+        sequence: the vehicle's own count of durable messages.
+        recorded_at: wall clock of the writing, epoch seconds.
+    """
+    event = telling.event
+    names = [name for name in Event.__dataclass_fields__ if name != "evidence"]
+    data = AlertData(
+        **{name: getattr(event, name) for name in names},
+        vehicle=topics.vehicle,
+        evidence=plain(event.evidence),
+        signals=DmsSignals(
+            warning=_is_warning(event.level, event.kind) and event.phase is not Phase.END,
+            error=event.evidence.get("cause") in _ERRORS and event.phase is not Phase.END,
+        ),
+    )
+    told = Alert(
+        id=telling.id,
+        source=source_of(topics.vehicle, event.camera),
+        subject=event.id,
+        time=utc(event.at),
+        recordedtime=utc(recorded_at),
+        sequence=str(sequence),
+        type=telling.type,
+        severitytext=level_name(event.level),
+        severitynumber=SEVERITY[event.level],
+        data=data,
+    )
+    return Message(
+        topics.channel("alert"), told.encode(), telling.id, content_type=CLOUDEVENTS_JSON
+    )
+
+
+def coverage_id(vehicle: str, drive: str, camera: str, started_at: float) -> str:
+    """Message id of a coverage report: the same for the same stretch of time."""
+    return str(uuid5(_NAMESPACE, f"coverage/{vehicle}/{drive}/{camera}/{started_at!r}"))
+
+
+def coverage(topics: Topics, data: CoverageData, sequence: int, recorded_at: float) -> Message:
+    """The report of how long the driver was watched."""
+    told = Coverage(
+        id=coverage_id(data.vehicle, data.drive, data.camera, data.started_at),
+        source=source_of(data.vehicle, data.camera),
+        subject=data.drive,
+        time=utc(data.ended_at),
+        recordedtime=utc(recorded_at),
+        sequence=str(sequence),
+        data=data,
+    )
+    return Message(
+        topics.channel("coverage"), told.encode(), told.id, content_type=CLOUDEVENTS_JSON
+    )
+
+
+def state(
+    topics: Topics,
+    told: DriverState,
+    *,
+    camera: str,
+    drive: str,
+    policy: str,
+    fps: float | None = None,
+    warnings: bool = True,
+) -> Message:
+    """The retained state of the driver, with VSS names."""
+    shape = State(
+        vehicle=topics.vehicle,
+        camera=camera,
+        drive=drive,
+        time=utc(told.captured_at),
+        at=told.captured_at,
+        level=level_name(told.level),
+        kind=told.kind,
+        eyes=told.eyes,
+        openness=told.openness,
+        closure_s=told.closure_s,
+        perclos=told.perclos,
+        coverage=told.coverage,
+        emotion=told.emotion,
+        monitored=told.monitored,
+        degraded=told.degraded,
+        calibration=_calibration(told),
+        open_alerts=told.open_alerts,
+        warnings=warnings,
+        policy=policy,
+        fps=fps,
+        signals=_signals(told),
+    )
+    return Message(topics.channel("state"), shape.encode(), retain=True)
+
+
+def stats(topics: Topics, told: Stats) -> Message:
+    """The process's own numbers."""
+    return Message(topics.channel("stats"), told.encode(), qos=0)
+
+
+def available(topics: Topics, status: Availability) -> Message:
+    """Whether the vehicle's watch runs."""
+    payload = status.value.encode()
+    return Message(topics.channel("available"), payload, retain=True, content_type="text/plain")
+
+
+def camera_status(topics: Topics, camera: str, status: CameraStatus) -> Message:
+    """What a camera delivers."""
+    payload = status.value.encode()
+    return Message(topics.camera(camera), payload, retain=True, content_type="text/plain")
+
+
+def acknowledgement(topics: Topics, ids: Sequence[str]) -> Message:
+    """From the fleet to a vehicle: these messages are stored."""
+    told = Ack(vehicle=topics.vehicle, ids=tuple(ids))
+    return Message(topics.channel("ack"), told.encode())
+
+
+def answer(topic: str, command: str, fault: str | None) -> Message:
+    """Reply to a command on the topic that its sender chose (MQTT 5 response topic)."""
+    told = {"version": 1, "command": command, "accepted": fault is None, "reason": fault}
+    return Message(topic, json.dumps(told).encode())
+
+
+def utc(at: float) -> datetime:
+    """Epoch seconds as an aware time."""
+    return datetime.fromtimestamp(at, UTC)
+
+
+def _is_warning(level: Level, kind: Kind | None) -> bool:
+    return level >= Level.CAUTION and kind is not Kind.DEGRADED
+
+
+def _calibration(told: DriverState) -> CalibrationStatus | None:
+    known = told.calibration
+    if known is None:
+        return None
+    percent = round(known.progress * 100, 1)
+    return CalibrationStatus(percent=percent, ready=known.ready, id=known.id)
+
+
+def _signals(told: DriverState) -> Signals:
+    pose = told.pose or HeadPose(0.0, 0.0, 0.0)
+    known = told.pose is not None
+    return Signals(
+        fatigue=told.fatigue,
+        distraction=told.distraction,
+        eyes_on_road=told.eyes_on_road,
+        yaw_deg=_within(pose.yaw_deg, 180) if known else None,
+        pitch_deg=_within(pose.pitch_deg, 90) if known else None,
+        roll_deg=_within(pose.roll_deg, 180) if known else None,
+        warning=_is_warning(told.level, told.kind),
+        error=not _ERRORS.isdisjoint(told.degraded),
+        speed_kmh=told.speed_kmh,
+    )
+
+
+def _within(angle_deg: float, limit_deg: float) -> float:
+    return min(max(angle_deg, -limit_deg), limit_deg)
