@@ -355,6 +355,7 @@ class Calibration:
         mar_closed: MAR of the resting mouth in use.
         neutral: head pose of looking at the road.
         id: short hash of the baseline; written on every event.
+        lower_lid_open: `Observation.lower_lid` of the open eye; None until seen.
     """
 
     progress: float
@@ -363,6 +364,7 @@ class Calibration:
     mar_closed: float
     neutral: HeadPose
     id: str
+    lower_lid_open: float | None = None
 
     def __post_init__(self) -> None:
         _share(self, "progress")

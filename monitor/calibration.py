@@ -1,0 +1,269 @@
+"""The driver's own baseline: how wide these eyes open, how this head looks at the road.
+
+Until enough has been seen the population's values count, giving way within the first seconds to a
+provisional baseline of what has been seen so far. Learning ends when the valid time is complete:
+lids that droop over the next twenty minutes are a sign, not a new normal. A sharp step that holds
+(glasses put on or off) is another condition, with a baseline of its own.
+"""
+
+import hashlib
+import math
+from collections import deque
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from monitor.policy import Policy
+from monitor.types import Calibration, CameraCondition, HeadPose, Observation
+
+# Beyond it the cosines explode and the pose gate has long closed.
+_MAX_CORRECTION_DEG = 40.0
+_BEFORE_STEP_S = 10
+_STEADY_SHARE = 0.05
+
+
+def frontal_ear(observation: Observation) -> float | None:
+    """Mean EAR of the measured eyes, as a camera straight ahead would see it.
+
+    EAR inflates with 1/cos(yaw) and deflates with cos(pitch) (arXiv 2604.22479); both are taken
+    back where the head pose is known.
+    """
+    measured = [e for e in (observation.ear_left, observation.ear_right) if e is not None]
+    if not measured:
+        return None
+    ear = sum(measured) / len(measured)
+    pose = observation.pose
+    if pose is None:
+        return ear
+    return ear * _cos(pose.yaw_deg) / _cos(pose.pitch_deg)
+
+
+def _cos(angle_deg: float) -> float:
+    return math.cos(math.radians(min(abs(angle_deg), _MAX_CORRECTION_DEG)))
+
+
+def openness_of(ear: float, ear_open: float, closed_ratio: float) -> float:
+    """Opening as a share of the driver's own, 0..1.5: 0 at the EAR that shut lids still measure."""
+    share = (ear / ear_open - closed_ratio) / (1 - closed_ratio)
+    return min(max(share, 0.0), 1.5)
+
+
+@dataclass
+class Histogram:
+    """Values weighted by the seconds they were seen, so that the frame rate does not matter."""
+
+    low: float
+    step: float
+    _seconds: dict[int, float] = field(default_factory=dict)
+    total_s: float = 0.0
+
+    def add(self, value: float, seconds: float) -> None:
+        """Count `value` as seen for so long."""
+        place = math.floor((value - self.low) / self.step)
+        self._seconds[place] = self._seconds.get(place, 0.0) + seconds
+        self.total_s += seconds
+
+    def quantile(self, share: float) -> float | None:
+        """The value that `share` of the time stayed under, None before anything was seen."""
+        if self.total_s <= 0:
+            return None
+        wanted, passed = share * self.total_s, 0.0
+        for place in sorted(self._seconds):
+            held = self._seconds[place]
+            if passed + held >= wanted:
+                return self.low + self.step * (place + (wanted - passed) / held)
+            passed += held
+        return self.low + self.step * (max(self._seconds) + 1)
+
+
+@dataclass
+class _Learned:
+    """What has been seen of one driver under one condition."""
+
+    ear: Histogram = field(default_factory=lambda: Histogram(0.0, 0.004))
+    mar: Histogram = field(default_factory=lambda: Histogram(0.0, 0.01))
+    lower_lid: Histogram = field(default_factory=lambda: Histogram(-1.0, 0.005))
+    yaw: Histogram = field(default_factory=lambda: Histogram(-180.0, 0.5))
+    pitch: Histogram = field(default_factory=lambda: Histogram(-180.0, 0.5))
+    roll: Histogram = field(default_factory=lambda: Histogram(-180.0, 0.5))
+
+
+class Baseline:
+    """Learns while the driver drives well, then holds.
+
+    Args:
+        policy: `eye.calibration` and the population's values.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._rules = policy.eye.calibration
+        # The resting mouth that makes 1.4 x own and 0.6 absolute one and the same threshold.
+        self._mar_floor = policy.yawn.mar_abs / policy.yawn.mar_ratio
+        self.reset()
+        self._trust_pose = False
+
+    def reset(self) -> None:
+        """Forget the driver. What follows is taken as looking at the road, wherever that is."""
+        self._learned = _Learned()
+        self._last_s: float | None = None
+        self._seconds: deque[float] = deque(maxlen=int(self._rules.step_hold_s) + _BEFORE_STEP_S)
+        self._second = [0.0, 0.0]
+        self._known: list[Calibration] = []
+        self._condition = 0
+        self._told_s = 0.0
+        self._trust_pose = True
+        self.calibration = self._calibration(ready=False)
+
+    def update(self, observation: Observation, frozen: bool) -> None:
+        """Learn from one observation.
+
+        Args:
+            observation: anything; what cannot be measured teaches nothing.
+            frozen: an alert is open, the eyes are closing, or the vehicle is too slow to be driven
+                by a driver who looks ahead.
+        """
+        seconds = self._elapsed(observation.timestamp_s)
+        ear = frontal_ear(observation)
+        if frozen or ear is None or observation.condition is not CameraCondition.OK:
+            return
+        if not self._plausibly_open(ear, observation.closed):
+            return
+        if self.calibration.ready:
+            self._watch_for_step(ear, seconds)
+        else:
+            self._learn(observation, ear, seconds)
+
+    def _elapsed(self, now_s: float) -> float:
+        """Seconds this observation stands for; none after a gap, which nobody saw."""
+        last_s, self._last_s = self._last_s, now_s
+        if last_s is None or now_s - last_s > self._policy.max_gap_s:
+            return 0.0
+        return now_s - last_s
+
+    def _plausibly_open(self, ear: float, closed: float | None) -> bool:
+        """Open by the population's measure, so that a sleeper's lids never become the norm."""
+        eye = self._policy.eye
+        openness = openness_of(ear, eye.population_ear_open, eye.closed_ratio)
+        middle = (eye.openness.closed_enter + eye.openness.closed_exit) / 2
+        return openness >= middle and (closed is None or closed < 0.5)
+
+    def _learn(self, observation: Observation, ear: float, seconds: float) -> None:
+        pose, learned = observation.pose, self._learned
+        if pose is not None:
+            learned.yaw.add(pose.yaw_deg, seconds)
+            learned.pitch.add(pose.pitch_deg, seconds)
+            learned.roll.add(pose.roll_deg, seconds)
+            if not self._within_gate(pose):
+                return
+        learned.ear.add(ear, seconds)
+        if observation.mar is not None:
+            learned.mar.add(observation.mar, seconds)
+        if observation.lower_lid is not None:
+            learned.lower_lid.add(observation.lower_lid, seconds)
+        # A look every quarter of a second at first, then every second: the frame rate cannot matter.
+        valid_s = learned.ear.total_s
+        if valid_s - self._told_s >= (0.25 if valid_s < 5 else 1.0):
+            self._told_s = valid_s
+            self.calibration = self._calibration(ready=valid_s >= self._rules.min_valid_s)
+
+    def _within_gate(self, pose: HeadPose) -> bool:
+        gate, neutral = self._policy.eye.pose_gate_deg, self.calibration.neutral
+        pitch = pose.pitch_deg - neutral.pitch_deg
+        return (
+            abs(pose.yaw_deg - neutral.yaw_deg) <= gate.yaw
+            and -gate.pitch_down <= pitch <= gate.pitch_up
+        )
+
+    def _calibration(self, *, ready: bool) -> Calibration:
+        learned, rules = self._learned, self._rules
+        valid_s = learned.ear.total_s
+        ear = _blend(
+            self._policy.eye.population_ear_open,
+            learned.ear.quantile(rules.quantile),
+            valid_s / rules.provisional_s if rules.provisional_s else 1.0,
+        )
+        mar = max(learned.mar.quantile(0.3) or 0.0, self._mar_floor)
+        return _identified(
+            Calibration(
+                progress=min(valid_s / rules.min_valid_s, 1.0) if rules.min_valid_s else 1.0,
+                ready=ready,
+                ear_open=round(ear, 4),
+                mar_closed=round(mar, 4),
+                neutral=self._neutral(),
+                id="",
+                lower_lid_open=_rounded(learned.lower_lid.quantile(0.5)),
+            ),
+            self._condition,
+        )
+
+    def _neutral(self) -> HeadPose:
+        learned, prior = self._learned, self._rules.neutral
+        needed_s = self._rules.pose_provisional_s
+        trusted = self._trust_pose or needed_s == 0
+        share = 1.0 if trusted else learned.yaw.total_s / needed_s
+        return HeadPose(
+            yaw_deg=round(_blend(prior.yaw_deg, learned.yaw.quantile(0.5), share), 1),
+            pitch_deg=round(_blend(prior.pitch_deg, learned.pitch.quantile(0.5), share), 1),
+            roll_deg=round(_blend(0.0, learned.roll.quantile(0.5), share), 1),
+        )
+
+    def _watch_for_step(self, ear: float, seconds: float) -> None:
+        """Glasses on or off: a sharp step between two steady levels is another condition."""
+        self._second[0] += ear * seconds
+        self._second[1] += seconds
+        if self._second[1] < 1.0:
+            return
+        self._seconds.append(self._second[0] / self._second[1])
+        self._second = [0.0, 0.0]
+        if len(self._seconds) < (self._seconds.maxlen or 0):
+            return
+        levels = list(self._seconds)
+        before, after = levels[:_BEFORE_STEP_S], levels[_BEFORE_STEP_S:]
+        if self._is_step(before, after):
+            self._change_condition(after)
+
+    def _is_step(self, before: list[float], after: list[float]) -> bool:
+        old, new = median(before), median(after)
+        if abs(new / old - 1) < self._rules.step_share:
+            return False
+        steady = all(abs(level / old - 1) < _STEADY_SHARE for level in before) and all(
+            abs(level / new - 1) < _STEADY_SHARE for level in after
+        )
+        from_own = abs(old / self.calibration.ear_open - 1) < self._rules.step_share
+        return steady and from_own
+
+    def _change_condition(self, after: list[float]) -> None:
+        self._known.append(self.calibration)
+        self._seconds.clear()
+        level = median(after)
+        for known in self._known[:-1]:
+            if abs(known.ear_open / level - 1) < _STEADY_SHARE:
+                self.calibration = known
+                return
+        self._condition += 1
+        self._learned.ear = Histogram(0.0, 0.004)
+        self._learned.lower_lid = Histogram(-1.0, 0.005)
+        for seen in after:
+            self._learned.ear.add(seen, 1.0)
+        self._told_s = self._learned.ear.total_s
+        self.calibration = self._calibration(ready=self._told_s >= self._rules.min_valid_s)
+
+
+def _blend(prior: float, own: float | None, share: float) -> float:
+    """From the prior to one's own as the share of the time needed grows to 1."""
+    if own is None:
+        return prior
+    share = min(share, 1.0)
+    return prior * (1 - share) + own * share
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _identified(calibration: Calibration, condition: int) -> Calibration:
+    said = (
+        f"{condition}|{calibration.ready}|{calibration.ear_open}|{calibration.mar_closed}"
+        f"|{calibration.lower_lid_open}|{calibration.neutral}"
+    )
+    return replace(calibration, id=hashlib.sha256(said.encode()).hexdigest()[:12])
