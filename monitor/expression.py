@@ -1,0 +1,142 @@
+"""The driver's expression: read a few times a second, beside the frame loop, smoothed over time.
+
+Expression is context, never an alarm, so it must not cost the watch a frame: for live sources the
+net runs on its own thread and the newest face wins. A recording is read in step with its frames,
+so that it gives the same expressions every time.
+"""
+
+import math
+import threading
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.types import Box, Emotion, Image
+
+# Time constant of the smoothing; a smile lasts longer, a blink of the classifier does not.
+SMOOTHING_S = 1.0
+# An expression not seen again for this long is no longer the driver's.
+STALE_S = 3.0
+
+
+class EmotionNet(Protocol):
+    """Reads one face."""
+
+    @property
+    def margin(self) -> float:
+        """Share of the face's size to be added on every side of its box."""
+
+    def __call__(self, crop: Image) -> Emotion:
+        """The expression in an (h, w, 3) BGR crop, all labels with their probabilities."""
+
+
+class ExpressionReader:
+    """Reads expressions at its own rate.
+
+    Args:
+        net: what reads a face.
+        rate_hz: looks a second; 0 never looks.
+        live: look on a thread of its own instead of in step.
+    """
+
+    def __init__(self, net: EmotionNet, rate_hz: float, *, live: bool) -> None:
+        self._net = net
+        self._every_s = 1 / rate_hz if rate_hz > 0 else math.inf
+        self._due_s = -math.inf
+        self._smoothed: _Smoothed | None = None
+        self._error: Exception | None = None
+        self._waiting: tuple[Image, float] | None = None
+        self._wake = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        if live:
+            self._thread = threading.Thread(target=self._serve, name="expression", daemon=True)
+            self._thread.start()
+
+    def look(self, image: Image, face: Box, timestamp_s: float) -> None:
+        """Read this face if a look is due.
+
+        Raises:
+            Exception: what the net raised, here or on its thread since the last call.
+        """
+        if timestamp_s < self._due_s or math.isinf(self._every_s):
+            return
+        self._due_s = timestamp_s + self._every_s
+        crop = square_crop(image, face, self._net.margin)
+        if self._thread is None:
+            self._read(crop, timestamp_s)
+            return
+        with self._wake:
+            self._waiting = (crop.copy(), timestamp_s)  # the frame's buffer is the camera's
+            error, self._error = self._error, None
+            self._wake.notify()
+        if error is not None:
+            raise error
+
+    def latest(self, timestamp_s: float) -> Emotion | None:
+        """The smoothed expression; None if none was read for some seconds."""
+        smoothed = self._smoothed
+        if smoothed is None or timestamp_s - smoothed.timestamp_s > STALE_S:
+            return None
+        return smoothed.emotion
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
+
+    def _serve(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._waiting is not None or self._closed)
+                if self._closed or self._waiting is None:
+                    return
+                (crop, timestamp_s), self._waiting = self._waiting, None
+            try:
+                self._read(crop, timestamp_s)
+            except Exception as error:  # noqa: BLE001 - raised to the frame loop by the next look
+                self._error = error
+
+    def _read(self, crop: Image, timestamp_s: float) -> None:
+        self._smoothed = _Smoothed.after(self._smoothed, self._net(crop), timestamp_s)
+
+
+class _Smoothed:
+    """An exponential mean over time of every label's probability."""
+
+    def __init__(
+        self, labels: tuple[str, ...], shares: NDArray[np.float64], timestamp_s: float
+    ) -> None:
+        best = int(shares.argmax())
+        pairs = tuple((label, float(p)) for label, p in zip(labels, shares, strict=True))
+        self.shares = shares
+        self.timestamp_s = timestamp_s
+        self.emotion = Emotion(labels[best], min(float(shares[best]), 1.0), pairs)
+
+    @classmethod
+    def after(cls, last: "_Smoothed | None", seen: Emotion, timestamp_s: float) -> "_Smoothed":
+        pairs = seen.probabilities or ((seen.label, seen.probability),)
+        labels = tuple(label for label, _ in pairs)
+        shares = np.array([p for _, p in pairs])
+        if last is not None and len(last.shares) == len(shares):
+            pause_s = max(timestamp_s - last.timestamp_s, 0.0)
+            if pause_s <= STALE_S:
+                shares = last.shares + (shares - last.shares) * -math.expm1(-pause_s / SMOOTHING_S)
+        return cls(labels, shares, timestamp_s)
+
+
+def square_crop(image: Image, face: Box, margin: float) -> Image:
+    """The square round a face's box with `margin` of its longer side added all round, as a view.
+
+    Cut at the picture's edge, and then not quite square.
+    """
+    half = max(face.width_px, face.height_px) * (0.5 + margin)
+    x, y = face.centre
+    height, width = image.shape[:2]
+    left, right = (min(max(round(v), 0), width) for v in (x - half, x + half))
+    top, bottom = (min(max(round(v), 0), height) for v in (y - half, y + half))
+    return image[top:bottom, left:right]
