@@ -83,7 +83,7 @@ def mend_torchvision() -> str:
     _libraries.append(library)
     import torchvision.ops.boxes  # noqa: PLC0415  (only now can it be imported)
 
-    torchvision.ops.boxes._assert_has_ops = lambda: None  # noqa: SLF001
+    torchvision.ops.boxes._assert_has_ops = lambda: None
     return "mended"
 
 

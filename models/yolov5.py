@@ -40,7 +40,7 @@ class Conv(nn.Module):
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, padding: int = -1
-    ):
+    ) -> None:
         super().__init__()
         padding = kernel // 2 if padding < 0 else padding
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
@@ -64,7 +64,7 @@ class Conv(nn.Module):
 class Bottleneck(nn.Module):
     """1x1 then 3x3, with a shortcut in the backbone and none in the neck."""
 
-    def __init__(self, channels: int, shortcut: bool):
+    def __init__(self, channels: int, shortcut: bool) -> None:
         super().__init__()
         self.cv1 = Conv(channels, channels, 1)
         self.cv2 = Conv(channels, channels, 3)
@@ -79,7 +79,7 @@ class Bottleneck(nn.Module):
 class C3(nn.Module):
     """Cross-stage partial block: half through bottlenecks, half round them."""
 
-    def __init__(self, inputs: int, outputs: int, repeats: int, shortcut: bool = True):
+    def __init__(self, inputs: int, outputs: int, repeats: int, shortcut: bool = True) -> None:
         super().__init__()
         hidden = outputs // 2
         self.cv1 = Conv(inputs, hidden)
@@ -96,7 +96,7 @@ class C3(nn.Module):
 class SPPF(nn.Module):
     """Spatial pyramid pooling, fast: three 5x5 poolings in a row."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = channels // 2
         self.cv1 = Conv(channels, hidden)
@@ -117,7 +117,7 @@ class AnchorHead(nn.Module):
 
     anchors: Tensor
 
-    def __init__(self, classes: int, channels: tuple[int, ...]):
+    def __init__(self, classes: int, channels: tuple[int, ...]) -> None:
         super().__init__()
         self.outputs = classes + 5
         self.m = nn.ModuleList(nn.Conv2d(c, 3 * self.outputs, 1) for c in channels)
@@ -159,7 +159,7 @@ class DistributionMean(nn.Module):
 class AnchorFreeHead(nn.Module):
     """YOLOv5u's `Detect`: separate box and class branches, no anchors, no objectness."""
 
-    def __init__(self, classes: int, channels: tuple[int, ...]):
+    def __init__(self, classes: int, channels: tuple[int, ...]) -> None:
         super().__init__()
         box = max(16, channels[0] // 4, 4 * DFL_BINS)
         score = max(channels[0], min(classes, 100))
@@ -213,7 +213,7 @@ class YOLOv5(nn.Module):
         anchors: the original anchor-based head, or YOLOv5u's.
     """
 
-    def __init__(self, labels: tuple[str, ...], size: Size = "n", anchors: bool = False):
+    def __init__(self, labels: tuple[str, ...], size: Size = "n", anchors: bool = False) -> None:
         super().__init__()
         depth, width = SIZES[size]
         a, b, c, d, e = (
