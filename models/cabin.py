@@ -76,7 +76,7 @@ def seat(image: Image, size: tuple[int, int]) -> Layer:
 
 
 def _place(
-    portrait_hw: tuple[int, int],
+    portrait_hw: tuple[int, ...],
     landmarks: Landmarks,
     hw: tuple[int, int],
     left: int,
@@ -95,7 +95,7 @@ def _place(
     return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float32)
 
 
-def _blur_beyond(canvas: Image, placed: NDArray[np.float32], portrait_hw: tuple[int, int]) -> Image:
+def _blur_beyond(canvas: Image, placed: NDArray[np.float32], portrait_hw: tuple[int, ...]) -> Image:
     """Blur the mirrored surroundings of a portrait that fills the picture's height."""
     blurred = cv2.GaussianBlur(canvas, (0, 0), 14)
     columns = np.arange(canvas.shape[1], dtype=np.float32)
@@ -160,7 +160,8 @@ def draw_cabin(size: tuple[int, int]) -> Image:
         soft = cv2.GaussianBlur(mask, (0, 0), 0.007 * width)[..., None] / 255.0
         lit = shade * (1.15 - 0.35 * np.arange(height)[:, None, None] / height)
         picture = picture * (1 - soft) + lit * soft * np.array([0.96, 0.98, 1.0])
-    return np.clip(cv2.GaussianBlur(picture, (0, 0), 0.004 * width), 0, 255).astype(np.uint8)
+    soft_focus = cv2.GaussianBlur(picture, (0, 0), 0.004 * width)
+    return np.asarray(np.clip(soft_focus, 0, 255), np.uint8)
 
 
 _WINDOWS = (

@@ -1,9 +1,8 @@
-"""Move the parts of one face in a picture: lids, irises, jaw, head. Pure functions of pixels.
+"""Move the parts of one face in a picture: lids, irises, jaw. Pure functions of pixels.
 
 All take a BGR picture and its MediaPipe mesh and give a new picture; at amount 0 they give the
 picture back unchanged. Lids follow the mesh's lid contours per column between brow and lower
-lid, the jaw moves the mesh's lower half by a thin-plate spline, and the head turns as a relief:
-the mesh's own depth inside the face, a rounded skull around it.
+lid; the jaw moves the mesh's lower half by a thin-plate spline. `models.head_turn` turns the head.
 """
 
 from collections.abc import Iterable
@@ -55,7 +54,7 @@ FACE_OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
-_FOREHEAD, _CHIN, _NOSE_TIP = 10, 152, 1
+FOREHEAD, CHIN, NOSE_TIP = 10, 152, 1
 
 
 @cache
@@ -200,7 +199,8 @@ def _lid_drop(t: _Field, t_upper: _Field, t_brow: _Field, drop: _Field, lash: fl
     skin = np.maximum(t_upper - lash - t_brow, 1e-3)
     length = skin + drop
     exponent = np.minimum(1.7, 1 + 0.7 * skin / np.maximum(drop, 1e-3))
-    return drop * np.clip((t - t_brow) / length, 0, 1) ** exponent
+    fallen = drop * np.clip((t - t_brow) / length, 0, 1) ** exponent
+    return np.asarray(fallen, np.float32)
 
 
 def _shift(roi: Image, along: _Field, down: _Field) -> NDArray[np.float32]:
@@ -220,14 +220,14 @@ def _lowered_ball(
         return roi.astype(np.float32)
     moved = _shift(roi, along, np.full_like(t, -by_px))
     inside = np.clip((t_upper + gap - t) / (0.04 * t.shape[1]) + 0.5, 0, 1) * (gap > 0)
-    return moved * inside[..., None] + roi * (1 - inside[..., None])
+    return np.asarray(moved * inside[..., None] + roi * (1 - inside[..., None]), np.float32)
 
 
 def _lash_line(s: _Field, t: _Field, width: float, drop: _Field) -> _Field:
     """Darkening where upper and lower lashes meet, fading towards the corners."""
     across = np.exp(-((t / (0.035 * width)) ** 2))
     ends = np.clip(1 - np.abs(s / (0.5 * width)) ** 4, 0, 1)
-    return 1 - 0.55 * across * ends * np.clip(drop, 0, 1)
+    return np.asarray(1 - 0.55 * across * ends * np.clip(drop, 0, 1), np.float32)
 
 
 # --- jaw -------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ def jaw_patch(image: Image, landmarks: Landmarks, amount: float) -> tuple[Image,
     """The rectangle round mouth and chin with the jaw moved, and its top left corner (x, y)."""
     amount = float(np.clip(amount, 0, 1))
     points = landmarks[:, :2]
-    face_px = float(np.linalg.norm(points[_CHIN] - points[_FOREHEAD]))
+    face_px = float(np.linalg.norm(points[CHIN] - points[FOREHEAD]))
     lower_face = points[[*FACE_OVAL, *OUTER_UPPER_LIP, 4]]
     x, y, roi = _rectangle(image, lower_face, 0.35 * face_px)
     if amount <= 0 or roi.size == 0:
@@ -273,7 +273,7 @@ def _jaw_points(landmarks: Landmarks, amount: float, face_px: float) -> _Field:
     joints; mouth corners come down a little and draw inwards, as they do in a yawn.
     """
     points = landmarks[:, :2].astype(np.float32)
-    down = (points[_CHIN] - points[_FOREHEAD]) / face_px
+    down = (points[CHIN] - points[FOREHEAD]) / face_px
     across = np.array([down[1], -down[0]], np.float32)
     mouth = (points[INNER_UPPER_LIP[0]] + points[INNER_UPPER_LIP[-1]]) / 2
     half_px = float(np.linalg.norm(points[INNER_UPPER_LIP[0]] - mouth))
@@ -294,13 +294,13 @@ def _jaw_points(landmarks: Landmarks, amount: float, face_px: float) -> _Field:
     return np.asarray(points + amount * step, np.float32)
 
 
-def _spline_field(hw: tuple[int, int], source: _Field, target: _Field, margin: float) -> _Field:
+def _spline_field(hw: tuple[int, ...], source: _Field, target: _Field, margin: float) -> _Field:
     """Displacement from each pixel of the warped rectangle back to the picture, (H, W, 2).
 
     Thin-plate spline through some hundred mesh points and a fixed frame round them, solved on a
     coarse grid.
     """
-    height, width = hw
+    height, width = hw[:2]
     chosen = np.unique([*OUTER_UPPER_LIP, *OUTER_LOWER_LIP, *FACE_OVAL, *range(0, 468, 5)])
     edge_x, edge_y = np.meshgrid(np.linspace(0, width - 1, 6), np.linspace(0, height - 1, 6))
     frame = np.stack([edge_x, edge_y], -1).reshape(-1, 2)
@@ -348,7 +348,8 @@ def _fill_mouth(skin: Image, roi: Image, source: _Field, target: _Field, amount:
     )
     opened = np.clip(gap_px / (0.03 * width + 1), 0, 1)
     soft = cv2.GaussianBlur(mask, (0, 0), 0.012 * width + 0.4).astype(np.float32)[..., None] / 255
-    return np.clip(skin * (1 - soft * opened) + inside * soft * opened, 0, 255).astype(np.uint8)
+    filled = skin * (1 - soft * opened) + inside * soft * opened
+    return np.asarray(np.clip(filled, 0, 255), np.uint8)
 
 
 def _pixels(points: _Field, roi: Image) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -356,7 +357,7 @@ def _pixels(points: _Field, roi: Image) -> tuple[NDArray[np.intp], NDArray[np.in
     return np.clip(points[:, 1].round(), 0, roi.shape[0] - 1).astype(np.intp), columns
 
 
-def _teeth(roi: Image, source: _Field, hw: tuple[int, int]) -> _Field:
+def _teeth(roi: Image, source: _Field, hw: tuple[int, ...]) -> _Field:
     """The upper part of what the picture shows between the lips: it stays where it is."""
     upper, lower = source[list(INNER_UPPER_LIP)], source[list(INNER_LOWER_LIP)]
     mask = np.zeros(hw, np.uint8)
@@ -367,144 +368,3 @@ def _teeth(roi: Image, source: _Field, hw: tuple[int, int]) -> _Field:
     soft = cv2.GaussianBlur(mask, (0, 0), 0.8).astype(np.float32) / 255
     bright = cv2.cvtColor(roi, cv2.COLOR_BGR2GRAY).astype(np.float32)
     return np.asarray(soft * np.clip((bright - 60) / 60, 0, 1), np.float32)
-
-
-# --- head ------------------------------------------------------------------------------------
-
-
-def turn_head(
-    image: Image,
-    landmarks: Landmarks,
-    yaw_deg: float = 0.0,
-    pitch_deg: float = 0.0,
-    roll_deg: float = 0.0,
-) -> Image:
-    """The head turned on its neck; convincing to about 40 degrees of yaw and 30 of pitch.
-
-    Args:
-        image: (H, W, 3) or (H, W, 4) uint8.
-        landmarks: its mesh.
-        yaw_deg, pitch_deg, roll_deg: signs as COVESA VSS: yaw + left, pitch + up, roll + right,
-            left and right the driver's own.
-    """
-    relief = HeadRelief(image.shape[:2], landmarks)
-    x, y = relief.maps(yaw_deg, pitch_deg, roll_deg)
-    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-
-
-class HeadRelief:
-    """The head of one picture as a height field on a coarse grid, ready to be turned.
-
-    Args:
-        hw: height and width of the picture in pixels.
-        landmarks: its mesh.
-        step_px: spacing of the grid.
-    """
-
-    def __init__(self, hw: tuple[int, int], landmarks: Landmarks, step_px: int = 6) -> None:
-        self._hw = hw
-        height, width = hw
-        self._grid_hw = (height // step_px + 2, width // step_px + 2)
-        rows, columns = np.indices(self._grid_hw, np.float32)
-        self._x = columns * (width - 1) / (self._grid_hw[1] - 1)
-        self._y = rows * (height - 1) / (self._grid_hw[0] - 1)
-        oval = landmarks[list(FACE_OVAL)]
-        self._centre = oval[:, :2].mean(0)
-        self.face_px = float(np.linalg.norm(landmarks[_CHIN, :2] - landmarks[_FOREHEAD, :2]))
-        self._depth = self._depth_of(landmarks)
-        self._weight = self._weight_of(landmarks)
-        chin = landmarks[_CHIN, :2]
-        nose_z = float(landmarks[_NOSE_TIP, 2])
-        # The skull rocks on the spine about level with the mouth, well behind the face.
-        pivot = chin + 0.15 * (self._centre - chin)
-        self._pivot = (float(pivot[0]), float(pivot[1]), nose_z + 0.75 * self.face_px)
-
-    def _depth_of(self, landmarks: Landmarks) -> _Field:
-        oval = landmarks[list(FACE_OVAL)]
-        face_z = float(np.median(oval[:, 2]))
-        rings = [landmarks[::4]]
-        for grow, back in ((1.25, 0.22), (1.6, 0.42), (2.2, 0.5), (4.0, 0.5)):
-            ring = oval.copy()
-            ring[:, :2] = self._centre + (oval[:, :2] - self._centre) * grow
-            ring[:, 2] = 0.3 * oval[:, 2] + 0.7 * face_z + back * self.face_px
-            rings.append(ring)
-        known = np.vstack(rings)
-        spline = RBFInterpolator(
-            known[:, :2], known[:, 2], neighbors=24, smoothing=2.0, kernel="linear"
-        )
-        depth = spline(np.stack([self._x.ravel(), self._y.ravel()], -1)).reshape(self._grid_hw)
-        return np.asarray(cv2.GaussianBlur(depth.astype(np.float32), (0, 0), 1.2))
-
-    def _weight_of(self, landmarks: Landmarks) -> _Field:
-        """1 on the head, fading to 0 over the neck and round the hair."""
-        down = (landmarks[_CHIN, :2] - landmarks[_FOREHEAD, :2]) / self.face_px
-        dx, dy = self._x - self._centre[0], self._y - self._centre[1]
-        t = (dx * down[0] + dy * down[1]) / self.face_px
-        s = (dx * down[1] - dy * down[0]) / self.face_px
-        radius = np.hypot(s / 0.9, np.where(t < 0, t / 1.1, 0))
-        return np.asarray(_smooth(1.6 - radius, 0.6) * _smooth(1.15 - t, 0.65), np.float32)
-
-    def maps(
-        self,
-        yaw_deg: float,
-        pitch_deg: float,
-        roll_deg: float,
-        shift_px: tuple[float, float] = (0.0, 0.0),
-        window: tuple[int, int] | None = None,
-    ) -> tuple[_Field, _Field]:
-        """Maps for `cv2.remap`: where every pixel of the new picture comes from.
-
-        The forward motion is inverted by fixed-point iteration on the grid; damping keeps it
-        steady where the far cheek folds behind the nose.
-
-        Args:
-            yaw_deg, pitch_deg, roll_deg: signs as COVESA VSS.
-            shift_px: the whole picture moved right and down.
-            window: left edge and width of the columns wanted; None for all.
-        """
-        move_x, move_y = self._motion(yaw_deg, pitch_deg, roll_deg)
-        scale_x = (self._grid_hw[1] - 1) / (self._hw[1] - 1)
-        scale_y = (self._grid_hw[0] - 1) / (self._hw[0] - 1)
-        target_x, target_y = self._x - shift_px[0], self._y - shift_px[1]
-        x, y = target_x, target_y
-        for _ in range(10):
-            at = (x * scale_x).astype(np.float32), (y * scale_y).astype(np.float32)
-            back_x = cv2.remap(move_x, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            back_y = cv2.remap(move_y, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            x, y = x + 0.7 * (target_x - back_x - x), y + 0.7 * (target_y - back_y - y)
-        left, width = window or (0, self._hw[1])
-        return self._enlarge(x, left, width), self._enlarge(y, left, width)
-
-    def _motion(self, yaw_deg: float, pitch_deg: float, roll_deg: float) -> tuple[_Field, _Field]:
-        rotation = rotation_matrix(yaw_deg, pitch_deg, roll_deg)
-        px, py, pz = self._pivot
-        rel = np.stack([self._x - px, self._y - py, self._depth - pz], -1).astype(np.float32)
-        turned = rel @ rotation.T
-        move = (turned - rel) * self._weight[..., None]
-        return np.ascontiguousarray(move[..., 0]), np.ascontiguousarray(move[..., 1])
-
-    def _enlarge(self, coarse: _Field, left: int, width: int) -> _Field:
-        """Bilinear, with the grid's corners on the picture's corners (cv2.resize puts them off)."""
-        scale_x = (self._hw[1] - 1) / (self._grid_hw[1] - 1)
-        scale_y = (self._hw[0] - 1) / (self._grid_hw[0] - 1)
-        warp = np.array([[scale_x, 0, -left], [0, scale_y, 0]])
-        full = cv2.warpAffine(
-            coarse.astype(np.float32), warp, (width, self._hw[0]), borderMode=cv2.BORDER_REPLICATE
-        )
-        return np.asarray(full)
-
-
-def rotation_matrix(yaw_deg: float, pitch_deg: float, roll_deg: float) -> _Field:
-    """Rotation of a head seen by a camera (x right, y down, z away), VSS signs, (3, 3)."""
-    yaw, pitch, roll = np.radians([yaw_deg, pitch_deg, roll_deg])
-    about_y = [[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]]
-    about_x = [[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]]
-    about_z = [[np.cos(roll), np.sin(roll), 0], [-np.sin(roll), np.cos(roll), 0], [0, 0, 1]]
-    turned = np.array(about_z) @ np.array(about_y) @ np.array(about_x)
-    return np.asarray(turned, np.float32)
-
-
-def _smooth(value: Any, over: float) -> Any:
-    """0 below 0, 1 above `over`, a smooth step between."""
-    x = np.clip(value / over, 0, 1)
-    return x * x * (3 - 2 * x)

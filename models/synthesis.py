@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from models.cabin import seat
 from models.face_warp import (
     EyeName,
-    HeadRelief,
     Image,
     Landmarks,
     close_eyes,
@@ -26,8 +25,8 @@ from models.face_warp import (
     find_landmarks,
     jaw_patch,
     open_jaw,
-    turn_head,
 )
+from models.head_turn import HeadRelief, turn_head
 
 __all__ = [
     "FaceState",
@@ -112,7 +111,7 @@ class Portrait:
         self._landmarks = layer.landmarks
         self._left = layer.left_px
         self._backdrop = layer.backdrop
-        self._relief = HeadRelief(layer.rgba.shape[:2], layer.landmarks, step_px=8)
+        self._relief = HeadRelief((size[1], layer.rgba.shape[1]), layer.landmarks, step_px=8)
         self._eyes: dict[tuple[EyeName, int, int], tuple[Image, NDArray[np.bool_], int, int]] = {}
         self._jaws: dict[int, tuple[Image, int, int]] = {}
         self._beside: dict[bool, Image] = {}
