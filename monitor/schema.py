@@ -69,6 +69,7 @@ events = Table(
     Index("ix_events_started", "started_at"),
     Index("ix_events_kind_started", "kind", "started_at"),
     Index("ix_events_level_started", "level", "started_at"),
+    Index("ix_events_duration", "duration_s"),  # the longest, without sorting a million
 )
 
 samples = Table(
@@ -173,4 +174,50 @@ audit = Table(
     Column("action", String(64), nullable=False),  # export, erase, clips on, retention …
     Column("subject", Text, nullable=False),
     Column("detail", Json),
+)
+
+# What follows is derived from `events` and `coverage`, whole past days (UTC) at a time, by
+# `dashboard.data.rollup`: months of a fleet are read at a glance. Emptying `rolled_days` makes it
+# all again.
+rolled_days = Table(
+    "rolled_days",
+    metadata,
+    Column("day", Double, primary_key=True),
+    Column("rolled_at", Double, nullable=False),
+)
+
+event_days = Table(
+    "event_days",
+    metadata,
+    Column("day", Double, primary_key=True),
+    Column("vehicle", String(64), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("events", BigInteger, nullable=False),
+)
+
+event_hours = Table(
+    "event_hours",
+    metadata,
+    Column("hour", Double, primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("events", BigInteger, nullable=False),
+)
+
+coverage_days = Table(
+    "coverage_days",
+    metadata,
+    Column("day", Double, primary_key=True),
+    Column("vehicle", String(64), primary_key=True),
+    Column("monitored_s", Double, nullable=False),
+    Column("driven_s", Double, nullable=False),
+)
+
+coverage_hours = Table(
+    "coverage_hours",
+    metadata,
+    Column("hour", Double, primary_key=True),
+    Column("cause", String(32), primary_key=True),
+    Column("seconds", Double, nullable=False),
 )
