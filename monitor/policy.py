@@ -95,7 +95,7 @@ class Openness(Section):
 
     deep: Share = 0.20
     closed_enter: Share = 0.30
-    closed_exit: Share = 0.50
+    closed_exit: Share = 0.40
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -134,8 +134,15 @@ class LookingDown(Section):
 
     pitch_change_deg: Degrees = 5.0
     within_s: Short = 1.0
-    gaze_down: Share = 0.65
-    doubt: Share = 0.5
+    gaze_down: Share = 0.60
+    lower_lid: Share = 0.72
+    lower_lid_least: Share = 0.66
+    doubt: Share = 0.25
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        _rising("", lower_lid_least=self.lower_lid_least, lower_lid=self.lower_lid)
+        return self
 
 
 class EvidencePolicy(Section):
@@ -244,7 +251,8 @@ class ClosurePolicy(Section):
     unresponsive_s: Short = 6.0
     hold_over_unknown_s: Short = 1.0
     reopen_s: Short = 0.25
-    bridge_share: Share = 0.5
+    bridge_share: Share = 0.6
+    reopen_decay: Share = 0.5
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -371,31 +379,33 @@ class ActivationPolicy(Section):
     speed_unknown: Literal["assume_moving", "assume_standstill"] = "assume_moving"
 
 
+class DegradedAfter(Section):
+    """How long each cause must hold before it is told; `absence` tells `no_face`."""
+
+    camera_lost: Short = 1.0
+    camera_frozen: Short = 0.5
+    obscured: Short = 2.0
+    low_light: Short = 2.0
+    glare: Short = 2.0
+    low_fps: Short = 5.0
+    eyes_not_visible: Short = 5.0
+    multiple_faces: Short = 5.0
+    uncalibrated: Short = 0.0
+    model_error: Short = 1.0
+
+
 class DegradedPolicy(Section):
     """When an impaired watch is told; every time is within `notify_within_s`."""
 
     notify_within_s: Short = 10.0
-    after_s: dict[Cause, Short] = {
-        Cause.CAMERA_LOST: 1.0,
-        Cause.CAMERA_FROZEN: 0.5,
-        Cause.OBSCURED: 2.0,
-        Cause.LOW_LIGHT: 2.0,
-        Cause.GLARE: 2.0,
-        Cause.LOW_FPS: 5.0,
-        Cause.EYES_NOT_VISIBLE: 5.0,
-        Cause.MULTIPLE_FACES: 5.0,
-        Cause.UNCALIBRATED: 0.0,
-        Cause.MODEL_ERROR: 1.0,
-    }
+    after_s: DegradedAfter = DegradedAfter()
     clear_s: Short = 1.0
     min_fps: float = Field(5.0, ge=0, le=60)
     minor: tuple[Cause, ...] = (Cause.LOW_FPS, Cause.MULTIPLE_FACES, Cause.UNCALIBRATED)
 
     @model_validator(mode="after")
     def _order(self) -> Self:
-        if Cause.NO_FACE in self.after_s:
-            raise ValueError("after_s.no_face: set `absence.after_s`, which tells it")
-        for cause, seconds in self.after_s.items():
+        for cause, seconds in self.after_s:
             if seconds > self.notify_within_s:
                 raise ValueError(
                     f"after_s.{cause} ({seconds:g}) cannot exceed notify_within_s "

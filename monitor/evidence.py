@@ -1,0 +1,349 @@
+"""What one observation says of the driver: landmarks, eye-state network and detector, weighed.
+
+Each witness speaks in log-odds of closed eyes, clipped so that none can shout the others down; the
+verdict is their weighted mean. It is closed above a threshold, open below its negative, and in
+between what it was a moment ago: the hysteresis of the policy's `closed_enter` and `closed_exit`.
+A witness that cannot see (head beyond the pose gate, picture dark or blurred, face tiny) is not
+asked, and where nobody is left to ask the eyes are unknown.
+
+The hard case is the driver who lowers the eyes to look down: lids nearly shut, not asleep. Two
+signs speak for it: the head goes down a little with the lids, and the lower lid stays down (a
+closing eye raises it). They only discount the landmarks' word; a network that sees the eye decides.
+Without one the eyes are unknown and `looking_down` is true, so that the distraction timer runs.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from monitor.calibration import frontal_ear, openness_of
+from monitor.policy import Policy
+from monitor.types import (
+    Box,
+    Calibration,
+    CameraCondition,
+    Cause,
+    Detection,
+    Eyes,
+    HeadPose,
+    Observation,
+    Quality,
+    Reading,
+)
+
+# Log-odds at the two openness thresholds: probability 0.75 of closed at `closed_enter`.
+_SURE = math.log(3)
+_CLIP = 4.0
+# Two faces change places in the driver's track: ambiguous for this long.
+_AMBIGUOUS_S = 2.0
+_CONDITIONS = {
+    CameraCondition.LOST: Cause.CAMERA_LOST,
+    CameraCondition.FROZEN: Cause.CAMERA_FROZEN,
+    CameraCondition.DARK: Cause.LOW_LIGHT,
+    CameraCondition.GLARE: Cause.GLARE,
+}
+
+
+class Witness(NamedTuple):
+    """One source's word: log-odds of closed eyes, and how much it counts."""
+
+    log_odds: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    eyes: Eyes
+    confidence: float
+
+
+@dataclass
+class Evidence:
+    """Weighs observations against the driver's baseline, one after another.
+
+    Its memory is short: the last verdict (hysteresis), the head's pitch just before the lids fell,
+    and where the driver's face was.
+    """
+
+    policy: Policy
+    _eyes: Eyes = Eyes.UNKNOWN
+    _seen_s: float = -math.inf
+    _lowered_s: float | None = None
+    _open_pitch: deque[tuple[float, float]] | None = None
+    _face: tuple[float, Box] | None = None
+    _jumped_s: float = -math.inf
+
+    def weigh(
+        self, observation: Observation, calibration: Calibration, speed_kmh: float | None = None
+    ) -> Reading:
+        """The three-valued reading of one observation.
+
+        Args:
+            observation: what was measured; timestamps must not go back.
+            calibration: the baseline in use.
+            speed_kmh: passed on to the rules.
+        """
+        now_s = observation.timestamp_s
+        causes = self._causes(observation)
+        blind = bool(causes & {*_CONDITIONS.values(), Cause.OBSCURED})
+        pose = None if blind else _relative(observation.pose, calibration.neutral)
+        openness = None if blind else self._openness(observation, calibration, pose)
+        lowered = openness is not None and self._lids_lowered(
+            now_s, observation, calibration, openness, pose
+        )
+        witnesses = [] if blind else self._witnesses(observation, openness, pose, lowered)
+        verdict = self._judge(now_s, witnesses)
+        looking_down = self._looking_down(observation, verdict, openness, lowered)
+        if lowered and verdict.eyes is not Eyes.CLOSED and not _network_saw(witnesses):
+            verdict = _Verdict(Eyes.UNKNOWN, 0.0)
+        self._remember(now_s, verdict.eyes, pose)
+        present = self._present(observation, blind)
+        return Reading(
+            timestamp_s=now_s,
+            captured_at=observation.captured_at,
+            present=present,
+            eyes=verdict.eyes,
+            openness=openness,
+            confidence=verdict.confidence,
+            pose=pose,
+            mouth=None if blind else self._mouth(observation, calibration),
+            looking_down=looking_down,
+            emotion=observation.emotion.label if observation.emotion else None,
+            camera=observation.condition,
+            causes=causes | self._about_eyes(present, verdict.eyes, pose, looking_down),
+            speed_kmh=speed_kmh,
+        )
+
+    # --- can anything be seen? -------------------------------------------------------------
+
+    def _causes(self, observation: Observation) -> frozenset[Cause]:
+        found = set()
+        quality, limits = observation.quality, self.policy.quality
+        if observation.condition in _CONDITIONS:
+            found.add(_CONDITIONS[observation.condition])
+        if quality is not None:
+            if quality.brightness < limits.obscured_brightness:
+                found.add(Cause.OBSCURED)
+                found.discard(Cause.LOW_LIGHT)
+            elif quality.brightness < limits.min_brightness:
+                found.add(Cause.LOW_LIGHT)
+            elif quality.brightness > limits.max_brightness or (
+                quality.contrast < limits.min_contrast and quality.brightness > 128
+            ):
+                found.add(Cause.GLARE)
+            elif quality.contrast < limits.min_contrast:
+                found.add(Cause.OBSCURED)
+        if observation.errors:
+            found.add(Cause.MODEL_ERROR)
+        if self._ambiguous(observation):
+            found.add(Cause.MULTIPLE_FACES)
+        return frozenset(found)
+
+    def _ambiguous(self, observation: Observation) -> bool:
+        """The track jumps between faces: whose eyes are these?"""
+        now_s, box = observation.timestamp_s, observation.face
+        if box is not None:
+            if self._face is not None and observation.faces > 1:
+                then_s, before = self._face
+                if now_s - then_s <= self.policy.max_gap_s and before.iou(box) == 0:
+                    self._jumped_s = now_s
+            self._face = (now_s, box)
+        return now_s - self._jumped_s <= _AMBIGUOUS_S
+
+    def _present(self, observation: Observation, blind: bool) -> bool | None:
+        if blind:
+            return None
+        if observation.face is not None or observation.detection is not None:
+            return True
+        return None if observation.errors else False
+
+    def _about_eyes(
+        self, present: bool | None, eyes: Eyes, pose: HeadPose | None, looking_down: bool | None
+    ) -> frozenset[Cause]:
+        if present is False:
+            return frozenset({Cause.NO_FACE})
+        turned = pose is not None and not self._within_gate(pose)
+        if present and eyes is Eyes.UNKNOWN and not turned and not looking_down:
+            return frozenset({Cause.EYES_NOT_VISIBLE})
+        return frozenset()
+
+    # --- what the lids measure -------------------------------------------------------------
+
+    def _openness(
+        self, observation: Observation, calibration: Calibration, pose: HeadPose | None
+    ) -> float | None:
+        ear = frontal_ear(observation)
+        sharp = _sharp_enough(observation.quality, self.policy)
+        if ear is None or not sharp or (pose is not None and not self._within_gate(pose)):
+            return None
+        return openness_of(ear, calibration.ear_open, self.policy.eye.closed_ratio)
+
+    def _within_gate(self, pose: HeadPose) -> bool:
+        gate = self.policy.eye.pose_gate_deg
+        return abs(pose.yaw_deg) <= gate.yaw and -gate.pitch_down <= pose.pitch_deg <= gate.pitch_up
+
+    def _lids_lowered(
+        self,
+        now_s: float,
+        observation: Observation,
+        calibration: Calibration,
+        openness: float,
+        pose: HeadPose | None,
+    ) -> bool:
+        """The lids are down as in looking down rather than as in closing."""
+        if openness > self.policy.eye.openness.closed_exit:
+            self._lowered_s = None
+            return False
+        if self._lowered_s is None:
+            self._lowered_s = now_s
+        signs, kept = self.policy.evidence.looking_down, None
+        if observation.lower_lid is not None and calibration.lower_lid_open:
+            kept = observation.lower_lid / calibration.lower_lid_open
+        gaze = observation.gaze_down
+        if kept is not None and gaze is not None:
+            if kept >= signs.lower_lid and gaze >= signs.gaze_down:
+                return True
+            if kept < signs.lower_lid_least:
+                return False
+        return self._head_went_along(now_s, pose)
+
+    def _head_went_along(self, now_s: float, pose: HeadPose | None) -> bool:
+        """The pitch fell with the lids, a little: more is a nod, later is a head that sinks."""
+        if pose is None or not self._open_pitch or self._lowered_s is None:
+            return False
+        fell = max(pitch for _, pitch in self._open_pitch) - pose.pitch_deg
+        signs = self.policy.evidence.looking_down
+        if not signs.pitch_change_deg <= fell < self.policy.nod.pitch_drop_deg:
+            return False
+        if now_s - self._lowered_s <= signs.within_s:
+            self._open_pitch.append((math.inf, max(pitch for _, pitch in self._open_pitch)))
+            return True
+        # Having begun in time it goes on for as long as the head stays down.
+        return self._open_pitch[-1][0] == math.inf
+
+    def _looking_down(
+        self, observation: Observation, verdict: _Verdict, openness: float | None, lowered: bool
+    ) -> bool | None:
+        if lowered:
+            return verdict.eyes is not Eyes.CLOSED
+        if verdict.eyes is not Eyes.OPEN or openness is None:
+            return False if verdict.eyes is Eyes.CLOSED else None
+        gaze = observation.gaze_down
+        partly = openness < self.policy.eye.openness.closed_exit
+        return partly and gaze is not None and gaze >= self.policy.evidence.looking_down.gaze_down
+
+    # --- the witnesses and the verdict ------------------------------------------------------
+
+    def _witnesses(
+        self,
+        observation: Observation,
+        openness: float | None,
+        pose: HeadPose | None,
+        lowered: bool,
+    ) -> list[Witness]:
+        weights, found = self.policy.evidence.weights, []
+        if openness is not None:
+            said = self._log_odds_of(openness)
+            doubt = self.policy.evidence.looking_down.doubt if lowered and said > 0 else 1.0
+            found.append(Witness(said * doubt, weights.landmarks))
+        turned = pose is not None and not self._within_gate(pose)
+        if observation.closed is not None and not turned:
+            found.append(Witness(_log_odds(observation.closed), weights.eye_net))
+        if observation.detection is not None:
+            heard = self._detector(observation.detection, pose, alone=not found)
+            if heard is not None:
+                found.append(heard)
+        return [witness for witness in found if witness.weight > 0]
+
+    def _log_odds_of(self, openness: float) -> float:
+        limits = self.policy.eye.openness
+        middle = (limits.closed_enter + limits.closed_exit) / 2
+        slope = 2 * _SURE / (limits.closed_exit - limits.closed_enter)
+        return _clip(slope * (middle - openness))
+
+    def _detector(self, seen: Detection, pose: HeadPose | None, *, alone: bool) -> Witness | None:
+        """Beyond the gate only `sleep` of a head that is down counts: `awake` there ends nothing."""
+        limits = self.policy.evidence
+        best = max(seen.sleep, seen.awake)
+        if best < (limits.detector_alone if alone else limits.detector_min_score):
+            return None
+        if pose is not None and not self._within_gate(pose):
+            down = pose.pitch_deg < -self.policy.eye.pose_gate_deg.pitch_down
+            if not down or seen.sleep <= seen.awake:
+                return None
+        share = seen.sleep / (seen.sleep + seen.awake)
+        return Witness(_log_odds(share), limits.weights.detector * best)
+
+    def _judge(self, now_s: float, witnesses: list[Witness]) -> _Verdict:
+        total = sum(witness.weight for witness in witnesses)
+        if total == 0:
+            return _Verdict(Eyes.UNKNOWN, 0.0)
+        said = sum(witness.log_odds * witness.weight for witness in witnesses)
+        loud = sum(abs(witness.log_odds) * witness.weight for witness in witnesses)
+        agreement = abs(said) / loud if loud else 0.0
+        mean = said / total
+        confidence = math.tanh(abs(mean) / 2) * agreement
+        if mean >= _SURE - 1e-9:
+            return _Verdict(Eyes.CLOSED, confidence)
+        if mean <= -_SURE + 1e-9:
+            return _Verdict(Eyes.OPEN, confidence)
+        recent = now_s - self._seen_s <= self.policy.max_gap_s
+        return _Verdict(self._eyes if recent else Eyes.UNKNOWN, confidence)
+
+    def _remember(self, now_s: float, eyes: Eyes, pose: HeadPose | None) -> None:
+        if eyes is not Eyes.UNKNOWN:
+            self._eyes, self._seen_s = eyes, now_s
+        if eyes is Eyes.OPEN and pose is not None and self._lowered_s is None:
+            within_s = self.policy.evidence.looking_down.within_s
+            if self._open_pitch is None or (
+                self._open_pitch and self._open_pitch[-1][0] == math.inf
+            ):
+                self._open_pitch = deque()
+            self._open_pitch.append((now_s, pose.pitch_deg))
+            while now_s - self._open_pitch[0][0] > within_s:
+                self._open_pitch.popleft()
+
+    def _mouth(self, observation: Observation, calibration: Calibration) -> float | None:
+        """MAR against the driver's own; the detector's `yawn` where landmarks are lost."""
+        if observation.mar is not None:
+            return observation.mar / calibration.mar_closed
+        seen = observation.detection
+        if seen is not None and seen.label == "yawn":
+            if seen.yawn >= self.policy.evidence.detector_alone:
+                return self.policy.yawn.mar_ratio
+        return None
+
+
+def _network_saw(witnesses: list[Witness]) -> bool:
+    return len(witnesses) > 1
+
+
+def _relative(pose: HeadPose | None, neutral: HeadPose) -> HeadPose | None:
+    if pose is None:
+        return None
+    return HeadPose(
+        yaw_deg=pose.yaw_deg - neutral.yaw_deg,
+        pitch_deg=pose.pitch_deg - neutral.pitch_deg,
+        roll_deg=pose.roll_deg - neutral.roll_deg,
+    )
+
+
+def _sharp_enough(quality: Quality | None, policy: Policy) -> bool:
+    """Blurred or tiny faces still have a mesh, but their lids are guessed."""
+    if quality is None:
+        return True
+    limits = policy.quality
+    if quality.sharpness is not None and quality.sharpness < limits.min_sharpness:
+        return False
+    tall = quality.face_height_px
+    return tall is None or tall >= limits.min_face_height_px
+
+
+def _log_odds(share: float) -> float:
+    share = min(max(share, 1e-3), 1 - 1e-3)
+    return _clip(math.log(share / (1 - share)))
+
+
+def _clip(log_odds: float) -> float:
+    return min(max(log_odds, -_CLIP), _CLIP)
