@@ -227,7 +227,7 @@ def _lash_line(s: _Field, t: _Field, width: float, drop: _Field) -> _Field:
     """Darkening where upper and lower lashes meet, fading towards the corners."""
     across = np.exp(-((t / (0.035 * width)) ** 2))
     ends = np.clip(1 - np.abs(s / (0.5 * width)) ** 4, 0, 1)
-    return np.asarray(1 - 0.55 * across * ends * np.clip(drop, 0, 1), np.float32)
+    return np.asarray(1 - 0.42 * across * ends * np.clip(drop, 0, 1), np.float32)
 
 
 # --- jaw -------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import skimage.data
 from numpy.typing import NDArray
 
 from models.cabin import seat
+from models.disguise import blur, darken, glare, infrared, wear_cap, wear_glasses
 from models.face_warp import (
     EyeName,
     Image,
@@ -34,11 +35,17 @@ __all__ = [
     "Landmarks",
     "Portrait",
     "astronaut",
+    "blur",
     "close_eyes",
+    "darken",
     "ear",
     "find_landmarks",
+    "glare",
+    "infrared",
     "open_jaw",
     "turn_head",
+    "wear_cap",
+    "wear_glasses",
 ]
 
 _LID_STEPS, _GAZE_STEPS, _JAW_STEPS = 48, 8, 32
