@@ -1,0 +1,159 @@
+"""What is true now: every vehicle at a glance, one vehicle's last minutes."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import func, select
+
+from dashboard.data.store import Record, Store
+from monitor.schema import samples, vehicles
+from monitor.types import Level
+
+# A state comes once a second; after this long its vehicle has fallen silent, not become fine.
+STALE_S: Final = 15.0
+VEHICLES_SHOWN: Final = 500
+
+
+class Standing(StrEnum):
+    """How a vehicle stands, most pressing first. Only `WATCHED` may look fine."""
+
+    ALERT = "alert"
+    UNWATCHED = "not monitored"
+    SILENT = "not seen"
+    WATCHED = "watched"
+    PARKED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """A vehicle's latest state, or the lack of one.
+
+    Attributes:
+        vehicle: its identifier.
+        standing: the one word for it.
+        level, kind: of the most urgent open alert, if `state` is fresh.
+        seen_at: when it was last heard of, epoch seconds.
+        state: the latest state message; None when none was ever told.
+        causes: why the driver is not monitored.
+        stats, version: of the process.
+    """
+
+    vehicle: str
+    standing: Standing
+    level: Level
+    kind: str | None
+    seen_at: float
+    availability: str
+    state: Record | None
+    causes: tuple[str, ...]
+    stats: Record | None
+    version: str | None
+
+    @property
+    def urgency(self) -> tuple[int, int, float]:
+        """Sorts the most pressing first."""
+        order = list(Standing)
+        return (order.index(self.standing), -int(self.level), -self.seen_at)
+
+
+def now_of_all(store: Store, now: float) -> list[Now]:
+    """Every vehicle now, the most pressing first; the `VEHICLES_SHOWN` last heard of."""
+    statement = select(vehicles).order_by(vehicles.c.last_seen_at.desc()).limit(VEHICLES_SHOWN)
+    found = store.rows(statement)
+    return sorted((_now(store, row, now) for row in found), key=lambda one: one.urgency)
+
+
+def now_of(store: Store, vehicle: str, now: float) -> Now | None:
+    """One vehicle now; None if there is no such vehicle."""
+    row = store.one(select(vehicles).where(vehicles.c.vehicle == vehicle))
+    return _now(store, row, now) if row else None
+
+
+def names(store: Store) -> list[str]:
+    """Every vehicle's identifier, sorted."""
+    rows = store.rows(select(vehicles.c.vehicle).order_by(vehicles.c.vehicle).limit(20_000))
+    return [row["vehicle"] for row in rows]
+
+
+def how_many(store: Store) -> int:
+    """How many vehicles there are."""
+    return int(store.rows(select(func.count().label("n")).select_from(vehicles))[0]["n"])
+
+
+def _now(store: Store, row: Record, now: float) -> Now:
+    state, stats = _json(row["state"]), _json(row["stats"])
+    seen_at = row["state_at"] or row["last_seen_at"]
+    if state is None and now - row["last_seen_at"] <= STALE_S:
+        state = _state_of_sample(store, row["vehicle"], now)
+    fresh = state is not None and now - seen_at <= STALE_S
+    level = Level[state["level"].upper()] if fresh else Level.NONE
+    causes = tuple(state["degraded"]) if fresh else ()
+    return Now(
+        vehicle=row["vehicle"],
+        standing=_standing(row["availability"], fresh=fresh, level=level, causes=causes),
+        level=level,
+        kind=state["kind"] if fresh else None,
+        seen_at=seen_at,
+        availability=row["availability"],
+        state=state,
+        causes=causes,
+        stats=stats,
+        version=row["version"],
+    )
+
+
+def _standing(
+    availability: str, *, fresh: bool, level: Level, causes: tuple[str, ...]
+) -> Standing:
+    if availability == "stopped":
+        return Standing.PARKED
+    if not fresh:
+        return Standing.SILENT
+    if level >= Level.CAUTION and not causes:
+        return Standing.ALERT
+    if level >= Level.WARNING:
+        return Standing.ALERT
+    return Standing.UNWATCHED if causes else Standing.WATCHED
+
+
+def _state_of_sample(store: Store, vehicle: str, now: float) -> Record | None:
+    """A state from the last sample, for a store that no state message reached."""
+    s = samples.c
+    row = store.one(
+        select(samples)
+        .where(s.vehicle == vehicle, s.at > now - STALE_S)
+        .order_by(s.at.desc())
+        .limit(1)
+    )
+    if row is None:
+        return None
+    signals = {
+        "Vehicle.Driver.FatigueLevel": row["fatigue"],
+        "Vehicle.Occupant.Row1.DriverSide.HeadPosition.Yaw": row["yaw_deg"],
+        "Vehicle.Occupant.Row1.DriverSide.HeadPosition.Pitch": row["pitch_deg"],
+        "Vehicle.Occupant.Row1.DriverSide.HeadPosition.Roll": row["roll_deg"],
+        "Vehicle.Speed": row["speed_kmh"],
+    }
+    calibration = row["calibration"]
+    return {
+        "camera": row["camera"],
+        "drive": row["drive"],
+        "at": row["at"],
+        "level": Level(row["level"]).name.lower(),
+        "kind": row["kind"],
+        "eyes": row["eyes"],
+        "openness": row["openness"],
+        "closure_s": row["closure_s"],
+        "perclos": row["perclos"],
+        "emotion": row["emotion"],
+        "degraded": _json(row["degraded"]),
+        "calibration": None if calibration is None else {"percent": 100 * calibration},
+        "fps": row["fps"],
+        "signals": signals,
+    }
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value

@@ -1,0 +1,174 @@
+"""The event log, opened for looking back: who asks, how long it took, what is wrong with it."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.sql import Executable
+
+from monitor.errors import StoreError
+
+Record = dict[str, Any]
+CONNECT_TIMEOUT_S: Final = 5
+# A page that takes longer than this is answered with a message, not with a spinner for ever.
+STATEMENT_TIMEOUT_S: Final = 15
+
+
+@dataclass(slots=True)
+class Spent:
+    """What one page view has cost so far: statements, seconds in the database, rows read."""
+
+    statements: int = 0
+    seconds: float = 0.0
+    rows: int = 0
+
+    def add(self, seconds: float, rows: int) -> None:
+        """Count one more statement."""
+        self.statements += 1
+        self.seconds += seconds
+        self.rows += rows
+
+
+_spent = threading.local()
+
+
+def begin_view() -> Spent:
+    """Start counting for this thread's page view; streamlit runs each view in one thread."""
+    _spent.view = Spent()
+    return _spent.view
+
+
+def _view() -> Spent:
+    view: Spent | None = getattr(_spent, "view", None)
+    return view if view is not None else begin_view()
+
+
+class Store:
+    """An open event log. Thread-safe; every fault is a `StoreError` of one line.
+
+    Args:
+        url: SQLAlchemy URL of SQLite or PostgreSQL. A SQLite file is never created here.
+
+    Raises:
+        StoreError: not a URL of either, or a SQLite file that is not there.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _parsed(url)
+        self.name = self.url.render_as_string(hide_password=True)
+        self.engine = _engine(self.url)
+        self._tables: frozenset[str] = frozenset()
+
+    @property
+    def postgresql(self) -> bool:
+        """PostgreSQL, else SQLite."""
+        return self.engine.dialect.name == "postgresql"
+
+    def rows(self, statement: Executable, values: Record | None = None) -> list[Record]:
+        """All rows of a statement, as dictionaries."""
+        began = time.perf_counter()
+        with self.told(), self.engine.connect() as connection:
+            # SQLite works while it is read, so fetching belongs to the time that is counted.
+            fetched = connection.execute(statement, values or {}).mappings().all()
+        _view().add(time.perf_counter() - began, len(fetched))
+        return [dict(row) for row in fetched]
+
+    def one(self, statement: Executable, values: Record | None = None) -> Record | None:
+        """The first row, or None."""
+        found = self.rows(statement, values)
+        return found[0] if found else None
+
+    def write(self, *statements: tuple[Executable, Sequence[Record] | Record]) -> None:
+        """Run statements with their values in one transaction."""
+        with self.told(), self.engine.begin() as connection:
+            for statement, values in statements:
+                connection.execute(statement, values)
+
+    def tables(self) -> frozenset[str]:
+        """Names of the tables that are there; asked once, they only change with a migration."""
+        if not self._tables:
+            with self.told():
+                self._tables = frozenset(inspect(self.engine).get_table_names())
+        return self._tables
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Turn the database's own errors into one line.
+
+        Raises:
+            StoreError: what is wrong and what cures it.
+        """
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise StoreError(_explain(error, self.name)) from None
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError(
+            "the database URL cannot be read; write sqlite:///FILE or "
+            "postgresql+psycopg://USER@HOST/NAME"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend not in {"sqlite", "postgresql"}:
+        raise StoreError(f"{backend}: only sqlite and postgresql are served; set store.url")
+    if backend == "postgresql" and parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        file = Path(url.database or "")
+        if not file.is_file():
+            raise StoreError(
+                f"{file or 'sqlite://'}: no event log there yet; `wakeful run` or `wakeful demo` "
+                "writes one, `wakeful dashboard --demo` fills one with a simulated fleet"
+            )
+        engine = create_engine(url, connect_args={"timeout": CONNECT_TIMEOUT_S})
+        event.listen(engine, "connect", _sqlite_manners)
+    else:
+        options = {
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S * 1000}",
+            "application_name": "wakeful-dashboard",
+        }
+        try:
+            engine = create_engine(url, connect_args=options, pool_pre_ping=True, pool_timeout=10)
+        except (NoSuchModuleError, ModuleNotFoundError):
+            raise StoreError(
+                f"{url.drivername}: its driver is missing; install wakeful[fleet]"
+            ) from None
+    return engine
+
+
+def _sqlite_manners(connection: Any, _record: Any) -> None:
+    # The watch is the one writer; a reader takes its memory from the page cache.
+    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute("PRAGMA mmap_size = 268435456")
+
+
+def _explain(error: SQLAlchemyError, name: str) -> str:
+    """One line: what is wrong with the database and what cures it."""
+    cause = str(getattr(error, "orig", None) or error).strip().splitlines()
+    reason = cause[0] if cause else type(error).__name__
+    low = reason.lower()
+    if "no such table" in low or "does not exist" in low and "relation" in low:
+        return f"{name}: not this version's tables ({reason}); run `wakeful db upgrade`"
+    if "statement timeout" in low:
+        return f"{name}: no answer within {STATEMENT_TIMEOUT_S} s; choose a shorter time range"
+    if "locked" in low:
+        return f"{name}: locked by another program; try again in a moment"
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return f"{name}: the connection was lost ({reason}); is the database still running?"
+    return f"{name}: {reason}"
