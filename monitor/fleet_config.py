@@ -1,4 +1,4 @@
-"""Settings of the fleet's side: ingesters, retention, provisioning. `configs/fleet.yaml` is a start.
+"""Settings of the fleet's side: ingesters, retention, provisioning; see `configs/fleet.yaml`.
 
 Precedence, strongest first: command line, `WAKEFUL_FLEET_` environment (nested with `__`, as in
 `WAKEFUL_FLEET_DATABASE__PASSWORD_FILE`), the YAML file, the defaults here.
@@ -168,5 +168,3 @@ def load_fleet(path: Path | None = None, **overrides: Any) -> FleetConfig:
         return _Loaded(**overrides)
     except ValidationError as error:
         raise ConfigError(explain(error, FleetConfig, where)) from None
-
-

@@ -119,7 +119,8 @@ def _make(connection: Connection, table: str, column: str, start: float, end: fl
         )
     connection.execute(
         text(
-            f'ALTER TABLE {table} ATTACH PARTITION "{name}" FOR VALUES FROM ({start!r}) TO ({end!r})'
+            f'ALTER TABLE {table} ATTACH PARTITION "{name}" '
+            f"FOR VALUES FROM ({start!r}) TO ({end!r})"
         )
     )
 

@@ -20,7 +20,6 @@ from monitor.simulation.habits import (
     Drive,
     Habits,
     Shift,
-    SimulatedVehicle,
     draw_vehicle,
     hour_of_day,
     sleepiness,
@@ -105,6 +104,12 @@ class Life:
         """The drive that is still going on at the end of the simulated time."""
         last = self.drives[-1] if self.drives else None
         return last if last and last.ended_at >= self.end else None
+
+    @property
+    def clock_skew_s(self) -> float:
+        """How far the vehicle's clock is off: a few hundredths, and minutes for one in fifty."""
+        rng = np.random.default_rng([len(self.drives), int(self.end), 7])
+        return float(rng.normal(0, 180.0 if rng.random() < 0.02 else 0.03))
 
     def _drives(self) -> Iterator[Drive]:
         for day in np.arange(self.start - self.start % DAY_S - DAY_S, self.end, DAY_S):

@@ -13,6 +13,7 @@ import numpy as np
 from monitor.simulation.habits import HOUR_S, Drive
 from monitor.simulation.life import CAMERA, CLOSURES, Episode, Life
 from monitor.simulation.sampling import Sampling
+from monitor.simulation.standing import state_message, stats_of
 from monitor.types import Cause, Kind, Level
 
 Row = tuple[Any, ...]
@@ -51,7 +52,7 @@ class Detail:
 def tables(life: Life, detail: Detail) -> dict[str, list[Row]]:
     """Everything a fleet's database holds about this vehicle, but its row in `vehicles`."""
     return {
-        # What still waits in a tunnel at the end is in the vehicle's outbox, not in the fleet's log.
+        # What still waits in a tunnel at the end is in the vehicle's outbox, not yet here.
         "events": [
             event_row(life.vehicle.id, episode)
             for episode in life.episodes
@@ -70,18 +71,19 @@ def vehicle_row(life: Life) -> Row:
     vehicle, last = life.vehicle, life.drives[-1] if life.drives else None
     known = _availability(life)
     status, status_at = (known[-1][2], known[-1][1]) if known else ("unknown", None)
-    seen_at = min(last.ended_at, life.end) if last else life.start
+    # Just after its end, when the process has closed what was open.
+    seen_at = min(last.ended_at + 0.1, life.end) if last else life.start
     return (
         vehicle.id,
         status,
         status_at,
         life.drives[0].started_at if last else life.start,
         seen_at,
-        None,
+        state_message(life, last, seen_at).payload.decode() if last else None,
         seen_at if last else None,
-        None,
+        stats_of(life, last, seen_at).encode().decode() if last else None,
         vehicle.version,
-        None,
+        round(float(life.clock_skew_s), 3),
     )
 
 
@@ -139,8 +141,8 @@ def _seconds_by_cause(
     """Seconds of `begin..end` by cause; overlapping troubles count for the one that began first."""
     seconds: dict[str, float] = {}
     counted_to = begin
-    for start, stop, cause in sorted(unwatched):
-        start, stop = max(start, counted_to), min(stop, end)
+    for since, until, cause in sorted(unwatched):
+        start, stop = max(since, counted_to), min(until, end)
         if stop > start:
             seconds[cause] = seconds.get(cause, 0.0) + stop - start
             counted_to = stop

@@ -26,7 +26,7 @@ class Sampling:
         every_s: the step of continuous sampling, seconds.
     """
 
-    def __init__(self, life: Life, every_s: float) -> None:
+    def __init__(self, life: Life, every_s: float = 5.0) -> None:
         self._life = life
         self._every_s = every_s
         self._episodes: dict[str, list[Episode]] = {}
@@ -61,8 +61,12 @@ class Sampling:
         causes: list[list[str]] = [[] for _ in at]
         for episode in self._episodes.get(drive.id, ()):
             self._overlay(episode.event, at, columns, kinds, causes)
-        fatigue = np.clip(18 * sleepy + 180 * columns["perclos"] + rng.normal(0, 1.5, len(at)), 0, 100)
-        speed = np.clip(62 + 26 * np.sin((at - drive.started_at) / 900.0) + rng.normal(0, 2), 0, None)
+        fatigue = np.clip(
+            18 * sleepy + 180 * columns["perclos"] + rng.normal(0, 1.5, len(at)), 0, 100
+        )
+        speed = np.clip(
+            62 + 26 * np.sin((at - drive.started_at) / 900.0) + rng.normal(0, 2), 0, None
+        )
         calibrated = np.clip((at - drive.started_at) / CALIBRATION_S, 0, 1)
         emotions = rng.choice(EMOTIONS, len(at)).tolist()
         yield from zip(
@@ -121,7 +125,9 @@ class Sampling:
             closed = np.minimum(at[after] - event.started_at, event.duration_s) / PERCLOS_WINDOW_S
             columns["perclos"][after] = np.minimum(columns["perclos"][after] + closed, 1.0)
         elif event.kind is Kind.DROWSY:
-            columns["perclos"][during] += event.evidence["perclos"] * np.minimum(since / 20 + 0.4, 1)
+            columns["perclos"][during] += event.evidence["perclos"] * np.minimum(
+                since / 20 + 0.4, 1
+            )
             columns["openness"][during] *= 0.8
         elif event.kind is Kind.DISTRACTION:
             columns["yaw_deg"][during] = event.evidence["yaw_deg"]
@@ -159,5 +165,3 @@ def _eyes(openness: float) -> Eyes:
 def _known(values: Array, digits: int) -> list[float | None]:
     """Rounded, with None for what is unknown."""
     return [None if value != value else value for value in np.round(values, digits).tolist()]  # noqa: PLR0124  only NaN differs from itself
-
-

@@ -1,7 +1,7 @@
 """Write a simulated fleet into a database: `COPY` into PostgreSQL, `executemany` into SQLite."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
@@ -31,7 +31,7 @@ class Plan:
     days: float
     end: float
     seed: int = 1
-    detail: Detail = Detail()
+    detail: Detail = field(default_factory=Detail)
 
     @property
     def start(self) -> float:
@@ -43,7 +43,9 @@ class Plan:
         return Life(self.seed, number, self.start, self.end)
 
 
-def seed(engine: Engine, plan: Plan, progress: Progress = lambda done, of: None) -> dict[str, int]:
+def seed(
+    engine: Engine, plan: Plan, progress: Progress = lambda _done, _of: None
+) -> dict[str, int]:
     """Write the whole plan, in one transaction.
 
     Args:

@@ -1,0 +1,81 @@
+"""An ingester as a service: its database made ready, its pages served, its upkeep done."""
+
+import threading
+import time
+
+import structlog
+from sqlalchemy import Engine
+
+from monitor.database import UnwritableError, explained, open_engine, shown, upgrade
+from monitor.errors import StoreError
+from monitor.fleet_config import FleetConfig
+from monitor.ingest import Ingester
+from monitor.ingest_metrics import IngestMetrics, Pages
+from monitor.intake import Intake
+from monitor.operation import maintain
+
+log = structlog.get_logger(__name__)
+
+# A busy SQLite holds the one writer; a fleet's ingester can wait longer than a frame loop.
+BUSY_S = 10.0
+
+
+def serve(config: FleetConfig, url: str, stop: threading.Event) -> None:
+    """Take in until `stop` is set.
+
+    Args:
+        config: of the fleet.
+        url: of the database.
+        stop: set by whoever wants it to end; what was taken is finished first.
+
+    Raises:
+        ConfigError, StoreError: a setting or a database that needs a person.
+    """
+    _prepare(config, url, stop)
+    if stop.is_set():
+        return
+    engine = open_engine(url, busy_s=BUSY_S, immediate=True)
+    metrics = IngestMetrics()
+    ingester = Ingester(config, engine, Intake(config.mqtt, config.ingest), metrics)
+    pages = Pages(config.metrics, metrics.registry, ingester.health)
+    upkeep = threading.Thread(target=_upkeep, args=(config, url, stop), name="upkeep", daemon=True)
+    upkeep.start()
+    try:
+        ingester.run(stop)
+    finally:
+        pages.close()
+        upkeep.join(timeout=5.0)
+        engine.dispose()
+
+
+def _prepare(config: FleetConfig, url: str, stop: threading.Event) -> None:
+    """Bring the database to this version and its partitions ahead, waiting while it is away."""
+    pause_s, longest_s = config.database.retry_s
+    while not stop.is_set():
+        try:
+            upgrade(url)
+            engine = open_engine(url, busy_s=BUSY_S, immediate=True)
+            with explained(url):
+                maintain(engine, config.retention, time.time())
+            engine.dispose()
+        except UnwritableError as error:
+            log.warning("waiting for the database", reason=str(error))
+            stop.wait(pause_s)
+            pause_s = min(pause_s * 2, longest_s)
+        else:
+            log.info("database ready", url=shown(url))
+            return
+
+
+def _upkeep(config: FleetConfig, url: str, stop: threading.Event) -> None:
+    """Partitions ahead and retention, again and again; a failure is told and tried again."""
+    engine: Engine = open_engine(url, busy_s=BUSY_S, immediate=True)
+    while not stop.wait(config.retention.every_s):
+        try:
+            with explained(url):
+                gone = maintain(engine, config.retention, time.time())
+        except StoreError as error:
+            log.warning("upkeep put off", reason=str(error))
+        else:
+            log.info("upkeep done", gone=gone)
+    engine.dispose()
