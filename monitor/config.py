@@ -32,6 +32,7 @@ from pydantic_settings import (
 )
 
 from monitor.errors import ConfigError
+from monitor.types import Kind
 
 ENV_PREFIX = "WAKEFUL_"
 
@@ -156,6 +157,14 @@ class StoreConfig(Section):
     sample_every_s: Seconds = Field(5.0, description="A row of the driver's state this often.")
     samples_keep_days: float = Field(14, gt=0, le=3650)
     events_keep_days: float = Field(730, gt=0, le=36500)
+    keep_days: dict[Kind, Annotated[float, Field(gt=0, le=36500)]] = Field(
+        {}, description="Days for single kinds of events where fewer, as in {degraded: 90}."
+    )
+    max_bytes: int = Field(
+        1_000_000_000,
+        ge=1_000_000,
+        description="SQLite only: beyond it the oldest samples go, then the oldest alerts.",
+    )
     outbox_keep_days: float = Field(
         30,
         gt=0,

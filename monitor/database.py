@@ -61,7 +61,7 @@ def open_engine(url: str, *, busy_s: float = BUSY_S, immediate: bool = False) ->
     if target.get_backend_name() == "sqlite":
         if not target.database or target.database == ":memory:":
             raise StoreError("store.url: SQLite needs a file, as in sqlite:////var/lib/wakeful.db")
-        _make_folder(Path(target.database).parent)
+        make_folder(Path(target.database).parent)
         options["connect_args"] = {"timeout": busy_s, "check_same_thread": False}
     else:
         options["pool_pre_ping"] = True
@@ -147,9 +147,14 @@ def _target(url: str) -> URL:
     return target.set(drivername="postgresql+psycopg") if known == "postgresql" else target
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make the folder of a database, for its owner alone.
+
+    Raises:
+        UnwritableError: it cannot be made.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UnwritableError(
             f"{folder}: cannot be made ({error.strerror}); set store.url or WAKEFUL_HOME to a "

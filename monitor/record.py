@@ -33,7 +33,7 @@ def event_row(event: Event, vehicle: str, sequence: int | None = None) -> dict[s
     }
 
 
-def event_of(row: Mapping[str, Any]) -> Event:
+def event_of(row: Mapping[Any, Any]) -> Event:
     """The event of a row; its monotonic clock starts at 0, since the row knows only durations."""
     return Event(
         id=row["id"],
