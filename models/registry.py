@@ -133,6 +133,93 @@ def with_labels(card: ModelCard, labels: tuple[str, ...]) -> ModelCard:
 
 # --- expression models -----------------------------------------------------------------------
 
+_GREY_MEAN, _GREY_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+# How FER+ crops its faces, measured on 200 of them with `models.landmarks.measure_alignment`.
+_FER_ALIGNMENT: dict[str, Any] = {
+    "kind": "face box, upright, no warp", "margin": 0.0,
+    "eyes_xy": [0.50, 0.39], "eyes_apart": 0.37, "tolerance": 0.1,
+}  # fmt: skip
+# RAF-DB's own aligned 100x100 faces: similarity transform to the eyes and the mouth.
+_RAF_ALIGNMENT: dict[str, Any] = {
+    "kind": "RAF-DB aligned (eyes and mouth, similarity)", "margin": 0.0,
+}  # fmt: skip
+_POSTER_V2_PAPER = "Mao et al. 2023, POSTER++, arXiv 2301.12149"
+
+register(
+    ModelCard(
+        name="poster_v2",
+        task="expression",
+        architecture="models.poster_v2:poster_v2",
+        labels=RAF_LABELS,
+        input_hw=(224, 224),
+        alignment=_RAF_ALIGNMENT,
+        paper=_POSTER_V2_PAPER,
+        licence="architecture after Talented-Q/POSTER_V2, MIT",
+    )
+)
+register(
+    ModelCard(
+        name="poster_v2_s",
+        task="expression",
+        architecture="models.poster_v2:poster_v2_s",
+        labels=FER_PLUS_LABELS,
+        input_hw=(48, 48),
+        mean=_GREY_MEAN,
+        std=_GREY_STD,
+        alignment=_FER_ALIGNMENT,
+        paper=_POSTER_V2_PAPER + ", its design made small",
+        licence="AGPL-3.0-only",
+    )
+)
+register(
+    ModelCard(
+        name="poster",
+        task="expression",
+        architecture="models.poster:poster",
+        labels=RAF_LABELS,
+        input_hw=(224, 224),
+        alignment=_RAF_ALIGNMENT,
+        paper="Zheng et al. 2022, POSTER, arXiv 2204.04083",
+        licence="architecture after zczcwh/POSTER",
+    )
+)
+register(
+    ModelCard(
+        name="fdrl",
+        task="expression",
+        architecture="models.fdrl:FDRL",
+        labels=RAF_LABELS,
+        input_hw=(224, 224),
+        alignment=_RAF_ALIGNMENT,
+        paper="Ruan et al. 2021, FDRL, arXiv 2104.05160",
+    )
+)
+register(
+    ModelCard(
+        name="resnet18",
+        task="expression",
+        architecture="models.cnn:resnet18",
+        labels=RAF_LABELS,
+        input_hw=(224, 224),
+        alignment=_RAF_ALIGNMENT,
+        paper="He et al. 2016, Deep Residual Learning, arXiv 1512.03385",
+    )
+)
+register(
+    ModelCard(
+        name="cnn",
+        task="expression",
+        architecture="models.cnn:plain_cnn",
+        labels=FER_PLUS_LABELS,
+        input_hw=(48, 48),
+        mean=_GREY_MEAN,
+        std=_GREY_STD,
+        alignment=_FER_ALIGNMENT,
+        paper="a plain stack of convolutions after Simonyan and Zisserman 2014, arXiv 1409.1556",
+        licence="AGPL-3.0-only",
+    )
+)
+
 # --- detectors -------------------------------------------------------------------------------
 
 # --- eye-state networks ----------------------------------------------------------------------

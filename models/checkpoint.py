@@ -1,0 +1,199 @@
+"""Reading and writing weights. No pickle is ever executed.
+
+    CheckpointError             one clear line: which file, what is wrong, and the cure
+    ├── DamagedCheckpoint       not readable, truncated, or its sha256 is not the card's
+    └── ForeignCheckpoint       readable, but of another model
+
+Ours are safetensors in fp16 with a JSON card beside them. Files of other authors are torch files:
+read by torch's restricted unpickler, with an inert stand-in for whatever class they mention, and
+brought to our names by the rules of `models.released`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from models.registry import ModelCard
+from models.released import Part, translate
+
+
+class CheckpointError(ValueError):
+    """A file of weights that cannot be used."""
+
+
+class DamagedCheckpoint(CheckpointError):
+    """Not readable, truncated, or not the file its card speaks of."""
+
+
+class ForeignCheckpoint(CheckpointError):
+    """Readable, but of another model."""
+
+
+class Inert:
+    """Stands for any class a foreign file mentions: takes what it is given, does nothing."""
+
+    def __new__(cls, *_: object, **__: object) -> "Inert":
+        """Accept the arguments of whatever it stands for."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Drop the state."""
+
+
+def write_weights(model: nn.Module, card: ModelCard, path: Path) -> ModelCard:
+    """Write fp16 weights and beside them the card with their sha256; returns that card."""
+    state = {
+        key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for key, value in model.state_dict().items()
+    }
+    content = save(state)
+    finished = replace(card, sha256=hashlib.sha256(content).hexdigest())
+    path.write_bytes(content)
+    path.with_suffix(".json").write_text(finished.to_json(), encoding="utf-8")
+    return finished
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card beside a weights file.
+
+    Raises:
+        CheckpointError: there is none, or it is no card.
+    """
+    beside = path.with_suffix(".json")
+    try:
+        return ModelCard.from_json(beside.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: has no card {beside.name} beside it; copy both") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{beside}: not a model card ({error})") from None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A torch file as tensors and plain values; code it mentions is neither imported nor run.
+
+    Raises:
+        DamagedCheckpoint: missing, truncated, not a torch file, or it asks for a blocked module.
+    """
+    try:
+        mentioned = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except FileNotFoundError:
+        raise DamagedCheckpoint(f"{path}: no such file") from None
+    except Exception:  # noqa: BLE001 - not a zip: an old torch file, or none; the next step tells
+        mentioned = []
+    try:
+        with torch.serialization.safe_globals([(Inert, name) for name in mentioned]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises a dozen kinds for a bad file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DamagedCheckpoint(
+            f"{path}: cannot be read safely ({reason[:160]}); fetch it again from its authors"
+        ) from None
+    if not isinstance(content, Mapping):
+        raise ForeignCheckpoint(f"{path}: holds a {type(content).__name__}, not a state dict")
+    return dict(content)
+
+
+def read_tensors(path: Path, sha256: str = "") -> dict[str, Tensor]:
+    """Tensors by name, from safetensors or from a torch file's state dict.
+
+    Args:
+        path: `.safetensors`, or any file written by `torch.save`.
+        sha256: what the file's hash must be; empty takes any.
+
+    Raises:
+        DamagedCheckpoint: missing, truncated, or another file than its card speaks of.
+        ForeignCheckpoint: holds no tensors.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path}: cannot be read ({error.strerror})") from None
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 and found != sha256:
+        raise DamagedCheckpoint(
+            f"{path}: sha256 is {found[:12]}, its card says {sha256[:12]}; the file is damaged or "
+            "of another release: put weights and card back as released"
+        )
+    if path.suffix == ".safetensors":
+        try:
+            return dict(load(content))
+        except (SafetensorError, ValueError) as error:
+            raise DamagedCheckpoint(f"{path}: not a safetensors file ({error})") from None
+    return _state_dict(read_state(path), path)
+
+
+def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    """The state dict of a torch file, wherever in it authors put it."""
+    for key in ("state_dict", "model_state_dict", "model", "net"):
+        if isinstance(content.get(key), Mapping):
+            content = dict(content[key])
+            break
+    tensors = {
+        key.removeprefix("module."): value
+        for key, value in content.items()
+        if isinstance(value, Tensor)
+    }
+    if not tensors:
+        raise ForeignCheckpoint(f"{path}: holds no weights (keys: {', '.join(list(content)[:5])})")
+    return tensors
+
+
+def load_weights(
+    model: nn.Module, path: Path, sha256: str = "", *, new_head: bool = False
+) -> Part:
+    """Put a file's weights into a model, or into the part of it that the file is of.
+
+    Args:
+        model: any of the house.
+        path: ours, or the authors' own POSTER V2, POSTER, FDRL, IR-50, MobileFaceNet, ResNet-18.
+        sha256: what the file's hash must be; empty takes any.
+        new_head: keep the model's own head where the file's has other labels (fine-tuning).
+
+    Returns:
+        Which part of the model was filled.
+
+    Raises:
+        DamagedCheckpoint, ForeignCheckpoint: one line each.
+    """
+    tensors = read_tensors(path, sha256)
+    part, renamed = translate(model, tensors)
+    target = model.get_submodule(part.prefix) if part.prefix else model
+    own = target.state_dict()
+    if new_head:
+        renamed |= {
+            key: own[key]
+            for key in ("head.weight", "head.bias", "vit.head.weight", "vit.head.bias")
+            if key in own and key in renamed and own[key].shape != renamed[key].shape
+        }
+    _refuse_foreign(own, renamed, path, part)
+    floats = {k: v.to(own[k].dtype) for k, v in renamed.items()}
+    target.load_state_dict(floats, strict=False)
+    return part
+
+
+def _refuse_foreign(
+    own: dict[str, Tensor], theirs: dict[str, Tensor], path: Path, part: Part
+) -> None:
+    """Every tensor must be there once and fit; batch counters alone may be missing."""
+    missing = [k for k in own if k not in theirs and not k.endswith("num_batches_tracked")]
+    extra = [k for k in theirs if k not in own]
+    if missing or extra:
+        first = f"lacks {missing[0]}" if missing else f"has {extra[0]}"
+        raise ForeignCheckpoint(
+            f"{path}: is of another model ({len(missing)} tensors missing, {len(extra)} unknown; "
+            f"{first}); expected {part.what}"
+        )
+    for key, value in theirs.items():
+        if own[key].shape != value.shape:
+            labels = " (another number of labels)" if "head" in key else ""
+            raise ForeignCheckpoint(
+                f"{path}: {key} is {tuple(value.shape)}, the model has "
+                f"{tuple(own[key].shape)}{labels}; give the model the file was trained for"
+            )
