@@ -1,0 +1,113 @@
+"""Eyes cut out of a picture by their landmarks, upright and of one size. Torch-free.
+
+Each eye is turned level, scaled by the distance of its corners and made grey; the driver's left
+eye is mirrored, so that one small network judges both as right eyes. Light is taken out: every
+crop has mean 0 and deviation 1.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+# (2, 1, H, W) crops to (2, 1) logits of "closed"
+EyeNetwork = Callable[[Floats], NDArray[np.floating[Any]]]
+
+CROP_HW = (32, 48)
+# The eye's corners are this share of the crop's width apart: lids, lashes and brow edge fit in.
+EYE_SHARE = 0.58
+# MediaPipe mesh: outer and inner corner of the driver's right and left eye.
+CORNERS = {"right": (33, 133), "left": (263, 362)}
+# Below this many pixels from corner to corner lids cannot be told from lashes.
+MIN_EYE_PX = 7.0
+# Added to the deviation in grey values: keeps the noise of a flat crop small.
+FLAT = 4.0
+
+
+def eye_matrix(outer: Floats, inner: Floats, hw: tuple[int, int] = CROP_HW) -> NDArray[np.float64]:
+    """(2, 3) map from the picture to the crop, for an eye whose outer corner comes out left."""
+    along = np.asarray(inner, np.float64) - outer
+    scale = EYE_SHARE * hw[1] / max(float(np.hypot(*along)), 1e-6)
+    cos, sin = along / max(float(np.hypot(*along)), 1e-6) * scale
+    matrix = np.array([[cos, sin, 0.0], [-sin, cos, 0.0]])
+    if inner[0] < outer[0]:  # the driver's left eye: mirrored, not turned upside down
+        matrix[1] *= -1
+    middle = (np.asarray(outer, np.float64) + inner) / 2
+    matrix[:, 2] = np.array([hw[1] / 2, hw[0] / 2]) - matrix[:, :2] @ middle
+    return matrix
+
+
+def eye_width_px(landmarks: Floats, side: str) -> float:
+    """Distance of an eye's corners in pixels."""
+    outer, inner = landmarks[list(CORNERS[side]), :2]
+    return float(np.hypot(*(inner - outer)))
+
+
+def cut_eye(image: Image, landmarks: Floats, side: str, hw: tuple[int, int] = CROP_HW) -> Image:
+    """One eye as a grey crop (H, W) uint8, outer corner left.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        landmarks: (478, 2 or 3) pixels of the picture.
+        side: the driver's own "right" or "left".
+        hw: height and width of the crop.
+    """
+    outer, inner = landmarks[list(CORNERS[side]), :2]
+    matrix = eye_matrix(outer, inner, hw)
+    scale = float(np.hypot(*matrix[0, :2]))
+    if scale < 0.7:  # large eyes are averaged down, else the crop aliases
+        small = cv2.resize(_round(image, outer, inner), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        corner = _corner(outer, inner)
+        matrix = eye_matrix((outer - corner) * scale, (inner - corner) * scale, hw)
+        image = np.asarray(small, np.uint8)
+    crop = cv2.warpAffine(
+        image, matrix, hw[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
+def _corner(outer: Floats, inner: Floats) -> Floats:
+    reach = 1.5 * float(np.hypot(*(inner - outer)))
+    return np.maximum(np.floor((outer + inner) / 2 - reach), 0)
+
+
+def _round(image: Image, outer: Floats, inner: Floats) -> Image:
+    x, y = _corner(outer, inner).astype(int)
+    side = int(3 * np.hypot(*(inner - outer))) + 1
+    return image[y : y + side, x : x + side]
+
+
+def standardise(crops: NDArray[Any]) -> Floats:
+    """(N, H, W) grey crops to (N, 1, H, W) float32, each with mean 0 and deviation about 1."""
+    values = crops.astype(np.float32)
+    mean = values.mean((1, 2), keepdims=True)
+    deviation = values.std((1, 2), keepdims=True)
+    return np.asarray((values - mean) / (deviation + FLAT), np.float32)[:, None]
+
+
+def closed_probability(network: EyeNetwork, image: Image, landmarks: Floats) -> float | None:
+    """Probability 0..1 that the eyes are closed; None where they are too small or cut off.
+
+    The eye that faces the camera counts more: by the square of its width.
+    """
+    height, width = image.shape[:2]
+    crops, weights = [], []
+    for side in ("right", "left"):
+        corners = landmarks[list(CORNERS[side]), :2]
+        inside = (corners >= 0).all() and (corners < [width, height]).all()
+        wide = eye_width_px(landmarks, side)
+        if inside and wide >= MIN_EYE_PX:
+            crops.append(cut_eye(image, landmarks, side))
+            weights.append(wide**2)
+    if not crops:
+        return None
+    while len(crops) < 2:  # the network's input has two places
+        crops.append(crops[0])
+        weights.append(weights[0])
+    logits = np.asarray(network(standardise(np.stack(crops))), np.float64).reshape(-1)
+    logit = float(np.average(logits[:2], weights=weights[:2]))
+    return float(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
