@@ -1,0 +1,103 @@
+"""Files made from the shipped weights on first use, kept in the user's cache.
+
+What needs torch runs in a process of its own; the watch only ever reads the product. A file's name
+holds what it is made of, so nothing is ever out of date, and files appear whole or not at all.
+"""
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import structlog
+
+from models.machine import InferenceError
+from models.registry import ModelCard
+
+log = structlog.get_logger(__name__)
+
+# Part of every derived file's name: raise it when `models.export` writes another graph.
+EXPORT_VERSION = 1
+
+
+def cache_folder() -> Path:
+    """Where derived files are kept: `$WAKEFUL_CACHE`, else the XDG cache folder."""
+    own = os.environ.get("WAKEFUL_CACHE")
+    if own:
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "wakeful"
+
+
+def derived(card: ModelCard, weights: Path, input_hw: tuple[int, int]) -> Path:
+    """The ONNX file of these weights for this input, made now if it is not in the cache.
+
+    Its name holds what it is made of: the weights' sha256, the input, the exporter's version.
+
+    Raises:
+        InferenceError: the weights cannot be read or are not the card's.
+    """
+    digest = card.sha256 or _sha256(weights)
+    height, width = input_hw
+    name = f"{card.name}-{digest[:16]}-{height}x{width}-v{EXPORT_VERSION}-{_torch_version()}.onnx"
+    target = cache_folder() / "models" / name
+    if target.is_file():
+        return target
+    log.info("making the inference graph, once", model=card.id, kept_as=str(target))
+    return _export(card, weights, _writable(target), input_hw)
+
+
+def _export(card: ModelCard, weights: Path, target: Path, input_hw: tuple[int, int]) -> Path:
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
+    with tempfile.TemporaryDirectory(prefix="wakeful-") as folder:
+        card_file = Path(folder) / "card.json"
+        card_file.write_text(card.to_json(), encoding="utf-8")
+        done = subprocess.run(  # noqa: S603 - our own module, no shell
+            [sys.executable, "-m", "models.export", str(card_file), str(weights), str(target)]
+            + [str(side) for side in input_hw],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode != 0 or not target.is_file():
+        said = done.stderr.strip().splitlines()
+        raise InferenceError(said[-1] if said else f"{card.name}: export ended without a word")
+    return target
+
+
+def _writable(target: Path) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        log.warning(
+            "cache cannot be written, so models are prepared again at every start; "
+            "set WAKEFUL_CACHE to a folder that can",
+            folder=str(target.parent),
+            reason=error.strerror,
+        )
+        folder = Path(tempfile.mkdtemp(prefix="wakeful-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return folder / target.name
+    return target
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InferenceError(f"{path}: weights cannot be read ({error.strerror})") from None
+
+
+def _torch_version() -> str:
+    try:
+        return f"torch{version('torch').partition('+')[0]}"
+    except PackageNotFoundError:
+        return "torch0"

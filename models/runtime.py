@@ -1,0 +1,275 @@
+"""The inference seam: a card in, a network out that takes camera pixels.
+
+>>> network = load(find("yolov5n_face"))
+>>> print(network.describe())
+yolov5n_face@0123456789ab 320x320 on openvino, cpu, bf16, 2 threads: the chip has bf16
+>>> (boxes,) = network(pixels)  # (B, H, W, C) uint8 BGR
+
+    openvino      CPU default; bf16 where the chip has it
+    onnxruntime   CPU, for chips and systems OpenVINO does not serve
+    torch         CUDA default: bf16 or fp16, channels-last, one CUDA graph a batch size
+
+This module never imports torch for a CPU: what needs torch (turning weights into ONNX, once) runs
+in a process of its own, and its product is kept in the user's cache, named by what it is made of.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from models.derived import derived
+from models.machine import (
+    Choice,
+    Device,
+    InferenceError,
+    Precision,
+    Runtime,
+    choose,
+    openvino_core,
+    this_machine,
+)
+from models.registry import WEIGHTS, ModelCard
+
+log = structlog.get_logger(__name__)
+
+Pixels = NDArray[np.uint8]
+Outputs = list[NDArray[np.float32]]
+
+
+class Backend(Protocol):
+    """One runtime holding one network."""
+
+    def run(self, pixels: Pixels) -> Outputs:
+        """Outputs for a batch."""
+
+    def start(self, pixels: Pixels) -> Callable[[], Outputs]:
+        """Begin on a batch; call what comes back to wait for its outputs."""
+
+
+class Network:
+    """A loaded model. One instance serves one thread at a time.
+
+    Attributes:
+        card: what it is.
+        input_hw: (height, width) it takes.
+        choice: how it runs.
+    """
+
+    def __init__(
+        self, card: ModelCard, input_hw: tuple[int, int], choice: Choice, backend: Backend
+    ) -> None:
+        self.card = card
+        self.input_hw = input_hw
+        self.choice = choice
+        self._backend = backend
+
+    def __call__(self, pixels: Pixels) -> Outputs:
+        """Outputs for (B, H, W, C) uint8 pixels, BGR where the card has three channels.
+
+        Raises:
+            ValueError: another shape or type; the message names both.
+        """
+        return self._backend.run(self._checked(pixels))
+
+    def start(self, pixels: Pixels) -> Callable[[], Outputs]:
+        """Begin on a batch and return at once; call the answer to wait for the outputs.
+
+        The pixels must not change until then.
+        """
+        return self._backend.start(self._checked(pixels))
+
+    def warm_up(self) -> "Network":
+        """One run, so that the first real picture is no slower than the rest."""
+        self(np.zeros((1, *self.input_hw, self.card.channels), np.uint8))
+        return self
+
+    def describe(self) -> str:
+        """What runs where, how, and why so, in one line."""
+        height, width = self.input_hw
+        choice = self.choice
+        on_cpu = f", {choice.threads} threads" if choice.device == "cpu" else ""
+        return (
+            f"{self.card.id} {width}x{height} on {choice.runtime}, {choice.device}, "
+            f"{choice.precision}{on_cpu}: {choice.why}"
+        )
+
+    def _checked(self, pixels: Pixels) -> Pixels:
+        expected = (*self.input_hw, self.card.channels)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != expected or not len(pixels):
+            raise ValueError(
+                f"{self.card.name} takes (batch, {', '.join(map(str, expected))}) uint8, "
+                f"got {pixels.shape} {pixels.dtype}"
+            )
+        return np.ascontiguousarray(pixels)
+
+
+def load(
+    model: ModelCard | Path,
+    *,
+    device: Device = "auto",
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    threads: int = 0,
+    input_hw: tuple[int, int] | None = None,
+) -> Network:
+    """Open a model for inference and warm it up.
+
+    Args:
+        model: a card whose weights ship, or a file: `.safetensors` or `.onnx` with its card as
+            `.json` beside it.
+        device, runtime, precision: `auto` takes the best there is and says why.
+        threads: CPU threads; 0 takes the cores this process may use.
+        input_hw: (height, width) if not the card's.
+
+    Raises:
+        InferenceError: no such weights, damaged ones, or a runtime that cannot serve them.
+    """
+    card, weights = _resolve(model)
+    machine = this_machine()
+    choice = choose(machine, device=device, runtime=runtime, precision=precision, threads=threads)
+    size = input_hw or card.input_hw
+    try:
+        backend = _open(card, weights, choice, size)
+    except InferenceError as error:
+        if choice.device != "cuda" or device == "cuda":
+            raise
+        log.warning("GPU not usable; running on the CPU", model=card.name, reason=str(error))
+        choice = choose(replace(machine, cuda=False), precision=precision, threads=threads)
+        choice = replace(choice, why=f"GPU not usable; {choice.why}")
+        backend = _open(card, weights, choice, size)
+    return Network(card, size, choice, backend).warm_up()
+
+
+def _resolve(model: ModelCard | Path) -> tuple[ModelCard, Path]:
+    if isinstance(model, ModelCard):
+        weights = WEIGHTS / f"{model.name}.safetensors"
+        card = model
+    else:
+        weights, beside = model, model.with_suffix(".json")
+        try:
+            card = ModelCard.from_json(beside.read_text(encoding="utf-8"))
+        except OSError:
+            raise InferenceError(
+                f"{model}: its card {beside.name} is not beside it; a model is a pair of both"
+            ) from None
+        except ValueError as error:
+            raise InferenceError(f"{beside}: {error}") from None
+    if not weights.is_file():
+        raise InferenceError(f"{card.name}: no weights at {weights}; train it or give a file")
+    return card, weights
+
+
+def _open(card: ModelCard, weights: Path, choice: Choice, size: tuple[int, int]) -> Backend:
+    if choice.runtime == "torch":
+        from models.torch_runtime import TorchBackend  # noqa: PLC0415 - never on the CPU's path
+
+        return TorchBackend(card, weights, choice.device, choice.precision, choice.threads)
+    graph = weights if weights.suffix == ".onnx" else derived(card, weights, size)
+    if choice.precision == "int8":
+        graph = _calibrated(card, graph)
+    if choice.runtime == "openvino":
+        return _OpenVino(graph, card, choice)
+    return _OnnxRuntime(graph, card, choice)
+
+
+def _calibrated(card: ModelCard, graph: Path) -> Path:
+    quantised = graph.with_suffix(".int8.xml")
+    if not quantised.is_file():
+        raise InferenceError(
+            f"{card.name}: int8 must be calibrated first on pictures of your own: "
+            "`wakeful models export --int8 --pictures FOLDER`"
+        )
+    return quantised
+
+
+class _OpenVino:
+    """One compiled model a batch size: fixed shapes run faster than free ones."""
+
+    _HINT = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # noqa: RUF012
+
+    def __init__(self, graph: Path, card: ModelCard, choice: Choice) -> None:
+        import openvino  # noqa: PLC0415 - only where it serves
+
+        self._tensor = openvino.Tensor
+        self._graph = graph
+        self._name = card.name
+        self._settings = {
+            # Left to itself, OpenVINO takes bf16 silently: say what is meant.
+            "INFERENCE_PRECISION_HINT": self._HINT[choice.precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": choice.threads,
+            "NUM_STREAMS": 1,
+            "CACHE_DIR": str(graph.parent / "openvino"),
+        }
+        self._requests: dict[int, Any] = {}
+        try:
+            self._model = openvino_core().read_model(graph)
+        except RuntimeError as error:
+            raise InferenceError(_unreadable(graph, error)) from None
+
+    def run(self, pixels: Pixels) -> Outputs:
+        request = self._request(pixels)
+        request.infer()
+        return _copies(request)
+
+    def start(self, pixels: Pixels) -> Callable[[], Outputs]:
+        request = self._request(pixels)
+        request.start_async()
+
+        def wait() -> Outputs:
+            request.wait()
+            return _copies(request)
+
+        return wait
+
+    def _request(self, pixels: Pixels) -> Any:
+        request = self._requests.get(len(pixels))
+        if request is None:
+            model = self._model.clone()
+            model.reshape(list(pixels.shape))
+            compiled = openvino_core().compile_model(model, "CPU", self._settings)
+            request = self._requests[len(pixels)] = compiled.create_infer_request()
+        request.set_input_tensor(self._tensor(pixels, shared_memory=True))
+        return request
+
+
+def _copies(request: Any) -> Outputs:
+    """The request's own memory is written again by its next run."""
+    return [np.array(tensor.data, np.float32) for tensor in request.output_tensors]
+
+
+class _OnnxRuntime:
+    def __init__(self, graph: Path, card: ModelCard, choice: Choice) -> None:
+        import onnxruntime  # noqa: PLC0415 - only where it serves
+
+        del card
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = choice.threads
+        options.inter_op_num_threads = 1
+        # Threads that spin between frames would take the other stages' cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(graph), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # noqa: BLE001 - its errors share no public base class
+            raise InferenceError(_unreadable(graph, error)) from None
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, pixels: Pixels) -> Outputs:
+        found: Outputs = self._session.run(None, {self._input: pixels})
+        return found
+
+    def start(self, pixels: Pixels) -> Callable[[], Outputs]:
+        return lambda: self.run(pixels)
+
+
+def _unreadable(graph: Path, error: Exception) -> str:
+    reason = str(error).strip().splitlines()
+    return f"{graph}: cannot be opened ({reason[-1][:160] if reason else 'no reason given'})"
