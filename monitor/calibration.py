@@ -99,11 +99,15 @@ class Baseline:
         self._rules = policy.eye.calibration
         # The resting mouth that makes 1.4 x own and 0.6 absolute one and the same threshold.
         self._mar_floor = policy.yawn.mar_abs / policy.yawn.mar_ratio
-        self.reset()
-        self._trust_pose = False
+        self.reset(looking_ahead=False)
 
-    def reset(self) -> None:
-        """Forget the driver. What follows is taken as looking at the road, wherever that is."""
+    def reset(self, *, looking_ahead: bool = True) -> None:
+        """Forget the driver.
+
+        Args:
+            looking_ahead: what follows is taken as looking at the road, wherever that is; otherwise
+                the policy's neutral pose gives way only slowly.
+        """
         self._learned = _Learned()
         self._last_s: float | None = None
         self._seconds: deque[float] = deque(maxlen=int(self._rules.step_hold_s) + _BEFORE_STEP_S)
@@ -111,7 +115,7 @@ class Baseline:
         self._known: list[Calibration] = []
         self._condition = 0
         self._told_s = 0.0
-        self._trust_pose = True
+        self._trust_pose = looking_ahead
         self.calibration = self._calibration(ready=False)
 
     def update(self, observation: Observation, frozen: bool) -> None:
@@ -160,7 +164,7 @@ class Baseline:
             learned.mar.add(observation.mar, seconds)
         if observation.lower_lid is not None:
             learned.lower_lid.add(observation.lower_lid, seconds)
-        # A look every quarter of a second at first, then every second: the frame rate cannot matter.
+        # Looked at every quarter of a second, later every second: the frame rate cannot matter.
         valid_s = learned.ear.total_s
         if valid_s - self._told_s >= (0.25 if valid_s < 5 else 1.0):
             self._told_s = valid_s

@@ -7,6 +7,7 @@ the complete effective content, so two policies that decide alike are told apart
 
 import difflib
 import hashlib
+import itertools
 import json
 from functools import cached_property
 from pathlib import Path
@@ -64,7 +65,7 @@ Speed = Annotated[float, Field(ge=0, le=300, allow_inf_nan=False)]
 def _rising(where: str, **values: float) -> None:
     """Refuse thresholds out of order, naming the two that clash."""
     pairs = list(values.items())
-    for (low, a), (high, b) in zip(pairs, pairs[1:], strict=False):
+    for (low, a), (high, b) in itertools.pairwise(pairs):
         if not a < b:
             raise ValueError(f"{where}{low} ({a:g}) must be less than {high} ({b:g})")
 
@@ -268,7 +269,12 @@ class ClosurePolicy(Section):
             sleep_s=self.sleep_s,
             unresponsive_s=self.unresponsive_s,
         )
-        _rising("", microsleep_warn_s=self.microsleep_warn_s, sleep_s=self.sleep_s)
+        _rising(
+            "",
+            microsleep_warn_s=self.microsleep_warn_s,
+            microsleep_repeat_warn_s=self.microsleep_repeat_warn_s,
+            sleep_s=self.sleep_s,
+        )
         return self
 
 
