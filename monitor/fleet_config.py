@@ -95,7 +95,9 @@ class IngestConfig(Section):
     in_flight: int = Field(
         2000, ge=1, le=65_535, description="Unconfirmed messages that the broker may send ahead."
     )
-    state_every_s: Seconds = Field(1.0, description="Keep a vehicle's live state this often.")
+    state_every_s: Seconds = Field(
+        0.0, description="Read a vehicle's live state at most this often; 0 reads every one."
+    )
     sample_every_s: Seconds = Field(5.0, description="Keep a row of its history this often.")
     skew_s: Seconds = Field(5.0, description="A vehicle's clock further off than this is flagged.")
     drain_s: Seconds = Field(10.0, description="On SIGTERM, finish what was taken within this.")

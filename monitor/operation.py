@@ -227,6 +227,7 @@ def erase(
             table.name: connection.execute(delete(table).where(where)).rowcount
             for table, where in reversed(list(_holdings(subject)))
         }
+        _sum_again(connection, subject)
         gone["files"] = files
         _audit(connection, "erase", subject, actor, now, {"gone": gone})
     if subject.drive is None:
@@ -254,6 +255,16 @@ def _holdings(subject: Subject) -> Iterator[tuple[Table, ColumnElement[bool]]]:
         yield schema.outbox, schema.outbox.c.topic.contains(f"/{subject.vehicle}/", autoescape=True)
     theirs = select(_EVENTS.id).where(subject.of(schema.events))  # type: ignore[arg-type]
     yield schema.reviews, schema.reviews.c.event.in_(theirs)
+
+
+def _sum_again(connection: Connection, subject: Subject) -> None:
+    """The dashboard's sums of the vehicle's days are made again, without what is gone."""
+    days = schema.event_days.c.day, schema.coverage_days.c.day
+    for table, day in zip((schema.event_days, schema.coverage_days), days, strict=True):
+        theirs = select(day).where(table.c.vehicle == subject.vehicle)
+        connection.execute(delete(schema.rolled_days).where(schema.rolled_days.c.day.in_(theirs)))
+    for table in (schema.event_days, schema.coverage_days):
+        connection.execute(delete(table).where(table.c.vehicle == subject.vehicle))
 
 
 def _must_exist(connection: Connection, subject: Subject) -> None:

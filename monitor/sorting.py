@@ -138,9 +138,9 @@ class Sorter:
         skew_s = told.at - at
         self._tally.skew(told.vehicle, skew_s, abs(skew_s) > self._config.skew_s)
         key = told.vehicle, told.camera
-        # By arrival: a vehicle whose clock jumps back would else write no history until it is due.
-        if at - self._sample_at.get(key, 0.0) >= self._config.sample_every_s:
-            self._sample_at[key] = at
+        # By the vehicle's own clock, either way: one that jumps back is still due.
+        if abs(told.at - self._sample_at.get(key, 0.0)) >= self._config.sample_every_s:
+            self._sample_at[key] = told.at
             batch.samples.append(told)
 
 

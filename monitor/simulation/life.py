@@ -99,6 +99,14 @@ class Life:
         ]
         return sorted(numbered, key=lambda e: e.sequence)
 
+    @cached_property
+    def by_drive(self) -> dict[str, list[Episode]]:
+        """Episodes by the id of the drive they happened in."""
+        found: dict[str, list[Episode]] = {drive.id: [] for drive in self.drives}
+        for episode in self.episodes:
+            found[episode.event.drive].append(episode)
+        return found
+
     @property
     def current(self) -> Drive | None:
         """The drive that is still going on at the end of the simulated time."""
@@ -203,7 +211,7 @@ class Life:
         end = min(begin + seconds, drive.ended_at)
         going_on = end >= self.end
         event = Event(
-            id=str(uuid.uuid5(NAMESPACE, f"{drive.id}/{what.kind}/{begin:.3f}")),
+            id=str(uuid.uuid5(NAMESPACE, f"{drive.id}/{what.kind}/{begin:.6f}")),
             kind=kind,
             phase=Phase.START if going_on else Phase.END,
             level=level,

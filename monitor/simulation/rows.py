@@ -58,9 +58,9 @@ def tables(life: Life, detail: Detail) -> dict[str, list[Row]]:
             for episode in life.episodes
             if episode.received_at <= life.end or episode.going_on
         ],
-        "coverage": list(_coverage(life, detail.report_every_s)),
-        "availability": _availability(life),
-        "camera_status": list(_camera_status(life)),
+        "coverage": list(coverage_rows(life, detail.report_every_s)),
+        "availability": availability_rows(life),
+        "camera_status": list(camera_status_rows(life)),
         "samples": list(Sampling(life, detail.sample_every_s).rows(*_wanted(life, detail))),
         "reviews": list(_reviews(life, detail.reviewed)),
     }
@@ -69,7 +69,7 @@ def tables(life: Life, detail: Detail) -> dict[str, list[Row]]:
 def vehicle_row(life: Life) -> Row:
     """The row of `vehicles`: where the vehicle stands at the end of the simulated time."""
     vehicle, last = life.vehicle, life.drives[-1] if life.drives else None
-    known = _availability(life)
+    known = availability_rows(life)
     status, status_at = (known[-1][2], known[-1][1]) if known else ("unknown", None)
     # Just after its end, when the process has closed what was open.
     seen_at = min(last.ended_at + 0.1, life.end) if last else life.start
@@ -113,19 +113,12 @@ def event_row(vehicle: str, episode: Episode) -> Row:
     )
 
 
-def _by_drive(life: Life) -> dict[str, list[Episode]]:
-    found: dict[str, list[Episode]] = {}
-    for episode in life.episodes:
-        found.setdefault(episode.event.drive, []).append(episode)
-    return found
-
-
-def _coverage(life: Life, every_s: float) -> Iterator[Row]:
-    by_drive = _by_drive(life)
+def coverage_rows(life: Life, every_s: float = HOUR_S) -> Iterator[Row]:
+    """Rows of `coverage`: monitored time by report and cause."""
     for drive in life.drives:
         unwatched = [
             (e.event.started_at, e.event.at, e.event.evidence.get("cause", Cause.NO_FACE.value))
-            for e in by_drive.get(drive.id, ())
+            for e in life.by_drive[drive.id]
             if e.event.kind in {Kind.DEGRADED, Kind.ABSENT}
         ]
         for begin in np.arange(drive.started_at, drive.ended_at, every_s).tolist():
@@ -150,7 +143,8 @@ def _seconds_by_cause(
     return {"monitored": monitored, **seconds} if monitored > 0 else seconds
 
 
-def _availability(life: Life) -> list[Row]:
+def availability_rows(life: Life) -> list[Row]:
+    """Rows of `availability`, in the order of time."""
     vehicle = life.vehicle.id
     rows: dict[float, str] = {}
     for drive in life.drives:
@@ -165,7 +159,8 @@ def _availability(life: Life) -> list[Row]:
     return [(vehicle, at, status) for at, status in sorted(rows.items()) if at <= life.end]
 
 
-def _camera_status(life: Life) -> Iterator[Row]:
+def camera_status_rows(life: Life) -> Iterator[Row]:
+    """Rows of `camera_status`, in the order of time."""
     vehicle = life.vehicle.id
     rows = {drive.started_at: "online" for drive in life.drives}
     for episode in life.episodes:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from monitor.simulation.habits import Array, Drive
-from monitor.simulation.life import CAMERA, CLOSURES, Episode, Life
+from monitor.simulation.life import CAMERA, CLOSURES, Life
 from monitor.types import Event, Eyes, Kind
 
 Window = tuple[Drive, float, float, float]
@@ -29,9 +29,6 @@ class Sampling:
     def __init__(self, life: Life, every_s: float = 5.0) -> None:
         self._life = life
         self._every_s = every_s
-        self._episodes: dict[str, list[Episode]] = {}
-        for episode in life.episodes:
-            self._episodes.setdefault(episode.event.drive, []).append(episode)
 
     def rows(self, since: float, windows: list[Window]) -> Iterator[tuple[Any, ...]]:
         """Every step from `since` to the end, and every step of each window; no instant twice."""
@@ -59,7 +56,7 @@ class Sampling:
         }
         kinds: list[str | None] = [None] * len(at)
         causes: list[list[str]] = [[] for _ in at]
-        for episode in self._episodes.get(drive.id, ()):
+        for episode in self._life.by_drive[drive.id]:
             self._overlay(episode.event, at, columns, kinds, causes)
         fatigue = np.clip(
             18 * sleepy + 180 * columns["perclos"] + rng.normal(0, 1.5, len(at)), 0, 100

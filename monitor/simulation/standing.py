@@ -28,10 +28,8 @@ def state_at(life: Life, drive: Drive, at: float) -> DriverState:
     sample = dict(zip(_COLUMNS, row, strict=True))
     open_now = [
         e.event
-        for e in life.episodes
-        if e.event.drive == drive.id
-        and e.event.started_at <= at
-        and (at < e.event.at or e.going_on)
+        for e in life.by_drive[drive.id]
+        if e.event.started_at <= at and (at < e.event.at or e.going_on)
     ]
     degraded = [Cause(e.evidence["cause"]) for e in open_now if e.kind is Kind.DEGRADED]
     worst = max(open_now, key=lambda event: event.level, default=None)
@@ -75,7 +73,7 @@ def state_message(life: Life, drive: Drive, at: float, prefix: str = "dms/v1") -
 def stats_of(life: Life, drive: Drive, at: float) -> Stats:
     """The numbers of the process of this drive at `at` (epoch seconds)."""
     uptime_s = max(at - drive.started_at, 0.0)
-    waiting = sum(1 for e in life.episodes if e.event.at <= at < e.received_at)
+    waiting = sum(1 for e in life.by_drive[drive.id] if e.event.at <= at < e.received_at)
     return Stats(
         vehicle=life.vehicle.id,
         time=messages.utc(at),

@@ -1,0 +1,163 @@
+"""Real servers on loopback for tests: Mosquitto in a process of its own, PostgreSQL by pgserver."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/sbin")
+OPEN_TO_ALL = """\
+listener {port} 127.0.0.1
+allow_anonymous true
+max_inflight_messages 5000
+max_queued_messages 100000
+log_dest stderr
+log_type error
+"""
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], deadline_s: float = 20.0, what: str = "") -> Any:
+    """Wait for something to become true and return it.
+
+    Raises:
+        AssertionError: it did not by then.
+    """
+    end = time.monotonic() + deadline_s
+    while not (found := condition()):
+        assert time.monotonic() < end, f"not within {deadline_s:g} s: {what or condition}"
+        time.sleep(0.02)
+    return found
+
+
+def listening(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Mosquitto:
+    """A real broker that can be killed and started again on the same port.
+
+    Args:
+        folder: for its configuration.
+        config: configuration file's text with `{port}`; default lets everybody in.
+        file: a configuration file to start as it is, in place of `config`.
+        port: to wait for.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str = OPEN_TO_ALL,
+        *,
+        file: Path | None = None,
+        port: int | None = None,
+    ) -> None:
+        assert MOSQUITTO, "install mosquitto (apt-get install mosquitto)"
+        self.port = port or free_port()
+        self.file = file or folder / "mosquitto.conf"
+        if file is None:
+            self.file.write_text(config.format(port=self.port))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Start it and wait until it listens."""
+        assert MOSQUITTO
+        self._process = subprocess.Popen(
+            [MOSQUITTO, "-c", str(self.file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until(lambda: listening(self.port), what="mosquitto listens")
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye, nothing saved."""
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """A clean end."""
+        self._signal(signal.SIGTERM)
+
+    def reload(self) -> None:
+        """Read passwords and rules again."""
+        assert self._process
+        self._process.send_signal(signal.SIGHUP)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(10)
+            self._process = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self.kill()
+
+
+class Postgres:
+    """A PostgreSQL of its own, in a folder that goes with it."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            # pgserver asks for the user's runtime folder, which a bare container does not have.
+            warnings.simplefilter("ignore")
+            import pgserver
+
+            self._folder = tempfile.mkdtemp(prefix="wakeful-pg-")
+            self._server = pgserver.get_server(self._folder)
+
+    @property
+    def binaries(self) -> Path:
+        """Where pg_dump and its like are."""
+        import pgserver
+
+        return Path(pgserver.__file__).parent / "pginstall" / "bin"
+
+    @property
+    def folder(self) -> Path:
+        """Its data, and the socket to reach it."""
+        return Path(self._folder)
+
+    def database(self, name: str) -> str:
+        """The URL of a fresh, empty database."""
+        self._server.psql(f'DROP DATABASE IF EXISTS "{name}"')
+        self._server.psql(f'CREATE DATABASE "{name}"')
+        return f"postgresql+psycopg://postgres:@/{name}?host={self._folder}"
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process."""
+        return int((self.folder / "postmaster.pid").read_text().splitlines()[0])
+
+    def close(self) -> None:
+        """Stop it and remove its folder."""
+        self._server.cleanup()
+        with suppress(OSError):
+            shutil.rmtree(self._folder)
+
+
+def pause(pid: int) -> None:
+    """SIGSTOP: alive, but it answers nothing."""
+    os.kill(pid, signal.SIGSTOP)
+
+
+def resume(pid: int) -> None:
+    """SIGCONT."""
+    os.kill(pid, signal.SIGCONT)

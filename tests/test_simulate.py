@@ -1,0 +1,220 @@
+"""The simulated fleet: the same seed gives the same fleet, and it lives as a fleet lives."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from monitor import schema
+from monitor.database import open_engine, upgrade
+from monitor.errors import StoreError
+from monitor.messages import Topics, read
+from monitor.payloads import MONITORED, Alert, Coverage
+from monitor.simulation import habits
+from monitor.simulation.habits import DAY, DAY_S, HOUR_S, NIGHT, Habits, alertness
+from monitor.simulation.life import CLOSURES, Life
+from monitor.simulation.rows import Detail, tables
+from monitor.simulation.seeding import Plan, columns_of, everything, seed
+from monitor.simulation.standing import state_message
+from monitor.simulation.traffic import messages_of
+from monitor.types import Kind, Level, Phase
+
+END = 1_790_000_000.0  # 21 September 2026, 14:13 UTC
+RESTED = Habits(sleep_debt=0.0, chronotype_h=0.0, glasses=False, talkative=1.0, restless=1.0)
+
+
+def a_life(number: int = 1, days: float = 10.0, seed: int = 1) -> Life:
+    return Life(seed, number, END - days * DAY_S, END)
+
+
+def test_the_same_seed_gives_the_same_fleet() -> None:
+    assert tables(a_life(), Detail()) == tables(a_life(), Detail())
+    assert tables(a_life(seed=2), Detail())["events"] != tables(a_life(), Detail())["events"]
+
+
+@given(
+    at=st.floats(0, 7 * DAY_S),
+    awake_h=st.floats(0, 40),
+    debt=st.floats(0, 5),
+)
+def test_alertness_stays_on_its_scale_and_falls_with_sleep_debt(
+    at: float, awake_h: float, debt: float
+) -> None:
+    short = Habits(debt, 0.0, glasses=False, talkative=1.0, restless=1.0)
+    moment = habits.np.array([at])
+    rested, tired = (alertness(moment, at - awake_h * HOUR_S, who)[0] for who in (RESTED, short))
+    assert -1.0 < rested <= 17.0
+    assert tired == pytest.approx(rested - debt)
+
+
+def test_the_night_shift_is_the_sleepy_one() -> None:
+    def mean(shift: habits.Shift) -> float:
+        hours = habits.np.arange(shift.start_h, shift.start_h + shift.hours, 0.25)
+        woke = (shift.start_h - shift.awake_before_h) * HOUR_S
+        return float(alertness(hours * HOUR_S, woke, RESTED).mean())
+
+    assert mean(NIGHT) < mean(DAY) - 2
+
+
+def test_more_happens_to_the_sleepy() -> None:
+    lives = [a_life(number, days=30) for number in range(1, 11)]
+    closures = Counter[bool]()
+    hours = Counter[bool]()
+    for life in lives:
+        for drive in life.drives:
+            sleepy = drive.habits.sleep_debt > 1.5
+            hours[sleepy] += int(drive.ended_at - drive.started_at)
+            closures[sleepy] += sum(
+                e.event.kind in CLOSURES and e.looked_like is None for e in life.by_drive[drive.id]
+            )
+    assert closures[True] / hours[True] > 2 * closures[False] / hours[False]
+
+
+def test_events_lie_within_their_drive_and_drives_do_not_overlap_in_a_shift() -> None:
+    life = a_life(days=30)
+    drives = {drive.id: drive for drive in life.drives}
+    assert len(drives) == len(life.drives)
+    for episode in life.episodes:
+        event, drive = episode.event, drives[episode.event.drive]
+        assert drive.started_at - 0.001 <= event.started_at <= event.at <= drive.ended_at + 0.001
+        assert episode.received_at >= event.at
+    numbers = [episode.sequence for episode in life.episodes]
+    assert numbers == sorted(set(numbers))
+
+
+def test_only_the_end_of_time_leaves_an_event_open() -> None:
+    lives = [a_life(number, days=2) for number in range(1, 40)]
+    going_on = [e for life in lives for e in life.episodes if e.going_on]
+    assert going_on
+    assert all(e.event.at == END and e.event.phase is Phase.START for e in going_on)
+    rows = [row for life in lives for row in tables(life, Detail())["events"]]
+    ended = columns_of("events").index("ended_at")
+    assert sum(row[ended] is None for row in rows) == len(going_on)
+
+
+def test_watched_and_unwatched_time_add_up_to_the_driven_time() -> None:
+    life = a_life(days=20)
+    seconds = Counter[str]()
+    for *_, cause, value in tables(life, Detail())["coverage"]:
+        seconds[cause] += value
+    driven = sum(drive.ended_at - drive.started_at for drive in life.drives)
+    assert sum(seconds.values()) == pytest.approx(driven, rel=1e-6)
+    assert 0.5 * driven < seconds[MONITORED] < driven
+
+
+def test_no_sample_is_written_twice_and_the_unseen_is_unknown() -> None:
+    names = columns_of("samples")
+    seen = set()
+    unknown = 0
+    for number in range(1, 8):
+        for row in tables(a_life(number, days=5), Detail())["samples"]:
+            sample = dict(zip(names, row, strict=True))
+            key = sample["vehicle"], sample["camera"], sample["at"]
+            assert key not in seen
+            seen.add(key)
+            assert sample["perclos"] is None or 0 <= sample["perclos"] <= 1
+            if sample["eyes"] == "unknown":
+                unknown += 1
+                assert sample["openness"] is None
+                assert json.loads(sample["degraded"])
+    assert unknown
+
+
+def test_an_alert_of_the_last_days_has_its_evidence_in_the_samples() -> None:
+    names = columns_of("samples")
+    for number in range(1, 30):
+        life = a_life(number, days=10)
+        closures = [e.event for e in life.episodes if e.event.kind in CLOSURES]
+        if closures:
+            break
+    event = max(closures, key=lambda e: e.duration_s)
+    samples = [dict(zip(names, row, strict=True)) for row in tables(life, Detail())["samples"]]
+    during = [s for s in samples if event.started_at <= s["at"] < event.at]
+    assert during
+    assert max(s["closure_s"] or 0 for s in during) <= event.duration_s
+    assert all(s["openness"] == event.evidence["openness"] for s in during if s["openness"])
+
+
+def test_reviews_are_about_events_of_the_fleet_and_mostly_find_the_truth() -> None:
+    verdicts = Counter[tuple[bool, str]]()
+    for number in range(1, 9):
+        life = a_life(number, days=40)
+        truth = {e.event.id: e.looked_like for e in life.episodes}
+        for event, _, at, verdict, cause, _ in tables(life, Detail(reviewed=1.0))["reviews"]:
+            assert event in truth
+            assert at <= END
+            assert (verdict == "false") == (cause is not None)
+            verdicts[truth[event] is None, verdict] += 1
+    assert verdicts[False, "false"] > 5 * verdicts[False, "true"]
+    assert verdicts[True, "false"] == 0
+
+
+def test_what_a_vehicle_tells_is_what_the_fleet_reads() -> None:
+    topics = Topics("dms/v1")
+    life = a_life(3, days=1)
+    told = [(at, read(topics.parse(m.topic), m.payload)) for at, m in messages_of(life, "dms/v1")]
+    assert [at for at, _ in told] == sorted(at for at, _ in told)
+    sequences = [int(t.sequence) for _, t in told if isinstance(t, Alert | Coverage)]
+    assert sequences == list(range(1, len(sequences) + 1))
+    ends = {t.data.id for _, t in told if isinstance(t, Alert) and t.data.phase is Phase.END}
+    assert ends == {e.event.id for e in life.episodes if not e.going_on}
+
+
+def test_the_live_state_shows_the_worst_open_alert() -> None:
+    for number in range(1, 80):
+        life = a_life(number, days=1)
+        found = [e for e in life.episodes if e.event.kind is Kind.DROWSY]
+        if found:
+            break
+    event = found[0].event
+    drive = next(d for d in life.drives if d.id == event.drive)
+    message = state_message(life, drive, event.started_at + 1.0)
+    state = json.loads(message.payload)
+    assert Level[state["level"].upper()] >= event.level
+    assert event.id in state["open_alerts"]
+
+
+def counted(url: str) -> dict[str, int]:
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        names = (*everything(Plan(1, 1, END), 1), "events")
+        found = {
+            name: connection.execute(
+                select(func.count()).select_from(schema.metadata.tables[name])
+            ).scalar_one()
+            for name in names
+        }
+    engine.dispose()
+    return found
+
+
+def test_a_desk_is_seeded_and_never_twice(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fleet.db'}"
+    upgrade(url)
+    engine = open_engine(url, immediate=True)
+    plan = Plan(vehicles=3, days=5, end=END)
+    steps: list[int] = []
+    written = seed(engine, plan, lambda done, of: steps.append(done))
+    assert steps == [1, 2, 3]
+    assert counted(url) == written
+    with pytest.raises(StoreError, match="already holds 3 simulated vehicles"):
+        seed(engine, plan)
+    engine.dispose()
+
+
+@pytest.mark.postgres
+def test_a_fleet_is_seeded_into_its_months(postgres_url: str) -> None:
+    upgrade(postgres_url)
+    engine = open_engine(postgres_url)
+    written = seed(engine, Plan(vehicles=3, days=70, end=END))
+    assert counted(postgres_url) == written
+    with engine.connect() as connection:
+        strays = connection.exec_driver_sql("SELECT count(*) FROM events_default").scalar()
+        months = connection.exec_driver_sql("SELECT count(*) FROM events_2026_08").scalar()
+    engine.dispose()
+    assert strays == 0
+    assert months
