@@ -63,7 +63,6 @@ class Alert:
     told_s: float
     warned_s: float
     rung: int = 0
-    active: bool = True
     acknowledged: bool = False
     repeats: int = 0
     unanswered_s: float = 0.0
@@ -115,7 +114,6 @@ class Alerts:
             if not (finding.track in _DRIVER and now.abandoned):
                 told.extend(self._take(finding, now))
         for alert in list(self._open.values()):
-            alert.active = alert.track in found
             told.extend(self._follow(alert, found.get(alert.track), now, step_s))
         return told
 
@@ -219,8 +217,7 @@ class Alerts:
 
     def _repeat(self, alert: Alert, now: Situation) -> Iterator[Event]:
         every_s = self._policy.escalation.repeat_s.of(alert.level)
-        relaxing = not alert.active and now.attentive_s > 0
-        if relaxing or alert.acknowledged or now.silent or every_s <= 0:
+        if now.attentive_s > 0 or alert.acknowledged or now.silent or every_s <= 0:
             return
         if reached(now.now_s - alert.told_s, every_s):
             alert.repeats += 1
@@ -285,9 +282,9 @@ def _rank(kind: Kind) -> int:
 
 
 def _raised(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """New evidence over old; the longest closure and look of an alert are kept."""
+    """New evidence over old; the longest closure and look, and what once was true, are kept."""
     merged = dict(new)
-    for name in ("closed_s", "away_s"):
-        if name in known and name in merged:
-            merged[name] = max(known[name], merged[name])
+    for name, value in known.items():
+        if value is True or (name in {"closed_s", "away_s"} and name in merged):
+            merged[name] = max(value, merged.get(name, value))
     return merged

@@ -6,18 +6,17 @@ between what it was a moment ago: the hysteresis of the policy's `closed_enter` 
 A witness that cannot see (head beyond the pose gate, picture dark or blurred, face tiny) is not
 asked, and where nobody is left to ask the eyes are unknown.
 
-The hard case is the driver who lowers the eyes to look down: lids nearly shut, not asleep. Two
-signs speak for it: the head goes down a little with the lids, and the lower lid stays down (a
-closing eye raises it). They only discount the landmarks' word; a network that sees the eye decides.
-Without one the eyes are unknown and `looking_down` is true, so that the distraction timer runs.
+Lids that are lowered to look down (`monitor.lowered`) only discount the landmarks' word; a network
+that sees the eye decides. Without one the eyes are unknown and `looking_down` is true, so that the
+distraction timer runs: a sleeper mistaken for a reader is warned later, not never.
 """
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from monitor.calibration import frontal_ear, openness_of
+from monitor.lowered import LoweredLids
 from monitor.policy import Policy
 from monitor.types import (
     Box,
@@ -62,15 +61,14 @@ class _Verdict:
 class Evidence:
     """Weighs observations against the driver's baseline, one after another.
 
-    Its memory is short: the last verdict (hysteresis), the head's pitch just before the lids fell,
-    and where the driver's face was.
+    Its memory is short: the last verdict (hysteresis), how the lids fell, and where the driver's
+    face was.
     """
 
     policy: Policy
     _eyes: Eyes = Eyes.UNKNOWN
     _seen_s: float = -math.inf
-    _lowered_s: float | None = None
-    _open_pitch: deque[tuple[float, float]] | None = None
+    _lids: LoweredLids | None = None
     _face: tuple[float, Box] | None = None
     _jumped_s: float = -math.inf
 
@@ -89,15 +87,16 @@ class Evidence:
         blind = bool(causes & {*_CONDITIONS.values(), Cause.OBSCURED})
         pose = None if blind else _relative(observation.pose, calibration.neutral)
         openness = None if blind else self._openness(observation, calibration, pose)
-        lowered = openness is not None and self._lids_lowered(
-            now_s, observation, calibration, openness, pose
+        self._lids = self._lids or LoweredLids(self.policy)
+        lowered = openness is not None and self._lids.update(
+            observation, calibration, openness, pose
         )
         witnesses = [] if blind else self._witnesses(observation, openness, pose, lowered)
         verdict = self._judge(now_s, witnesses)
         looking_down = self._looking_down(observation, verdict, openness, lowered)
         if lowered and verdict.eyes is not Eyes.CLOSED and not _network_saw(witnesses):
             verdict = _Verdict(Eyes.UNKNOWN, 0.0)
-        self._remember(now_s, verdict.eyes, pose)
+        self._remember(now_s, verdict.eyes)
         present = self._present(observation, blind)
         return Reading(
             timestamp_s=now_s,
@@ -183,45 +182,6 @@ class Evidence:
         gate = self.policy.eye.pose_gate_deg
         return abs(pose.yaw_deg) <= gate.yaw and -gate.pitch_down <= pose.pitch_deg <= gate.pitch_up
 
-    def _lids_lowered(
-        self,
-        now_s: float,
-        observation: Observation,
-        calibration: Calibration,
-        openness: float,
-        pose: HeadPose | None,
-    ) -> bool:
-        """The lids are down as in looking down rather than as in closing."""
-        if openness > self.policy.eye.openness.closed_exit:
-            self._lowered_s = None
-            return False
-        if self._lowered_s is None:
-            self._lowered_s = now_s
-        signs, kept = self.policy.evidence.looking_down, None
-        if observation.lower_lid is not None and calibration.lower_lid_open:
-            kept = observation.lower_lid / calibration.lower_lid_open
-        gaze = observation.gaze_down
-        if kept is not None and gaze is not None:
-            if kept >= signs.lower_lid and gaze >= signs.gaze_down:
-                return True
-            if kept < signs.lower_lid_least:
-                return False
-        return self._head_went_along(now_s, pose)
-
-    def _head_went_along(self, now_s: float, pose: HeadPose | None) -> bool:
-        """The pitch fell with the lids, a little: more is a nod, later is a head that sinks."""
-        if pose is None or not self._open_pitch or self._lowered_s is None:
-            return False
-        fell = max(pitch for _, pitch in self._open_pitch) - pose.pitch_deg
-        signs = self.policy.evidence.looking_down
-        if not signs.pitch_change_deg <= fell < self.policy.nod.pitch_drop_deg:
-            return False
-        if now_s - self._lowered_s <= signs.within_s:
-            self._open_pitch.append((math.inf, max(pitch for _, pitch in self._open_pitch)))
-            return True
-        # Having begun in time it goes on for as long as the head stays down.
-        return self._open_pitch[-1][0] == math.inf
-
     def _looking_down(
         self, observation: Observation, verdict: _Verdict, openness: float | None, lowered: bool
     ) -> bool | None:
@@ -263,7 +223,7 @@ class Evidence:
         return _clip(slope * (middle - openness))
 
     def _detector(self, seen: Detection, pose: HeadPose | None, *, alone: bool) -> Witness | None:
-        """Beyond the gate only `sleep` of a head that is down counts: `awake` there ends nothing."""
+        """Beyond the gate only a sleeping head that is down counts: `awake` ends nothing there."""
         limits = self.policy.evidence
         best = max(seen.sleep, seen.awake)
         if best < (limits.detector_alone if alone else limits.detector_min_score):
@@ -291,27 +251,18 @@ class Evidence:
         recent = now_s - self._seen_s <= self.policy.max_gap_s
         return _Verdict(self._eyes if recent else Eyes.UNKNOWN, confidence)
 
-    def _remember(self, now_s: float, eyes: Eyes, pose: HeadPose | None) -> None:
+    def _remember(self, now_s: float, eyes: Eyes) -> None:
         if eyes is not Eyes.UNKNOWN:
             self._eyes, self._seen_s = eyes, now_s
-        if eyes is Eyes.OPEN and pose is not None and self._lowered_s is None:
-            within_s = self.policy.evidence.looking_down.within_s
-            if self._open_pitch is None or (
-                self._open_pitch and self._open_pitch[-1][0] == math.inf
-            ):
-                self._open_pitch = deque()
-            self._open_pitch.append((now_s, pose.pitch_deg))
-            while now_s - self._open_pitch[0][0] > within_s:
-                self._open_pitch.popleft()
 
     def _mouth(self, observation: Observation, calibration: Calibration) -> float | None:
         """MAR against the driver's own; the detector's `yawn` where landmarks are lost."""
         if observation.mar is not None:
             return observation.mar / calibration.mar_closed
         seen = observation.detection
-        if seen is not None and seen.label == "yawn":
-            if seen.yawn >= self.policy.evidence.detector_alone:
-                return self.policy.yawn.mar_ratio
+        sure = self.policy.evidence.detector_alone
+        if seen is not None and seen.label == "yawn" and seen.yawn >= sure:
+            return self.policy.yawn.mar_ratio
         return None
 
 

@@ -85,7 +85,7 @@ class CalibrationPolicy(Section):
     min_speed_kmh: Speed = 20.0
     provisional_s: Short = 2.0
     pose_provisional_s: Short = 20.0
-    quantile: Share = 0.75
+    quantile: Share = 0.60
     neutral: Neutral = Neutral()
     step_share: Share = 0.12
     step_hold_s: Short = 30.0

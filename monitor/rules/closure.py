@@ -93,9 +93,7 @@ class Closure:
                 self._opened(start_s, end_s)
             else:
                 self._unseen(end_s - start_s, turned=turned)
-        # Half a frame is guessed, so only eyes not seen open can reach a rung.
-        if self._episode is not None and reading.eyes is not Eyes.OPEN:
-            self._episode.closed_s = max(self._episode.closed_s, self._episode.elapsed_s())
+        self._climb(reading.eyes)
         return self._finding(reading)
 
     def _shut(self, start_s: float, end_s: float) -> None:
@@ -149,6 +147,12 @@ class Closure:
             episode.held_s = min(episode.held_s + seconds, self.hold_over_unknown_s)
         if not self._slept(episode) and episode.unknown_s > self._patience_s(episode) + EPSILON_S:
             self._episode = None
+
+    def _climb(self, eyes: Eyes) -> None:
+        """Half a frame is guessed, so neither open eyes nor an open debt reach a rung."""
+        episode = self._episode
+        if episode is not None and eyes is not Eyes.OPEN and episode.debt_s == 0:
+            episode.closed_s = max(episode.closed_s, episode.elapsed_s())
 
     def _holds(self, episode: Episode) -> bool:
         """Longer than a blink, or the head fell with it: the sleep goes on unseen."""
