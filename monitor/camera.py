@@ -67,6 +67,8 @@ def _reader(source: str, config: CameraConfig) -> Reader:
         return AnimatedReader(config)
     if "://" in source:
         raise SourceError(f"{redacted(source)}: unknown kind of address; a source is {_KINDS}")
+    if not source:
+        raise SourceError(f"camera {config.id}: no source given; a source is {_KINDS}")
     path = Path(source).expanduser()
     try:
         if path.is_dir():
@@ -75,4 +77,4 @@ def _reader(source: str, config: CameraConfig) -> Reader:
             return VideoReader(path)
     except (OSError, ValueError) as error:
         raise SourceError(f"{source:.200}: cannot be read ({error})") from None
-    raise SourceError(f"{source or '(empty)'}: no such file or device; a source is {_KINDS}")
+    raise SourceError(f"{source}: no such file or device; a source is {_KINDS}")

@@ -46,6 +46,7 @@ class LiveSource(Source):
         open_capture: opens the camera; raises SourceError or OSError while there is none.
         config: time-outs, back-off, identifier.
         clock, wall: monotonic capture clock and UTC epoch clock, seconds.
+        lost_every_s: how often a camera that stays lost is told.
     """
 
     live = True
@@ -56,8 +57,11 @@ class LiveSource(Source):
         config: CameraConfig,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        *,
+        lost_every_s: float = LOST_EVERY_S,
     ) -> None:
         self.camera = config.id
+        self._lost_every_s = lost_every_s
         self._open_capture = open_capture
         self._config = config
         self._clock = clock
@@ -85,7 +89,8 @@ class LiveSource(Source):
             timestamp_s = max(timestamp_s, float(np.nextafter(last_s, np.inf)))
             lost = image is None
             if image is None:
-                condition, scrutiny, patience_s = CameraCondition.LOST, Scrutiny(), LOST_EVERY_S
+                condition, scrutiny = CameraCondition.LOST, Scrutiny()
+                patience_s = self._lost_every_s
             else:
                 condition = scrutiny.judge(image, timestamp_s)
                 patience_s = self._config.read_timeout_s
@@ -100,7 +105,7 @@ class LiveSource(Source):
         with self._news:
             self._news.notify_all()
         if self._thread is not threading.current_thread():
-            self._thread.join(timeout=1.0)
+            self._thread.join(timeout=0.5)
 
     def _next(self, patience_s: float, *, told_lost: bool) -> tuple[Image, float, float] | None:
         """The newest picture; None when the camera is lost or silent for `patience_s`."""
@@ -118,16 +123,14 @@ class LiveSource(Source):
 
     def _capture(self) -> None:
         """The thread: open, read until it fails, wait, again."""
-        pause_s, longest_s = self._config.retry_s
+        waits = pauses(*self._config.retry_s)
         while not self._closed.is_set():
             if self._read_until_lost():
-                pause_s = self._config.retry_s[0]
+                waits = pauses(*self._config.retry_s)
             with self._news:
                 self._lost = True
                 self._news.notify_all()
-            if self._closed.wait(pause_s):
-                return
-            pause_s = min(max(pause_s * 2, 0.05), longest_s)
+            self._closed.wait(next(waits))
 
     def _read_until_lost(self) -> bool:
         """True if there was at least one picture."""
@@ -157,6 +160,15 @@ class LiveSource(Source):
             self._newest = image, self._clock(), self._wall()
             self._lost = False
             self._news.notify_all()
+
+
+def pauses(first_s: float, longest_s: float) -> Iterator[float]:
+    """How long to wait before each new try: doubling up to the longest, for ever."""
+    pause_s = first_s
+    while True:
+        yield pause_s
+        # A pause of zero would spin; it may begin so, it may not stay so.
+        pause_s = min(max(2 * pause_s, 0.05), max(longest_s, 0.05))
 
 
 class _Complaints:
