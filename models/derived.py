@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from models.machine import InferenceError
+from models.machine import Feed, InferenceError
 from models.registry import ModelCard
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "wakeful"
 
 
-def derived(card: ModelCard, weights: Path, input_hw: tuple[int, int]) -> Path:
+def derived(card: ModelCard, weights: Path, input_hw: tuple[int, int], feed: Feed) -> Path:
     """The ONNX file of these weights for this input, made now if it is not in the cache.
 
     Its name holds what it is made of: the weights' sha256, the input, the exporter's version.
@@ -44,23 +44,26 @@ def derived(card: ModelCard, weights: Path, input_hw: tuple[int, int]) -> Path:
     """
     digest = card.sha256 or _sha256(weights)
     height, width = input_hw
-    name = f"{card.name}-{digest[:16]}-{height}x{width}-v{EXPORT_VERSION}-{_torch_version()}.onnx"
+    made_by = f"v{EXPORT_VERSION}-{_torch_version()}"
+    name = f"{card.name}-{digest[:16]}-{height}x{width}-{feed}-{made_by}.onnx"
     target = cache_folder() / "models" / name
     if target.is_file():
         return target
     log.info("making the inference graph, once", model=card.id, kept_as=str(target))
-    return _export(card, weights, _writable(target), input_hw)
+    return _export(card, weights, _writable(target), input_hw, feed)
 
 
-def _export(card: ModelCard, weights: Path, target: Path, input_hw: tuple[int, int]) -> Path:
+def _export(
+    card: ModelCard, weights: Path, target: Path, input_hw: tuple[int, int], feed: Feed
+) -> Path:
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
     with tempfile.TemporaryDirectory(prefix="wakeful-") as folder:
         card_file = Path(folder) / "card.json"
         card_file.write_text(card.to_json(), encoding="utf-8")
+        files, sides = (card_file, weights, target), input_hw
         done = subprocess.run(  # noqa: S603 - our own module, no shell
-            [sys.executable, "-m", "models.export", str(card_file), str(weights), str(target)]
-            + [str(side) for side in input_hw],
+            [sys.executable, "-m", "models.export", *map(str, (*files, *sides)), feed],
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
             text=True,

@@ -1,13 +1,15 @@
 """From a card and its weights to an ONNX file that takes camera pixels.
 
-The exported graph begins with (B, H, W, C) uint8 BGR as a camera gives it; turning, scaling and
+The graph begins with (B, H, W, C) uint8 BGR as a camera gives it; turning, scaling and
 normalising are its first nodes, so every runtime feeds the same bytes and none copies pictures.
 `models.runtime` runs this module as a process of its own, because the watch must not carry torch:
 
-    python -m models.export CARD.json WEIGHTS.safetensors OUT.onnx HEIGHT WIDTH
+    python -m models.export CARD.json WEIGHTS.safetensors OUT.onnx HEIGHT WIDTH pixels
+
+Networks fed with more than a crop (the eye-state network's light is taken out before) are exported
+as they are, with `floats` for the last word.
 """
 
-import hashlib
 import importlib
 import logging
 import os
@@ -17,10 +19,10 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 
+from models.checkpoint import CheckpointError, load_weights
+from models.machine import Feed
 from models.registry import ModelCard
 
 OPSET = 18
@@ -54,9 +56,7 @@ class FromPixels(nn.Module):
         x = x * self.scale
         if self.centred:
             x -= self.offset
-        found = self.network(x)
-        outputs = found if isinstance(found, tuple) else (found,)
-        return tuple(output.float() for output in outputs)
+        return _floats(self.network(x))
 
 
 def build(card: ModelCard, weights: Path | None) -> nn.Module:
@@ -67,11 +67,12 @@ def build(card: ModelCard, weights: Path | None) -> nn.Module:
         weights: safetensors file; None leaves it as initialised (for speed measurements).
 
     Raises:
-        ExportError: unknown architecture; missing, damaged or other weights.
+        ExportError: unknown architecture.
+        CheckpointError: missing, damaged or other weights.
     """
     network = _architecture(card)
     if weights is not None:
-        _load(network, read_tensors(weights, card.sha256), weights)
+        load_weights(network, weights, card.sha256)
     network.eval()
     fuse = getattr(network, "fuse", None)
     if fuse is not None:
@@ -96,53 +97,51 @@ def _architecture(card: ModelCard) -> nn.Module:
     return network
 
 
-def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
-    """A safetensors file, checked against its card's sha256 (where the card has one).
+class FromFloats(nn.Module):
+    """A network as it is, for (B, C, H, W) float input; a tuple of float outputs out."""
 
-    Raises:
-        ExportError: missing, truncated, not safetensors, or another file than the card's.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ExportError(f"{path}: weights cannot be read ({error.strerror})") from None
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 and found != sha256:
-        raise ExportError(
-            f"{path}: sha256 is {found[:12]}, its card says {sha256[:12]}; the file is damaged or "
-            "of another release: put the pair of weights and card back as released"
-        )
-    try:
-        return load(content)
-    except (SafetensorError, ValueError) as error:
-        raise ExportError(f"{path}: not a safetensors file ({error})") from None
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, values: Tensor) -> tuple[Tensor, ...]:
+        """(B, C, H, W) in the network's own scale."""
+        return _floats(self.network(values.to(next(self.network.parameters()).dtype)))
 
 
-def _load(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    own = network.state_dict()
-    wanted = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items() if k in own}
-    for name in sorted(own.keys() ^ tensors.keys()):
-        if not name.endswith("num_batches_tracked"):
-            side = "missing" if name in own else "left over"
-            raise ExportError(f"{path}: tensor {name} is {side}; weights and card do not match")
-    try:
-        network.load_state_dict(wanted, strict=False)
-    except RuntimeError as error:
-        raise ExportError(f"{path}: {str(error).splitlines()[-1].strip()}") from None
+def _floats(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    outputs = found if isinstance(found, tuple) else (found,)
+    return tuple(output.float() for output in outputs)
 
 
-def to_onnx(card: ModelCard, network: nn.Module, target: Path, input_hw: tuple[int, int]) -> None:
-    """Write the network behind `FromPixels` as ONNX with a free batch axis, atomically.
+def fed_with(feed: Feed, network: nn.Module, card: ModelCard) -> nn.Module:
+    """The network behind the input asked for."""
+    return (FromPixels(network, card) if feed == "pixels" else FromFloats(network)).eval()
+
+
+def to_onnx(
+    card: ModelCard, network: nn.Module, target: Path, hw: tuple[int, int], feed: Feed
+) -> None:
+    """Write the network behind its input as ONNX with a free batch axis, atomically.
+
+    Args:
+        card: of the network.
+        network: in evaluation mode.
+        target: file to appear.
+        hw: (height, width) of the input.
+        feed: what the graph takes, uint8 `pixels` or `floats`.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    example = torch.zeros((2, *input_hw, card.channels), dtype=torch.uint8)
+    example = torch.zeros((2, *hw, card.channels), dtype=torch.uint8)
+    if feed == "floats":
+        example = example.permute(0, 3, 1, 2).float()
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".onnx")
     os.close(handle)
     try:
-        _write(FromPixels(network, card).eval(), example, name)
+        _write(fed_with(feed, network, card), example, name)
         Path(name).replace(target)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -160,21 +159,22 @@ def _write(network: nn.Module, example: Tensor, name: str) -> None:
             name,
             dynamo=False,
             opset_version=OPSET,
-            input_names=["pixels"],
+            input_names=["input"],
             output_names=outputs,
-            dynamic_axes={key: {0: "batch"} for key in ("pixels", *outputs)},
+            dynamic_axes={key: {0: "batch"} for key in ("input", *outputs)},
         )
 
 
 def main(arguments: list[str]) -> int:
-    """Export as `models.runtime` asks; one line on standard error where that fails."""
-    card_path, weights, target, height, width = arguments
+    """Export as `models.derived` asks; one line on standard error where that fails."""
+    card_path, weights, target, height, width, feed = arguments
     torch.set_num_threads(1)
     card = ModelCard.from_json(Path(card_path).read_text(encoding="utf-8"))
     try:
-        network = build(card, Path(weights) if weights else None)
-        to_onnx(card, network, Path(target), (int(height), int(width)))
-    except (ExportError, OSError) as error:
+        network = build(card, Path(weights))
+        hw = (int(height), int(width))
+        to_onnx(card, network, Path(target), hw, "floats" if feed == "floats" else "pixels")
+    except (ExportError, CheckpointError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

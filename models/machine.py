@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["auto", "openvino", "onnxruntime", "torch"]
+Feed = Literal["pixels", "floats"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 

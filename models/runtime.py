@@ -26,6 +26,7 @@ from models.derived import derived
 from models.machine import (
     Choice,
     Device,
+    Feed,
     InferenceError,
     Precision,
     Runtime,
@@ -37,18 +38,18 @@ from models.registry import WEIGHTS, ModelCard
 
 log = structlog.get_logger(__name__)
 
-Pixels = NDArray[np.uint8]
+Input = NDArray[Any]  # uint8 pixels or float32 values, as the network's feed says
 Outputs = list[NDArray[np.float32]]
 
 
 class Backend(Protocol):
     """One runtime holding one network."""
 
-    def run(self, pixels: Pixels) -> Outputs:
+    def run(self, batch: Input) -> Outputs:
         """Outputs for a batch."""
 
-    def start(self, pixels: Pixels) -> Callable[[], Outputs]:
-        """Begin on a batch; call what comes back to wait for its outputs."""
+    def start(self, batch: Input) -> Callable[[], Outputs]:
+        """Begin on it; call what comes back to wait for its outputs."""
 
 
 class Network:
@@ -57,55 +58,69 @@ class Network:
     Attributes:
         card: what it is.
         input_hw: (height, width) it takes.
+        feed: `pixels` as a camera gives them, or `floats` in the network's own scale.
         choice: how it runs.
     """
 
     def __init__(
-        self, card: ModelCard, input_hw: tuple[int, int], choice: Choice, backend: Backend
+        self,
+        card: ModelCard,
+        input_hw: tuple[int, int],
+        feed: Feed,
+        choice: Choice,
+        backend: Backend,
     ) -> None:
         self.card = card
         self.input_hw = input_hw
+        self.feed = feed
         self.choice = choice
         self._backend = backend
+        pixels = feed == "pixels"
+        self._dtype = np.dtype(np.uint8 if pixels else np.float32)
+        self._shape = (*input_hw, card.channels) if pixels else (card.channels, *input_hw)
 
-    def __call__(self, pixels: Pixels) -> Outputs:
-        """Outputs for (B, H, W, C) uint8 pixels, BGR where the card has three channels.
+    def __call__(self, batch: Input) -> Outputs:
+        """Outputs for a batch.
+
+        Args:
+            batch: (B, H, W, C) uint8, BGR where the card has three channels; with feed `floats`
+                (B, C, H, W) float32.
 
         Raises:
             ValueError: another shape or type; the message names both.
         """
-        return self._backend.run(self._checked(pixels))
+        return self._backend.run(self._checked(batch))
 
-    def start(self, pixels: Pixels) -> Callable[[], Outputs]:
+    def start(self, batch: Input) -> Callable[[], Outputs]:
         """Begin on a batch and return at once; call the answer to wait for the outputs.
 
-        The pixels must not change until then.
+        The batch must not change until then.
         """
-        return self._backend.start(self._checked(pixels))
+        return self._backend.start(self._checked(batch))
 
     def warm_up(self) -> "Network":
         """One run, so that the first real picture is no slower than the rest."""
-        self(np.zeros((1, *self.input_hw, self.card.channels), np.uint8))
+        self(np.zeros((1, *self._shape), self._dtype))
         return self
 
     def describe(self) -> str:
         """What runs where, how, and why so, in one line."""
         height, width = self.input_hw
         choice = self.choice
-        on_cpu = f", {choice.threads} threads" if choice.device == "cpu" else ""
+        threads = f"{choice.threads} thread{'s' if choice.threads > 1 else ''}"
+        on_cpu = f", {threads}" if choice.device == "cpu" else ""
         return (
             f"{self.card.id} {width}x{height} on {choice.runtime}, {choice.device}, "
             f"{choice.precision}{on_cpu}: {choice.why}"
         )
 
-    def _checked(self, pixels: Pixels) -> Pixels:
-        expected = (*self.input_hw, self.card.channels)
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != expected or not len(pixels):
+    def _checked(self, batch: Input) -> Input:
+        if batch.dtype != self._dtype or batch.shape[1:] != self._shape or not len(batch):
             raise ValueError(
-                f"{self.card.name} takes (batch, {', '.join(map(str, expected))}) uint8, "
-                f"got {pixels.shape} {pixels.dtype}"
+                f"{self.card.name} takes (batch, {', '.join(map(str, self._shape))}) "
+                f"{self._dtype}, got {batch.shape} {batch.dtype}"
             )
-        return np.ascontiguousarray(pixels)
+        return np.ascontiguousarray(batch)
 
 
 def load(
@@ -116,6 +131,7 @@ def load(
     precision: Precision = "auto",
     threads: int = 0,
     input_hw: tuple[int, int] | None = None,
+    feed: Feed = "pixels",
 ) -> Network:
     """Open a model for inference and warm it up.
 
@@ -125,24 +141,28 @@ def load(
         device, runtime, precision: `auto` takes the best there is and says why.
         threads: CPU threads; 0 takes the cores this process may use.
         input_hw: (height, width) if not the card's.
+        feed: what it will be given; normalisation is part of the graph with `pixels`.
 
     Raises:
         InferenceError: no such weights, damaged ones, or a runtime that cannot serve them.
     """
     card, weights = _resolve(model)
     machine = this_machine()
-    choice = choose(machine, device=device, runtime=runtime, precision=precision, threads=threads)
     size = input_hw or card.input_hw
+
+    def opened(choice: Choice) -> Network:
+        backend = _open(card, weights, choice, size, feed)
+        return Network(card, size, feed, choice, backend).warm_up()
+
+    choice = choose(machine, device=device, runtime=runtime, precision=precision, threads=threads)
     try:
-        backend = _open(card, weights, choice, size)
+        return opened(choice)
     except InferenceError as error:
         if choice.device != "cuda" or device == "cuda":
             raise
         log.warning("GPU not usable; running on the CPU", model=card.name, reason=str(error))
-        choice = choose(replace(machine, cuda=False), precision=precision, threads=threads)
-        choice = replace(choice, why=f"GPU not usable; {choice.why}")
-        backend = _open(card, weights, choice, size)
-    return Network(card, size, choice, backend).warm_up()
+    choice = choose(replace(machine, cuda=False), threads=threads)
+    return opened(replace(choice, why=f"GPU not usable; {choice.why}"))
 
 
 def _resolve(model: ModelCard | Path) -> tuple[ModelCard, Path]:
@@ -164,12 +184,14 @@ def _resolve(model: ModelCard | Path) -> tuple[ModelCard, Path]:
     return card, weights
 
 
-def _open(card: ModelCard, weights: Path, choice: Choice, size: tuple[int, int]) -> Backend:
+def _open(
+    card: ModelCard, weights: Path, choice: Choice, size: tuple[int, int], feed: Feed
+) -> Backend:
     if choice.runtime == "torch":
         from models.torch_runtime import TorchBackend  # noqa: PLC0415 - never on the CPU's path
 
-        return TorchBackend(card, weights, choice.device, choice.precision, choice.threads)
-    graph = weights if weights.suffix == ".onnx" else derived(card, weights, size)
+        return TorchBackend(card, weights, choice, feed)
+    graph = weights if weights.suffix == ".onnx" else derived(card, weights, size, feed)
     if choice.precision == "int8":
         graph = _calibrated(card, graph)
     if choice.runtime == "openvino":
@@ -212,13 +234,13 @@ class _OpenVino:
         except RuntimeError as error:
             raise InferenceError(_unreadable(graph, error)) from None
 
-    def run(self, pixels: Pixels) -> Outputs:
-        request = self._request(pixels)
+    def run(self, batch: Input) -> Outputs:
+        request = self._request(batch)
         request.infer()
         return _copies(request)
 
-    def start(self, pixels: Pixels) -> Callable[[], Outputs]:
-        request = self._request(pixels)
+    def start(self, batch: Input) -> Callable[[], Outputs]:
+        request = self._request(batch)
         request.start_async()
 
         def wait() -> Outputs:
@@ -227,14 +249,14 @@ class _OpenVino:
 
         return wait
 
-    def _request(self, pixels: Pixels) -> Any:
-        request = self._requests.get(len(pixels))
+    def _request(self, batch: Input) -> Any:
+        request = self._requests.get(len(batch))
         if request is None:
             model = self._model.clone()
-            model.reshape(list(pixels.shape))
+            model.reshape(list(batch.shape))
             compiled = openvino_core().compile_model(model, "CPU", self._settings)
-            request = self._requests[len(pixels)] = compiled.create_infer_request()
-        request.set_input_tensor(self._tensor(pixels, shared_memory=True))
+            request = self._requests[len(batch)] = compiled.create_infer_request()
+        request.set_input_tensor(self._tensor(batch, shared_memory=True))
         return request
 
 
@@ -262,12 +284,12 @@ class _OnnxRuntime:
             raise InferenceError(_unreadable(graph, error)) from None
         self._input = self._session.get_inputs()[0].name
 
-    def run(self, pixels: Pixels) -> Outputs:
-        found: Outputs = self._session.run(None, {self._input: pixels})
+    def run(self, batch: Input) -> Outputs:
+        found: Outputs = self._session.run(None, {self._input: batch})
         return found
 
-    def start(self, pixels: Pixels) -> Callable[[], Outputs]:
-        return lambda: self.run(pixels)
+    def start(self, batch: Input) -> Callable[[], Outputs]:
+        return lambda: self.run(batch)
 
 
 def _unreadable(graph: Path, error: Exception) -> str:

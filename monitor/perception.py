@@ -213,11 +213,17 @@ def open_perception(
         live: the frames come from a live source.
 
     Raises:
-        ValueError: a model is not registered, its weights are missing or not what the card says.
+        ConfigError: a model is not registered, or its weights are not what its card says.
     """
     from monitor.adapters import open_parts  # noqa: PLC0415 - inference runtimes load when needed
 
-    detector, eyes, emotion, ids = open_parts(config)
+    parts = open_parts(config)
     return Perception(
-        config, camera, detector=detector, eyes=eyes, emotion=emotion, live=live, models=ids
+        config,
+        camera,
+        detector=parts.detector,
+        eyes=parts.eyes,
+        emotion=parts.emotion,
+        live=live,
+        models=parts.models,
     )

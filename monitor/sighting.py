@@ -1,11 +1,10 @@
 """Following the driver's face from frame to frame: who, where, and its landmarks.
 
-Once landmarks are found, the next picture is searched where they were: nothing else need run.
-The detector confirms on every frame or every n-th; without one, MediaPipe's own detection looks
-over the whole picture while the face is lost, and once a second otherwise to count faces.
+Once landmarks are found, the next picture is searched where they were. The detector judges that
+face from close by, on every frame or every n-th; over the whole picture it looks while the face is
+lost, and once a second to count faces. Without a detector MediaPipe's own detection does.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,10 +15,15 @@ from monitor.types import Box, Detection, Image
 
 
 class Detector(Protocol):
-    """The awake/sleep detector: every face with the scores of its classes."""
+    """The awake/sleep detector: faces with the scores of their classes."""
 
-    def __call__(self, image: Image) -> list[Detection]:
-        """Faces in an (H, W, 3) BGR picture, boxes in its pixels."""
+    def __call__(self, image: Image, near: Box | None = None) -> list[Detection]:
+        """Faces in an (H, W, 3) BGR picture, boxes in its pixels.
+
+        Args:
+            image: the whole picture.
+            near: a face known to be here is to be judged; nothing else is asked for.
+        """
 
 
 class FaceFinder(Protocol):
@@ -55,8 +59,10 @@ class Sighting:
     others: tuple[Box, ...] = ()
 
 
-# Faces are counted this often while the driver's is followed and no detector counts them.
+# The whole picture is looked over this often while the driver's face is followed.
 COUNT_EVERY_S = 1.0
+# The detector's boxes of training are this share of the mesh's (146 pictures, median 0.8).
+DETECTOR_SHARE = 0.8
 # A picture after a longer pause is searched anew: heads move.
 TRACK_GAP_S = 1.0
 
@@ -69,7 +75,7 @@ class Follower:
         landmarker: fits the mesh.
         finder: finds faces without a detector.
         detector: the trained detector, or None.
-        every_n: the detector looks at every n-th frame while the mesh holds the face.
+        every_n: the detector judges every n-th frame while the mesh holds the face.
         stages: guards what may break.
     """
 
@@ -89,7 +95,7 @@ class Follower:
         self._every_n = every_n
         self._stages = stages
         self._landmarks: Points | None = None
-        self._frames_since_detection = every_n
+        self._unjudged = every_n
         self._counted_s = float("-inf")
         self._seen_s = float("-inf")
         self._faces = 0
@@ -99,15 +105,15 @@ class Follower:
         landmarks = self._continued(image, timestamp_s)
         if landmarks is not None:
             self._track.confirm(box_of_landmarks(landmarks), timestamp_s)
-        detections = self._detections(image, sure=landmarks is not None)
-        boxes = [detection.box for detection in detections]
-        if not boxes:
-            boxes = self._found(image, timestamp_s, lost=landmarks is None)
-        chosen = self._chosen(boxes, image, timestamp_s)
-        if chosen is not None and not _same(landmarks, boxes[chosen]):
-            landmarks = self._acquired(image, boxes[chosen])
+        boxes, chosen = self._overview(image, timestamp_s, lost=landmarks is None)
+        if chosen is not None and not _same(landmarks, chosen):
+            landmarks = self._acquired(image, chosen)
+        box = box_of_landmarks(landmarks) if landmarks is not None else chosen
+        if box is not None:
+            self._faces = max(self._faces, 1)
+        detection = self._judged(image, box, sure=landmarks is not None)
         self._landmarks, self._seen_s = landmarks, timestamp_s
-        return self._sighting(landmarks, detections, boxes, chosen)
+        return Sighting(box, landmarks, detection, self._faces, tuple(boxes))
 
     def _continued(self, image: Image, timestamp_s: float) -> Points | None:
         if self._landmarks is None or timestamp_s - self._seen_s > TRACK_GAP_S:
@@ -126,45 +132,42 @@ class Follower:
     def _fit(self, image: Image, region: Region) -> Points | None:
         return self._stages.run("landmarks", None, self._landmarker, image, region)
 
-    def _detections(self, image: Image, *, sure: bool) -> Sequence[Detection]:
-        if self._detector is None:
-            return ()
-        self._frames_since_detection += 1
-        if sure and self._frames_since_detection < self._every_n:
-            return ()
-        self._frames_since_detection = 0
-        return self._stages.run("detector", [], self._detector, image)
-
-    def _found(self, image: Image, timestamp_s: float, *, lost: bool) -> list[Box]:
-        due = self._detector is None and timestamp_s - self._counted_s >= COUNT_EVERY_S
-        if not (lost or due):
-            return []
+    def _overview(
+        self, image: Image, timestamp_s: float, *, lost: bool
+    ) -> tuple[list[Box], Box | None]:
+        """Every face of the picture and which is the driver's, if it is time to look."""
+        if not lost and timestamp_s - self._counted_s < COUNT_EVERY_S:
+            return [], None
         self._counted_s = timestamp_s
+        boxes = self._found(image)
+        self._faces = len(boxes)
+        height, width = image.shape[:2]
+        index = self._track.choose(boxes, timestamp_s, (width, height))
+        return boxes, None if index is None else boxes[index]
+
+    def _found(self, image: Image) -> list[Box]:
+        if self._detector is not None:
+            seen = self._stages.run("detector", [], self._detector, image)
+            if seen:
+                return [detection.box for detection in seen]
         return self._stages.run("finder", [], self._finder, image)
 
-    def _chosen(self, boxes: list[Box], image: Image, timestamp_s: float) -> int | None:
-        if not boxes:
+    def _judged(self, image: Image, box: Box | None, *, sure: bool) -> Detection | None:
+        """The detector's word on the driver's face."""
+        self._unjudged += 1
+        if self._detector is None or box is None or (sure and self._unjudged < self._every_n):
             return None
-        height, width = image.shape[:2]
-        return self._track.choose(boxes, timestamp_s, (width, height))
-
-    def _sighting(
-        self,
-        landmarks: Points | None,
-        detections: Sequence[Detection],
-        boxes: list[Box],
-        chosen: int | None,
-    ) -> Sighting:
-        if boxes or landmarks is None:
-            self._faces = len(boxes)
-        box = boxes[chosen] if chosen is not None else None
-        if landmarks is not None:
-            box = box_of_landmarks(landmarks)
-            self._faces = max(self._faces, 1)
-        detection = detections[chosen] if detections and chosen is not None else None
-        return Sighting(box, landmarks, detection, self._faces, tuple(boxes))
+        self._unjudged = 0
+        near = _shrunk(box, DETECTOR_SHARE) if sure else box
+        seen = self._stages.run("detector", [], self._detector, image, near)
+        return max(seen, key=lambda d: d.box.iou(box), default=None)
 
 
 def _same(landmarks: Points | None, box: Box) -> bool:
     """The mesh lies on the face of this box."""
     return landmarks is not None and box_of_landmarks(landmarks).iou(box) >= 0.1
+
+
+def _shrunk(box: Box, share: float) -> Box:
+    (x, y), half_w, half_h = box.centre, box.width_px * share / 2, box.height_px * share / 2
+    return Box(x - half_w, y - half_h, x + half_w, y + half_h)
