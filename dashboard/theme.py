@@ -5,6 +5,7 @@ Whatever comes from outside (names, notes, evidence) passes `escape` before it b
 
 import html
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -106,6 +107,11 @@ def escape(value: Any) -> str:
     return html.escape(str(value), quote=True)
 
 
+@st.cache_data
+def _stylesheet() -> str:
+    return (Path(__file__).parent / "static" / "wakeful.css").read_text(encoding="utf-8")
+
+
 def style() -> None:
     """The stylesheet of the page's own pieces; called once a run, before anything is drawn."""
     colors, tone = level_colors(), ink()
@@ -113,7 +119,7 @@ def style() -> None:
     names |= {f"--wk-{name}": color for name, color in tone.items()}
     names["--wk-on-level"] = tone["back"] if dark() else "#ffffff"
     variables = ";".join(f"{name}:{value}" for name, value in names.items())
-    st.html(f"<style>:root{{{variables}}}{_CSS}</style>")
+    st.html(f"<style>:root{{{variables}}}{_stylesheet()}</style>")
 
 
 def pill(text: str, level: Level | None) -> str:
@@ -140,8 +146,7 @@ def tiles(*pieces: str) -> None:
 def heading(title: str, line: str = "") -> None:
     """The page's name and what it answers."""
     st.html(
-        f'<div class="wk-head"><h1>{escape(title)}</h1>'
-        f'<p class="wk-lead">{escape(line)}</p></div>'
+        f'<div class="wk-head"><h1>{escape(title)}</h1><p class="wk-lead">{escape(line)}</p></div>'
     )
 
 
@@ -231,63 +236,3 @@ def size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return ""
-
-
-_CSS: Final = """
-.block-container,[data-testid="stMainBlockContainer"]{padding-top:3.6rem;padding-bottom:3rem;max-width:1320px}
-.wk-head{display:flex;align-items:baseline;gap:.9rem;flex-wrap:wrap;margin:.2rem 0 .1rem}
-.wk-head h1{font-size:1.75rem;font-weight:650;letter-spacing:-.015em;margin:0;padding:0;color:var(--wk-text)}
-.wk-lead{color:var(--wk-muted);margin:0;font-size:.98rem}
-.wk-tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.2rem,1fr));gap:.7rem;margin:.2rem 0 .4rem}
-.wk-tile{background:var(--wk-panel);border-radius:.6rem;padding:.75rem .95rem;border-left:4px solid transparent}
-.wk-label{color:var(--wk-muted);font-size:.83rem}
-.wk-value{font-size:1.7rem;font-weight:620;line-height:1.25;letter-spacing:-.01em;color:var(--wk-text);font-variant-numeric:tabular-nums}
-.wk-note{color:var(--wk-muted);font-size:.83rem;min-height:1.1em}
-.wk-edge-attentive{border-left-color:var(--wk-attentive)}
-.wk-edge-info{border-left-color:var(--wk-info)}
-.wk-edge-caution{border-left-color:var(--wk-caution)}
-.wk-edge-warning{border-left-color:var(--wk-warning)}
-.wk-edge-critical{border-left-color:var(--wk-critical)}
-.wk-pill{display:inline-block;border-radius:999px;padding:.1rem .62rem;font-size:.82rem;font-weight:620;white-space:nowrap;color:var(--wk-on-level)}
-.wk-pill.wk-attentive{background:var(--wk-attentive)}
-.wk-pill.wk-info{background:var(--wk-info)}
-.wk-pill.wk-caution{background:var(--wk-caution);color:#2b1a07}
-.wk-pill.wk-warning{background:var(--wk-warning)}
-.wk-pill.wk-critical{background:var(--wk-critical)}
-.wk-pill.wk-unknown{color:var(--wk-text);background:repeating-linear-gradient(135deg,var(--wk-unknown) 0 5px,transparent 5px 10px);border:1px dashed var(--wk-muted)}
-.wk-facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.6rem,1fr));gap:.35rem 1.2rem}
-.wk-fact{display:flex;flex-direction:column;border-top:1px solid var(--wk-line);padding:.3rem 0}
-.wk-fact span{color:var(--wk-muted);font-size:.8rem}
-.wk-fact b{font-weight:560;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-.wk-card{border:1px solid var(--wk-line);border-left:5px solid var(--wk-line);border-radius:.6rem;padding:.7rem .9rem;height:100%}
-.wk-card.wk-c-critical{border-left-color:var(--wk-critical)}
-.wk-card.wk-c-warning{border-left-color:var(--wk-warning)}
-.wk-card.wk-c-caution{border-left-color:var(--wk-caution)}
-.wk-card.wk-c-attentive,.wk-card.wk-c-info{border-left-color:var(--wk-attentive)}
-.wk-card.wk-c-unknown{border-style:dashed;border-left-color:var(--wk-muted)}
-.wk-card-top{display:flex;justify-content:space-between;align-items:center;gap:.6rem;margin-bottom:.3rem}
-.wk-card-top b{font-size:1.05rem;overflow-wrap:anywhere}
-.wk-card p{margin:.1rem 0;color:var(--wk-muted);font-size:.88rem}
-.wk-empty{border:1px dashed var(--wk-line);border-radius:.7rem;padding:1.6rem 1.4rem;margin-top:.6rem;text-align:center}
-.wk-empty h3{margin:0 0 .3rem;padding:0;font-size:1.12rem;font-weight:620}
-.wk-empty p{margin:0;color:var(--wk-muted);max-width:46rem;margin-inline:auto}
-.wk-hero{display:flex;align-items:center;gap:1rem;flex-wrap:wrap;border-radius:.7rem;padding:.9rem 1.1rem;background:var(--wk-panel);border-left:7px solid var(--wk-line)}
-.wk-hero h2{font-size:1.45rem;font-weight:650;margin:0;padding:0}
-.wk-hero p{margin:0;color:var(--wk-muted)}
-.wk-hero.wk-c-critical{border-left-color:var(--wk-critical)}
-.wk-hero.wk-c-warning{border-left-color:var(--wk-warning)}
-.wk-hero.wk-c-caution{border-left-color:var(--wk-caution)}
-.wk-hero.wk-c-attentive,.wk-hero.wk-c-info{border-left-color:var(--wk-attentive)}
-.wk-hero.wk-c-unknown{background:repeating-linear-gradient(135deg,var(--wk-panel) 0 9px,transparent 9px 18px);border:1px dashed var(--wk-muted);border-left:7px solid var(--wk-muted)}
-.wk-legend{display:flex;gap:.5rem;flex-wrap:wrap;font-size:.83rem;color:var(--wk-muted)}
-.wk-foot{color:var(--wk-muted);font-size:.8rem;margin-top:1.4rem;border-top:1px solid var(--wk-line);padding-top:.5rem;overflow-wrap:anywhere}
-.wk-story{font-size:1.02rem;line-height:1.55;margin:.2rem 0 .6rem}
-[data-testid="stElementToolbar"]{opacity:.85}
-@media (max-width:640px){
- [data-testid="stMainBlockContainer"]{padding-left:.9rem;padding-right:.9rem}
- .wk-tiles{grid-template-columns:repeat(2,minmax(0,1fr));gap:.5rem}
- .wk-value{font-size:1.35rem}
- .wk-tile{padding:.6rem .7rem}
- .wk-facts{grid-template-columns:repeat(2,minmax(0,1fr))}
-}
-"""

@@ -1,7 +1,7 @@
 """The alerts: a page of them, how many, one with what was measured around it, all for export."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -123,13 +123,6 @@ def one(store: Store, event: str) -> Record | None:
     return {**found, "evidence": _json(found["evidence"]), "models": _json(found["models"])}
 
 
-def around(store: Store, event: Record, before_s: float, after_s: float) -> list[Record]:
-    """What was measured around an alert, thinned in the database when it is very long."""
-    since = event["started_at"] - before_s
-    until = (event["ended_at"] or event["updated_at"]) + after_s
-    return between(store, event["vehicle"], since, until, event["camera"])
-
-
 def between(
     store: Store, vehicle: str, since: float, until: float, camera: str | None = None
 ) -> list[Record]:
@@ -183,9 +176,9 @@ def export(store: Store, wanted: Filter) -> list[Record]:
     ]
 
 
-def without_reviews(wanted: Filter) -> Filter:
-    """The same filter before anybody looked at an alert."""
-    return replace(wanted, reviewed=None, verdict=None, cause=None)
+def described(wanted: Filter) -> Record:
+    """The filter as JSON, for the audit."""
+    return {name: value for name, value in asdict(wanted).items() if value}
 
 
 def known_kinds() -> list[str]:
@@ -224,7 +217,7 @@ def _with_verdict(wanted: Filter) -> Select[Any]:
 
 
 def _write_place(row: Record, columns: tuple[ColumnElement[Any], ...]) -> str:
-    return json.dumps([row[column.name] for column in columns], separators=(",", ":"))  # type: ignore[attr-defined]
+    return json.dumps([row[column.name] for column in columns], separators=(",", ":"))
 
 
 def _read_place(after: str | None, columns: tuple[ColumnElement[Any], ...]) -> list[Any] | None:

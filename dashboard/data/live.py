@@ -104,9 +104,7 @@ def _now(store: Store, row: Record, now: float) -> Now:
     )
 
 
-def _standing(
-    availability: str, *, fresh: bool, level: Level, causes: tuple[str, ...]
-) -> Standing:
+def _standing(availability: str, *, fresh: bool, level: Level, causes: tuple[str, ...]) -> Standing:
     if availability == "stopped":
         return Standing.PARKED
     if not fresh:

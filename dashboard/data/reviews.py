@@ -1,4 +1,4 @@
-"""Verdicts on alerts: append-only, so that the latest row is the verdict and the others its audit."""
+"""Verdicts on alerts: append-only; the latest row is the verdict, the others are its audit."""
 
 import time
 from collections.abc import Sequence

@@ -109,7 +109,7 @@ def _days_due(connection: Connection, now: float) -> list[float]:
     day = max(day_of(min(begins)), last - 3_660 * DAY_S)
     found = []
     while day <= last:
-        if due(day, known.get(day), now):  # type: ignore[call-overload]
+        if due(day, known.get(day), now):
             found.append(day)
         day += DAY_S
     return found

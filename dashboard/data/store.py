@@ -41,8 +41,9 @@ _spent = threading.local()
 
 def begin_view() -> Spent:
     """Start counting for this thread's page view; streamlit runs each view in one thread."""
-    _spent.view = Spent()
-    return _spent.view
+    view = Spent()
+    _spent.view = view
+    return view
 
 
 def _view() -> Spent:
@@ -163,7 +164,7 @@ def _explain(error: SQLAlchemyError, name: str) -> str:
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()
     reason = cause[0] if cause else type(error).__name__
     low = reason.lower()
-    if "no such table" in low or "does not exist" in low and "relation" in low:
+    if "no such table" in low or ("does not exist" in low and "relation" in low):
         return f"{name}: not this version's tables ({reason}); run `wakeful db upgrade`"
     if "statement timeout" in low:
         return f"{name}: no answer within {STATEMENT_TIMEOUT_S} s; choose a shorter time range"

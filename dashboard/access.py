@@ -1,0 +1,162 @@
+"""The gate: nobody sees a page before it has let them in.
+
+Without a file of accounts everybody on this very machine is the administrator, and a server that
+listens to others refuses to show anything.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+import streamlit as st
+
+from dashboard import accounts, theme
+from dashboard.accounts import Role, User
+from dashboard.settings import settings
+
+LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
+# Signed in, but nothing was asked for this long: sign in again.
+IDLE_S: Final = 8 * 3600.0
+TRIES: Final = 5
+LOCKED_S: Final = 60.0
+
+
+@dataclass
+class Attempts:
+    """Wrong passwords of late, over all sessions of this process."""
+
+    wrong: dict[str, list[float]] = field(default_factory=dict)
+
+    def locked(self, name: str, now: float) -> bool:
+        """Too many wrong passwords for this name within `LOCKED_S`."""
+        recent = [at for at in self.wrong.get(name, []) if now - at < LOCKED_S]
+        self.wrong[name] = recent
+        return len(recent) >= TRIES
+
+    def failed(self, name: str, now: float) -> None:
+        """Remember one more; forget everything when flooded with names."""
+        if len(self.wrong) > 10_000:
+            self.wrong.clear()
+        self.wrong.setdefault(name, []).append(now)
+
+
+@st.cache_resource
+def _attempts() -> Attempts:
+    return Attempts()
+
+
+def gate() -> User:
+    """Let somebody in, or draw what they must do first and end the run."""
+    file = settings().access_file
+    if file is None:
+        if st.get_option("server.address") not in LOOPBACK:
+            _refuse_strangers()
+        return _remember(User("this desk", Role.ADMIN))
+    known = accounts.read(file)
+    return _by_organisation(known) if _oidc() else _by_password(known)
+
+
+def forget() -> None:
+    """Sign out; a button's callback."""
+    st.session_state.pop("user", None)
+    if _oidc():
+        st.logout()
+
+
+def current() -> User | None:
+    """Who is signed in; None when nobody is or the session has expired."""
+    user: User | None = st.session_state.get("user")
+    if user is None or time.time() - st.session_state.get("user_seen_at", 0.0) > IDLE_S:
+        return None
+    return user
+
+
+def may(role: Role) -> bool:
+    """Whether who is signed in may do what this role may."""
+    user = current()
+    return user is not None and user.role >= role
+
+
+def _remember(user: User) -> User:
+    st.session_state["user"] = user
+    st.session_state["user_seen_at"] = time.time()
+    return user
+
+
+def _oidc() -> bool:
+    try:
+        return "auth" in st.secrets
+    except FileNotFoundError:
+        return False
+
+
+def _by_organisation(known: accounts.Accounts) -> User:
+    if not st.user.is_logged_in:
+        theme.heading("Wakeful", "Driver monitoring of your fleet")
+        st.write("Sign in with your organisation's account to see the fleet.")
+        st.button("Sign in", type="primary", on_click=st.login)
+        st.stop()
+    email = str(st.user.get("email") or "")
+    # An address that its provider has not verified is anybody's.
+    user = known.user(email) if st.user.get("email_verified", True) else None
+    if user is None:
+        theme.nothing(
+            "No access yet",
+            f"{email or 'Your account'} is signed in but not entered here. Ask an administrator "
+            "to add it to the accounts file with a role.",
+        )
+        st.button("Sign out", on_click=st.logout)
+        st.stop()
+    return _remember(user)
+
+
+def _by_password(known: accounts.Accounts) -> User:
+    user = current()
+    if user is not None and known.user(user.name) == user:
+        return _remember(user)
+    expired = "user" in st.session_state
+    st.session_state.pop("user", None)
+    theme.heading("Sign in", "Wakeful: driver monitoring of your fleet")
+    if expired:
+        st.info(
+            "Your session has expired or your role has changed. Sign in again: the page you "
+            "were on opens next.",
+            icon=":material/schedule:",
+        )
+    if not known.users:
+        theme.nothing(
+            "No accounts yet", "Make the first one on the server:", "wakeful dashboard passwd NAME"
+        )
+        st.stop()
+    with st.form("sign-in", width=420):
+        name = st.text_input("Name", autocomplete="username", max_chars=128)
+        password = st.text_input(
+            "Password", type="password", autocomplete="current-password", max_chars=256
+        )
+        if st.form_submit_button("Sign in", type="primary"):
+            _try(known, name, password)
+    return st.stop()
+
+
+def _try(known: accounts.Accounts, name: str, password: str) -> None:
+    now, attempts = time.time(), _attempts()
+    if attempts.locked(name, now):
+        st.error(f"Too many wrong passwords; wait {LOCKED_S:.0f} s and try again.")
+        return
+    user = known.check(name, password)
+    if user is None:
+        attempts.failed(name, now)
+        st.error("This name and password do not belong together.")
+        return
+    _remember(user)
+    st.rerun()
+
+
+def _refuse_strangers() -> None:
+    theme.nothing(
+        "Closed: there are no accounts",
+        "This server listens to other machines, and without accounts it would show everybody "
+        "everything. Make an account, or listen on 127.0.0.1 only.",
+        "wakeful dashboard passwd NAME --role admin",
+    )
+    st.stop()

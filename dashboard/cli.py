@@ -1,0 +1,136 @@
+"""`wakeful dashboard`: starts the pages with safe settings; `passwd` makes accounts."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dashboard import accounts, settings
+from monitor.errors import ConfigError, WakefulError
+
+dashboard = typer.Typer(
+    help="Pages over the event log: live, events, fleet, models, replay, health.",
+    invoke_without_command=True,
+    no_args_is_help=False,
+)
+MAX_UPLOAD_MB = 64
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+AccessOption = Annotated[
+    Path | None,
+    typer.Option("--access", help="Accounts and roles; default: access.yaml in the state folder."),
+]
+
+
+@dashboard.callback()
+def start(
+    context: typer.Context,
+    database: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL; default: store.url.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="YAML file of settings.")
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="A simulated fleet in a store of its own.")
+    ] = False,
+    vehicles: Annotated[int, typer.Option(min=1, max=2000, help="Vehicles of the demo.")] = 40,
+    days: Annotated[float, typer.Option(min=1, max=365, help="Days of the demo.")] = 21,
+    address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8501,
+    access: AccessOption = None,
+) -> None:
+    """Open the pages in a browser; Ctrl-C ends them."""
+    if context.invoked_subcommand is not None:
+        return
+    console = Console()
+    if database:
+        os.environ["WAKEFUL_STORE__URL"] = database
+    if config:
+        os.environ[settings.CONFIG_VARIABLE] = str(config)
+    if access:
+        os.environ[settings.ACCESS_VARIABLE] = str(access)
+    if demo:
+        from dashboard.demo import prepare
+
+        os.environ["WAKEFUL_STORE__URL"] = prepare(console, database, vehicles, days)
+        os.environ[settings.DEMO_VARIABLE] = "1"
+    chosen = settings.settings()
+    if address not in LOOPBACK and chosen.access_file is None:
+        raise ConfigError(
+            f"--address {address}: others could see everything without signing in; make an "
+            "account with `wakeful dashboard passwd NAME --role admin`, or listen on 127.0.0.1"
+        )
+    _serve(console, address, port)
+
+
+@dashboard.command()
+def passwd(
+    name: Annotated[str, typer.Argument(help="Name to sign in with, or an OIDC e-mail address.")],
+    role: Annotated[str, typer.Option(help="viewer, reviewer or admin.")] = "viewer",
+    oidc: Annotated[
+        bool, typer.Option("--oidc", help="No password: the organisation signs them in.")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the account away.")] = False,
+    access: AccessOption = None,
+) -> None:
+    """Add or change an account. The password is asked for, or read from a pipe."""
+    file = access or settings.default_access_file()
+    known = accounts.read(file) if file.is_file() else accounts.Accounts()
+    if remove:
+        rest = {key: value for key, value in known.users.items() if key != name}
+        accounts.write(file, accounts.Accounts(users=rest))
+        typer.echo(f"{file}: {name} has no access any more")
+        return
+    if role.upper() not in accounts.Role.__members__:
+        raise ConfigError(f"--role {role}: must be viewer, reviewer or admin")
+    password = None if oidc else _password()
+    try:
+        changed = accounts.with_account(known, name, accounts.Role[role.upper()], password)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    accounts.write(file, changed)
+    typer.echo(f"{file}: {name} is {role}")
+
+
+def _password() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return password
+
+
+def _serve(console: Console, address: str, port: int) -> None:
+    """Run streamlit in this process, with settings that no file can loosen."""
+    try:
+        from streamlit.web.cli import main as streamlit
+    except ModuleNotFoundError:
+        raise WakefulError("the pages need streamlit; pip install 'wakeful[dashboard]'") from None
+    port = port or _free_port(address)
+    shown = f"[{address}]" if ":" in address else address
+    console.print(f"Dashboard: [bold]http://{shown}:{port}[/]   (Ctrl-C ends it)")
+    options = {
+        "server.address": address,
+        "server.port": port,
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "server.maxUploadSize": MAX_UPLOAD_MB,
+        "server.enableXsrfProtection": "true",
+        "browser.gatherUsageStats": "false",
+        "client.showErrorDetails": "none",
+        "client.toolbarMode": "minimal",
+    }
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    script = str(Path(__file__).with_name("app.py"))
+    streamlit(["run", script, *flags], prog_name="wakeful dashboard", standalone_mode=False)
+
+
+def _free_port(address: str) -> int:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((address, 0))
+        found: int = probe.getsockname()[1]
+        return found

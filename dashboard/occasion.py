@@ -1,0 +1,211 @@
+"""One alert: the sentence, what was measured around it, its clip, its provenance, its review."""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import streamlit as st
+
+from dashboard import charts, story, theme
+from dashboard.access import current, may
+from dashboard.accounts import Role
+from dashboard.data import events as alerts
+from dashboard.data import reviews
+from dashboard.data.store import Record
+from dashboard.session import store
+from dashboard.settings import settings
+from monitor.types import Kind, Level
+
+# How much is shown before and after: a closure is read in seconds, PERCLOS in minutes.
+AROUND_S: Final = {"drowsy": 150.0, "degraded": 90.0, "absent": 60.0}
+CLIP_BYTES: Final = 50_000_000
+
+
+def occasion(event: str) -> None:
+    """Draw it, or say that this link leads nowhere."""
+    st.button("All alerts", icon=":material/arrow_back:", type="tertiary", on_click=_leave)
+    found = alerts.one(store(), event)
+    if found is None:
+        theme.nothing(
+            "There is no such alert here",
+            "The link may be of another fleet, or the alert has been erased or is older than "
+            "the store keeps alerts.",
+        )
+        return
+    _hero(found)
+    seen, judged = st.columns([2.1, 1], gap="large")
+    with seen:
+        _timeline(found)
+        _clip(found)
+        _neighbours(found)
+    with judged:
+        _review(found)
+        _provenance(found)
+        _share(found)
+
+
+def _leave() -> None:
+    st.query_params.pop("event", None)
+
+
+def _hero(found: Record) -> None:
+    level = Level(found["level"])
+    words = theme.LEVEL_WORDS[level]
+    lasted = "still going on" if found["phase"] != "end" else theme.lasting(found["duration_s"])
+    st.html(
+        f'<div class="wk-hero wk-c-{words}"><div><h2>{theme.escape(theme.kind_word(found["kind"]))}'
+        f"</h2><p>{theme.escape(found['vehicle'])} · {theme.clock(found['started_at'])} · "
+        f"{theme.escape(lasted)}</p></div>{theme.pill(words, level)}</div>"
+        f'<p class="wk-story">{theme.escape(story.why(found))}</p>'
+    )
+
+
+def _timeline(found: Record) -> None:
+    around_s = AROUND_S.get(found["kind"], 30.0)
+    until = found["ended_at"] or found["updated_at"]
+    # Of an alert of hours its beginning is what explains it.
+    until = min(until, found["started_at"] + 1_800.0)
+    window = (found["started_at"] - around_s, until + around_s)
+    samples = alerts.between(store(), found["vehicle"], *window, camera=found["camera"])
+    st.markdown("##### What was measured around it")
+    if not samples:
+        st.caption(
+            "The samples of this time are not kept any more (`store.samples_keep_days`); the "
+            "evidence that was written with the alert is."
+        )
+    else:
+        told = alerts.of_vehicle(store(), found["vehicle"], *window)
+        st.altair_chart(charts.timeline(samples, told, window, found), key="around")
+    st.html(theme.facts(story.evidence(found)))
+
+
+def _clip(found: Record) -> None:
+    if not found["clip"]:
+        return
+    st.markdown("##### Clip")
+    file = clip_file(settings().clips, found["clip"])
+    if file is None:
+        st.caption("Its clip is in the vehicle, or its time to be kept has passed.")
+        return
+    st.video(str(file), muted=True)
+
+
+def clip_file(folder: Path, name: str) -> Path | None:
+    """The clip's file; None if it is not there, too large, or not inside the folder."""
+    root = folder.resolve()
+    file = (root / name).resolve()
+    # Names come from vehicles: `../` or a link must not lead out of the folder.
+    if not file.is_relative_to(root) or file.suffix.lower() != ".mp4" or not file.is_file():
+        return None
+    return file if file.stat().st_size <= CLIP_BYTES else None
+
+
+def _neighbours(found: Record) -> None:
+    near = alerts.of_vehicle(
+        store(), found["vehicle"], found["started_at"] - 900, found["started_at"] + 900
+    )
+    others = [
+        row for row in near if row["id"] != found["id"] and row["kind"] != Kind.DEGRADED.value
+    ]
+    if not others:
+        return
+    st.markdown("##### Within a quarter of an hour")
+    for row in others[:8]:
+        st.button(
+            f"{theme.kind_word(row['kind'])} · {theme.clock(row['started_at'])} · "
+            f"{theme.lasting(row['duration_s'])}",
+            icon=theme.LEVEL_ICONS[Level(row["level"])],
+            type="tertiary",
+            key=f"near-{row['id']}",
+            on_click=_go,
+            args=(row["id"],),
+        )
+
+
+def _go(event: str) -> None:
+    st.query_params["event"] = event
+
+
+def _review(found: Record) -> None:
+    st.markdown("##### Was it right?")
+    known = reviews.history(store(), found["id"])
+    for row in known[:5]:
+        st.html(_said(row))
+    if not may(Role.REVIEWER):
+        st.caption("Your role may look, not judge.")
+        return
+    key = found["id"]
+    verdict = st.segmented_control(
+        "Verdict",
+        list(reviews.VERDICTS),
+        format_func=lambda word: reviews.VERDICTS[word].capitalize(),
+        key=f"verdict-{key}",
+        label_visibility="collapsed",
+    )
+    cause = None
+    if verdict == "false":
+        cause = st.pills(
+            "Because of",
+            list(reviews.CAUSES),
+            format_func=reviews.CAUSES.__getitem__,
+            key=f"cause-{key}",
+        )
+    note = st.text_input(
+        "Note",
+        key=f"note-{key}",
+        max_chars=reviews.NOTE_LENGTH,
+        placeholder="Note (optional)",
+        label_visibility="collapsed",
+    )
+    ready = verdict is not None and (verdict != "false" or cause is not None)
+    if st.button("Save review", type="primary", disabled=not ready, icon=":material/check:"):
+        _save(key, str(verdict), cause, note)
+
+
+def _save(event: str, verdict: str, cause: str | None, note: str) -> None:
+    user = current()
+    if user is None or not may(Role.REVIEWER):
+        st.rerun()
+    try:
+        reviews.add(store(), event, user.name, verdict, cause, note)
+    except ValueError as error:
+        st.error(str(error))
+        return
+    for name in ("verdict", "cause", "note"):
+        st.session_state.pop(f"{name}-{event}", None)
+    st.toast("Review saved", icon=":material/check:")
+    st.rerun()
+
+
+def _said(row: Record) -> str:
+    words = reviews.VERDICTS.get(row["verdict"], str(row["verdict"]))
+    cause = reviews.CAUSES.get(row["cause"] or "", str(row["cause"] or ""))
+    first = f"{words.capitalize()}: {cause}" if cause else words.capitalize()
+    note = f"<p>{theme.escape(row['note'])}</p>" if row["note"] else ""
+    return (
+        f'<div class="wk-said"><b>{theme.escape(first)}</b>{note}'
+        f"<p>{theme.escape(row['reviewer'])} · {theme.clock(row['at'], seconds=False)}</p></div>"
+    )
+
+
+def _provenance(found: Record) -> None:
+    st.markdown("##### What made it")
+    received = found["received_at"]
+    late = None if received is None else received - found["updated_at"]
+    pairs = [
+        ("Policy", found["policy"] or "-"),
+        ("Calibration", found["calibration"] or "the population's"),
+        ("Models", ", ".join(found["models"] or []) or "-"),
+        ("Drive", found["drive"]),
+        ("Camera", found["camera"]),
+        ("Acknowledged", "yes" if found["acknowledged"] else "no"),
+    ]
+    if late is not None:
+        pairs.append(("In the database after", theme.lasting(max(late, 0.0))))
+    st.html(theme.facts(pairs))
+
+
+def _share(found: Record) -> None:
+    st.markdown("##### Share")
+    base = (st.context.url or "").split("?")[0]
+    st.code(f"{base}?event={quote(found['id'])}", language=None, wrap_lines=True)
