@@ -110,7 +110,7 @@ class Drive:
             raise DriveError(
                 "drive script: nothing to do; write for example `attentive 20, closed 2`"
             )
-        blinks = tuple(_spontaneous_blinks(placed, seed))
+        blinks = tuple(_spontaneous_blinks(placed, duration_s, seed))
         return cls(script, (*placed, *blinks), duration_s, seed)
 
     @classmethod
@@ -230,7 +230,9 @@ def _syllables(t_s: float, seed: int) -> float:
     return beat * phrase
 
 
-def _spontaneous_blinks(segments: tuple[Segment, ...], seed: int) -> Iterator[Segment]:
+def _spontaneous_blinks(
+    segments: tuple[Segment, ...], duration_s: float, seed: int
+) -> Iterator[Segment]:
     """Blinks at irregular intervals through every segment that has a blink rate."""
     rng = np.random.default_rng(seed)
     for segment in segments:
@@ -238,7 +240,7 @@ def _spontaneous_blinks(segments: tuple[Segment, ...], seed: int) -> Iterator[Se
         if rate <= 0:
             continue
         t = segment.start_s + 60 / rate * rng.uniform(0.3, 0.8)
-        while t + 2 * BLINK_S < segment.end_s:
+        while t + 2 * BLINK_S < min(segment.end_s, duration_s):
             yield Segment("blink", t, t + BLINK_S, 0.1, {"depth": 1.0}, spontaneous=True)
             t += 60 / rate * rng.uniform(0.6, 1.4)
 
