@@ -131,6 +131,9 @@ class MqttConfig(Section):
     ca_file: Path | None = None
     cert_file: Path | None = Field(None, description="Client certificate.")
     key_file: Path | None = None
+    protocol: Literal["auto", "5", "3.1.1"] = Field(
+        "auto", description="`auto` tries MQTT 5 and falls back to 3.1.1."
+    )
     keepalive_s: int = Field(15, ge=5, le=3600)
     connect_timeout_s: Seconds = 5.0
     retry_s: tuple[Seconds, Seconds] = (1.0, 60.0)

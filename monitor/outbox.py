@@ -69,13 +69,19 @@ class Outbox:
         self.bytes = 0
         self.lost = 0
 
-    def next(self, limit: int, in_flight: Collection[str]) -> list[Pending]:
-        """The oldest messages that are neither confirmed nor `in_flight`, at most `limit`."""
+    def next(self, limit: int, in_flight: Collection[str] = (), *, after: int = 0) -> list[Pending]:
+        """The oldest messages that are neither confirmed nor `in_flight`, at most `limit`.
+
+        Args:
+            limit: how many.
+            in_flight: ids of messages that are under way.
+            after: only messages with a greater sequence.
+        """
         with self._lock:
             confirmed = set(self._confirmed)
-            found = dict(self._memory)
-        # What is in flight comes first in the table, so it is asked for on top.
-        for pending in self._stored(limit + len(confirmed) + len(in_flight)):
+            found = {p.id: p for p in self._memory.values() if p.sequence > after}
+        # What is in flight or confirmed may come first in the table, so it is asked for on top.
+        for pending in self._stored(limit + len(confirmed) + len(in_flight), after):
             found[pending.id] = pending
         waiting = [p for p in found.values() if p.id not in confirmed and p.id not in in_flight]
         return sorted(waiting, key=lambda pending: pending.sequence)[:limit]
@@ -87,6 +93,13 @@ class Outbox:
                 self._confirmed.add(id_)
                 self._memory.pop(id_, None)
         self.on_confirm()
+
+    def discard(self, pending: Pending, why: str) -> None:
+        """It can never be delivered: count it as lost, and let those behind it through."""
+        with self._lock:
+            self.lost += 1
+        log.error("undeliverable message dropped", message=pending.id, why=why)
+        self.confirm([pending.id])
 
     @property
     def waiting(self) -> int:
@@ -209,14 +222,15 @@ class Outbox:
             self.lost += rows
         log.error("undelivered messages dropped", messages=rows, bytes=size)
 
-    def _stored(self, limit: int) -> list[Pending]:
+    def _stored(self, limit: int, after: int) -> list[Pending]:
         reader = self._reader
         if reader is None:
             return []
         table = schema.outbox
+        query = select(table).where(table.c.sequence > after)
         try:
             with reader.connect() as connection:
-                found = connection.execute(select(table).order_by(table.c.sequence).limit(limit))
+                found = connection.execute(query.order_by(table.c.sequence).limit(limit))
                 return [_pending(row) for row in found.mappings()]
         except SQLAlchemyError:
             # The writer finds out and tells; meanwhile memory is all there is.

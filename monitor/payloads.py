@@ -20,7 +20,9 @@ from pydantic import (
 from monitor.config import Identifier
 from monitor.types import Cause, Event, Eyes, Kind, Level, Phase
 
-MONITORED = "monitored"  # the coverage of time in which nothing impaired the watch
+# What a stretch of time is accounted to: nothing impaired the watch, or the first cause that did.
+Watched = Literal["monitored"] | Cause
+MONITORED: Literal["monitored"] = "monitored"
 
 # OpenTelemetry's log data model: INFO 9, WARN 13, ERROR 17, FATAL 21.
 SEVERITY = {
@@ -317,7 +319,7 @@ class CoverageData(Payload):
     camera: Identifier
     started_at: Epoch
     ended_at: Epoch
-    seconds: dict[Literal["monitored"] | Cause, Annotated[float, Field(ge=0, le=1e8)]]
+    seconds: dict[Watched, Annotated[float, Field(ge=0, le=1e8)]]
 
 
 class Coverage(Envelope):

@@ -150,7 +150,7 @@ def _add_coverage(connection: Connection, data: CoverageData) -> None:
             "drive": data.drive,
             "camera": data.camera,
             "started_at": data.started_at,
-            "cause": str(cause),
+            "cause": getattr(cause, "value", cause),
             "seconds": seconds,
         }
         eventlog.add_row(connection, schema.coverage, row)

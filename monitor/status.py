@@ -1,0 +1,49 @@
+"""What a camera delivers, told only once it has lasted: a flicker is no news."""
+
+from monitor.payloads import CameraStatus
+from monitor.types import CameraCondition, Cause, DriverState
+
+# Longer than a reconnect's hiccup, shorter than the 10 s in which an impairment must be told.
+LASTING_S = 2.0
+
+_BY_CAUSE = {
+    Cause.CAMERA_LOST: CameraStatus.OFFLINE,
+    Cause.CAMERA_FROZEN: CameraStatus.FROZEN,
+    Cause.OBSCURED: CameraStatus.OBSCURED,
+}
+_BY_CONDITION = {
+    CameraCondition.OK: CameraStatus.ONLINE,
+    CameraCondition.LOST: CameraStatus.OFFLINE,
+    CameraCondition.FROZEN: CameraStatus.FROZEN,
+    CameraCondition.DARK: CameraStatus.OBSCURED,
+    CameraCondition.GLARE: CameraStatus.OBSCURED,
+}
+
+
+class CameraWatch:
+    """Debounces one camera's status.
+
+    Attributes:
+        status: as last told; None before the first frame.
+    """
+
+    def __init__(self, lasting_s: float = LASTING_S) -> None:
+        self.status: CameraStatus | None = None
+        self._lasting_s = lasting_s
+        self._candidate: CameraStatus | None = None
+        self._since_s = 0.0
+
+    def see(self, condition: CameraCondition, state: DriverState) -> CameraStatus | None:
+        """The new status if it has changed for good with this frame; None otherwise."""
+        found = next((_BY_CAUSE[c] for c in state.degraded if c in _BY_CAUSE), None)
+        found = found or _BY_CONDITION[condition]
+        if found is self.status:
+            self._candidate = None
+            return None
+        if found is not self._candidate:
+            self._candidate, self._since_s = found, state.timestamp_s
+        lasted = state.timestamp_s - self._since_s >= self._lasting_s
+        if self.status is not None and not lasted:
+            return None
+        self.status, self._candidate = found, None
+        return found
