@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from monitor.errors import SourceError
+from monitor.face import HEAD_MODEL, HEAD_POINTS, Points, Region
 from monitor.source import Source
-from monitor.types import Frame, Image
+from monitor.types import Box, Detection, Emotion, Frame, Image
 
 
 class FakeSource(Source):
@@ -135,15 +136,18 @@ def _part(number: int) -> bytes:
     return head.encode() + jpeg + b"\r\n"
 
 
+# --- the fleet's inbox ------------------------------------------------------------------------
+
+
 class FakeInbox:
     """`monitor.ingest.Inbox` without a network: give it arrivals, see what it was told."""
 
-    def __init__(self, arrivals: "Iterable[Arrival]" = ()) -> None:
+    def __init__(self, arrivals: Iterable[Any] = ()) -> None:
         self.dropped = 0
         self.refusal: str | None = None
         self.connected = True
-        self.given: list[Arrival] = list(arrivals)
-        self.confirmed: list[Arrival] = []
+        self.given = list(arrivals)
+        self.confirmed: list[Any] = []
         self.acknowledged: dict[str, list[str]] = {}
         self.steps: list[str] = []
 
@@ -154,14 +158,14 @@ class FakeInbox:
     def start(self) -> None:
         self.steps.append("start")
 
-    def gather(self, wait_s: float) -> "list[Arrival]":
+    def gather(self, wait_s: float) -> list[Any]:
         found, self.given = self.given, []
         return found
 
-    def confirm(self, arrivals: "Sequence[Arrival]") -> None:
+    def confirm(self, arrivals: Iterable[Any]) -> None:
         self.confirmed.extend(arrivals)
 
-    def acknowledge(self, ids: "Mapping[str, Sequence[str]]") -> None:
+    def acknowledge(self, ids: dict[str, list[str]]) -> None:
         for vehicle, stored in ids.items():
             self.acknowledged.setdefault(vehicle, []).extend(stored)
 
@@ -170,3 +174,122 @@ class FakeInbox:
 
     def close(self) -> None:
         self.steps.append("close")
+
+
+# --- what perception looks with --------------------------------------------------------------
+
+
+def a_mesh(box: Box, opening: float = 0.3) -> Points:
+    """Landmarks (478, 3) that fill `box`, upright and frontal, lids open by `opening` (an EAR)."""
+    x, y = box.centre
+    points = np.zeros((478, 3), np.float32)
+    points[:, :2] = x, y
+    points[:4, :2] = [[box.x1, y], [box.x2, y], [x, box.y1], [x, box.y2]]
+    skull = HEAD_MODEL[:, :2] * box.width_px / 18 + (x, y - box.height_px / 10)
+    points[list(HEAD_POINTS), :2] = skull
+    for outer, up, inner, low, iris in (
+        (33, (160, 159, 158), 133, (144, 145, 153), 468),
+        (263, (387, 386, 385), 362, (373, 374, 380), 473),
+    ):
+        a, b = points[outer, :2].copy(), points[inner, :2].copy()
+        width = float(np.hypot(*(b - a)))
+        for share, top, bottom in zip((0.25, 0.5, 0.75), up, low, strict=True):
+            points[top, :2] = a + (b - a) * share + (0, -0.6 * opening * width)
+            points[bottom, :2] = a + (b - a) * share + (0, 0.4 * opening * width)
+        points[iris, :2] = (a + b) / 2
+    points[[78, 308], :2] = [[x - 30, y + 40], [x + 30, y + 40]]
+    for upper, lower, dx in ((81, 178, -10), (13, 14, 0), (311, 402, 10)):
+        points[upper, :2], points[lower, :2] = (x + dx, y + 39), (x + dx, y + 41)
+    return points
+
+
+class FakeLandmarker:
+    """Fits a mesh on whichever of its faces the region holds; raises when told to."""
+
+    def __init__(self, *faces: Box, opening: float = 0.3) -> None:
+        self.faces = list(faces)
+        self.opening = opening
+        self.error: Exception | None = None
+        self.looks = 0
+
+    def __call__(self, image: Image, region: Region) -> Points | None:
+        self.looks += 1
+        if self.error is not None:
+            raise self.error
+        half = region.side_px / 2
+        for face in self.faces:
+            x, y = face.centre
+            if abs(x - region.x_px) < half * 0.5 and abs(y - region.y_px) < half * 0.5:
+                return a_mesh(face, self.opening)
+        return None
+
+
+class FakeFinder:
+    """Finds the faces it was given; raises when told to."""
+
+    def __init__(self, *faces: Box) -> None:
+        self.faces = list(faces)
+        self.error: Exception | None = None
+        self.looks = 0
+
+    def __call__(self, image: Image) -> list[Box]:
+        self.looks += 1
+        if self.error is not None:
+            raise self.error
+        return list(self.faces)
+
+
+class FakeDetector:
+    """The awake/sleep detector: sees the faces it was given, one word for all."""
+
+    def __init__(self, *faces: Box, sleep: float = 0.1) -> None:
+        self.faces = list(faces)
+        self.sleep = sleep
+        self.error: Exception | None = None
+        self.near: list[Box | None] = []
+
+    def __call__(self, image: Image, near: Box | None = None) -> list[Detection]:
+        self.near.append(near)
+        if self.error is not None:
+            raise self.error
+        seen = [face for face in self.faces if near is None or face.iou(near) > 0.3]
+        return [Detection(face, awake=1 - self.sleep, sleep=self.sleep) for face in seen]
+
+
+class FakeEyes:
+    """The eye-state net: one answer."""
+
+    def __init__(self, closed: float | None) -> None:
+        self.closed = closed
+        self.error: Exception | None = None
+
+    def __call__(self, image: Image, landmarks: Points) -> float | None:
+        if self.error is not None:
+            raise self.error
+        return self.closed
+
+
+class FakeEmotionNet:
+    """The expression net: answers in turn, the last for ever; notes the crops it was given."""
+
+    margin = 0.0
+
+    def __init__(self, *labels: str, among: tuple[str, ...] = ("neutral", "happiness")) -> None:
+        self.labels = list(labels)
+        self.among = among
+        self.error: Exception | None = None
+        self.crops: list[Image] = []
+        self.looked = threading.Semaphore(0)
+        self.go = threading.Event()
+        self.go.set()
+
+    def __call__(self, crop: Image) -> Emotion:
+        self.go.wait(10)
+        self.crops.append(crop)
+        try:
+            if self.error is not None:
+                raise self.error
+            label = self.labels.pop(0) if len(self.labels) > 1 else self.labels[0]
+            return Emotion(label, 1.0, tuple((name, float(name == label)) for name in self.among))
+        finally:
+            self.looked.release()
