@@ -13,19 +13,21 @@ from monitor.types import Level
 Chart = Any
 # Samples further apart than this have nothing between them that could be drawn as a line.
 GAP_S: Final = 20.0
+# Name, title, unit, lowest and highest shown, and the value worth a line (its source is the
+# policy's default: closed below 30 % of the driver's own eye, drowsy above PERCLOS 0.15).
 _MEASURES: Final = (
-    ("openness", "Eye opening", (0.0, 1.2)),
-    ("perclos", "PERCLOS", (0.0, 0.4)),
-    ("yaw_deg", "Yaw °", (-60.0, 60.0)),
-    ("pitch_deg", "Pitch °", (-45.0, 45.0)),
+    ("openness", "Eye opening", "", 0.0, 1.2, 0.30),
+    ("perclos", "PERCLOS", "", 0.0, 0.4, 0.15),
+    ("yaw_deg", "Head yaw", "°", -60.0, 60.0, 0.0),
+    ("pitch_deg", "Head pitch", "°", -45.0, 45.0, 0.0),
 )
+_LANE: Final = 1.25  # height of a lane of height 1, with the space below it
 
 
 def local(at: Any) -> Any:
     """Epoch seconds as the reader's local time, without a zone for the browser to shift again."""
-    stamps = pd.to_datetime(at, unit="s", utc=True)
-    series = pd.Series(stamps).dt.tz_convert(theme.zone()).dt.tz_localize(None)
-    return series.astype("datetime64[ms]")
+    stamps = pd.to_datetime(pd.Series(at, dtype="float64"), unit="s", utc=True)
+    return stamps.dt.tz_convert(theme.zone()).dt.tz_localize(None).astype("datetime64[ms]")
 
 
 def timeline(
@@ -34,7 +36,7 @@ def timeline(
     window: tuple[float, float],
     marked: Record | None = None,
 ) -> Chart:
-    """What was measured over a stretch of time, one strip a measure; unknown is a gap.
+    """What was measured over a stretch of time, a lane each; unknown is a gap, never a zero.
 
     Args:
         samples: rows of `samples`, oldest first.
@@ -42,102 +44,138 @@ def timeline(
         window: epoch seconds shown.
         marked: the alert this is about.
     """
-    frame = _with_gaps(samples)
-    domain = [stamp.isoformat() for stamp in local(list(window))]
-    x = alt.X("time:T", title=None, scale=alt.Scale(domain=domain), axis=_clock_axis(labels=False))
-    strips: list[Chart] = [_level_strip(samples, events, domain)]
-    shade = _shade(marked, window)
-    for name, title, (low, high) in _MEASURES:
-        y = alt.Y(
-            f"{name}:Q",
-            title=title,
-            scale=alt.Scale(domain=[low, high], clamp=True),
-            axis=alt.Axis(tickCount=3, titleFontSize=11, titleFontWeight="normal", grid=True),
-        )
-        line = (
-            alt.Chart(frame)
-            .mark_line(strokeWidth=1.6, color=theme.ink()["accent"], clip=True, point=False)
-            .encode(x=x, y=y, tooltip=_tips(name, title))
-        )
-        strips.append((shade + line if shade is not None else line).properties(height=64))
-    strips[-1] = (
-        strips[-1].encode(
-            x=alt.X(
-                "time:T", title=None, scale=alt.Scale(domain=domain), axis=_clock_axis(labels=True)
-            )
-        )
-        if not isinstance(strips[-1], alt.LayerChart)
-        else _with_clock(strips[-1], domain)
-    )
-    return (
-        alt.vconcat(*strips, spacing=6).resolve_scale(x="independent").configure_view(stroke=None)
-    )
-
-
-def _with_clock(layered: alt.LayerChart, domain: list[str]) -> alt.LayerChart:
-    axis = alt.X(
-        "time:T", title=None, scale=alt.Scale(domain=domain), axis=_clock_axis(labels=True)
-    )
-    layered.layer[-1] = layered.layer[-1].encode(x=axis)
-    return layered
-
-
-def _clock_axis(*, labels: bool) -> alt.Axis:
-    return alt.Axis(
-        format="%H:%M:%S", labels=labels, ticks=labels, grid=False, tickCount=6, labelOverlap=True
-    )
-
-
-def _tips(name: str, title: str) -> list[Any]:
-    return [
-        alt.Tooltip("time:T", title="at", format="%H:%M:%S"),
-        alt.Tooltip(f"{name}:Q", title=title, format=".2f"),
-        alt.Tooltip("eyes:N", title="eyes"),
+    ends = [stamp.to_pydatetime() for stamp in local(list(window))]
+    x_scale = alt.Scale(domain=[_vega_time(end) for end in ends], nice=False, clamp=True)
+    axis = alt.Axis(format="%H:%M:%S", grid=False, labelOverlap=True, tickCount=6)
+    x = alt.X("time:T", title=None, scale=x_scale, axis=axis)
+    layers = [
+        *_shades(marked, window),
+        _bands(samples, events),
+        _rules(),
+        alt.Chart(_long(samples))
+        .mark_line(strokeWidth=1.7, color=theme.ink()["accent"], clip=True)
+        .encode(
+            x=x,
+            y=_lanes(),
+            detail="run:N",
+            tooltip=[
+                alt.Tooltip("time:T", title="at", format="%H:%M:%S"),
+                alt.Tooltip("title:N", title="what"),
+                alt.Tooltip("value:Q", title="measured", format=".2f"),
+                alt.Tooltip("eyes:N", title="eyes"),
+            ],
+        ),
     ]
+    return alt.layer(*layers).properties(height=320).configure_view(stroke=None)
 
 
-def _with_gaps(samples: Sequence[Record]) -> pd.DataFrame:
-    names = ["at", "eyes", *(name for name, _, _ in _MEASURES)]
+def _vega_time(moment: Any) -> alt.DateTime:
+    return alt.DateTime(
+        year=moment.year, month=moment.month, date=moment.day, hours=moment.hour,
+        minutes=moment.minute, seconds=moment.second, milliseconds=moment.microsecond // 1000,
+    )  # fmt: skip
+
+
+def _lanes() -> alt.Y:
+    """One axis for all lanes: names in place of numbers."""
+    count = len(_MEASURES)
+    middles = [_base(index) + 0.5 for index in range(count)] + [_base(-1) + 0.2]
+    names = [title for _, title, *_ in _MEASURES] + ["Alerts"]
+    words = " : ".join(
+        f"abs(datum.value - {at}) < 0.05 ? '{name}'"
+        for at, name in zip(middles, names, strict=True)
+    )
+    return alt.Y(
+        "y:Q",
+        title=None,
+        scale=alt.Scale(domain=[_base(count - 1) - 0.1, _base(-1) + 0.5], nice=False),
+        axis=alt.Axis(
+            values=middles,
+            labelExpr=f"{words} : ''",
+            grid=False,
+            ticks=False,
+            domain=False,
+            labelFontSize=12,
+            minExtent=74,
+        ),
+    )
+
+
+def _base(index: int) -> float:
+    """Where a lane's bottom lies; the first lane is the highest, the alerts' is above it."""
+    return (len(_MEASURES) - 1 - index) * _LANE
+
+
+def _rules() -> Chart:
+    """A line where a measure becomes worth a look, with its number."""
+    frame = pd.DataFrame(
+        [
+            {"y": _base(i) + (line - low) / (high - low), "text": f"{line:g}{unit}"}
+            for i, (_, _, unit, low, high, line) in enumerate(_MEASURES)
+        ]
+    )
+    tone = theme.ink()
+    rule = alt.Chart(frame).mark_rule(color=tone["line"], strokeDash=[4, 3]).encode(y=_lanes())
+    text = (
+        alt.Chart(frame)
+        .mark_text(align="right", dx=-3, dy=-6, fontSize=10, color=tone["muted"])
+        .encode(y=_lanes(), x=alt.value("width"), text="text:N")
+    )
+    return rule + text
+
+
+def _long(samples: Sequence[Record]) -> pd.DataFrame:
+    """One row a sample and measure, scaled into its lane; a run ends where nothing is known."""
     rows: list[dict[str, Any]] = []
-    for row in samples:
-        if rows and row["at"] - rows[-1]["at"] > GAP_S:
-            rows.append({"at": rows[-1]["at"] + 0.1, "eyes": "unknown"})
-        rows.append({name: row.get(name) for name in names})
-    frame = pd.DataFrame(rows, columns=names)
+    for index, (name, title, _, low, high, _) in enumerate(_MEASURES):
+        run, last = 0, None
+        for row in samples:
+            value = row.get(name)
+            if value is None or (last is not None and row["at"] - last > GAP_S):
+                run += 1
+            last = row["at"]
+            if value is not None:
+                share = min(max((value - low) / (high - low), 0.0), 1.0)
+                rows.append(
+                    {
+                        "at": row["at"], "y": _base(index) + share, "value": value,
+                        "title": title, "run": f"{name}{run}", "eyes": row["eyes"],
+                    }
+                )  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["at", "y", "value", "title", "run", "eyes"])
     frame["time"] = local(frame["at"])
-    measures = [name for name, _, _ in _MEASURES]
-    frame[measures] = frame[measures].astype("float64")
     return frame.drop(columns=["at"])
 
 
-def _level_strip(samples: Sequence[Record], events: Sequence[Record], domain: list[str]) -> Chart:
+def _bands(samples: Sequence[Record], events: Sequence[Record]) -> Chart:
     """Bands of the most urgent level, and where the driver was not monitored."""
-    bands = [*_unwatched(samples), *_alerts(events)]
-    frame = pd.DataFrame(bands, columns=["from", "to", "what", "row"])
-    frame["start"], frame["end"] = local(frame["from"]), local(frame["to"])
-    colors = theme.level_colors()
+    found = [*_unwatched(samples), *_alerts(events)]
+    frame = pd.DataFrame(found, columns=["from", "to", "what", "level"])
+    frame["time"], frame["end"] = local(frame["from"]), local(frame["to"])
+    # What was not monitored shades the whole height; alerts stand on the lane of their own.
+    blind = frame["level"] == "not monitored"
+    frame["y"] = [_base(len(_MEASURES) - 1) if b else _base(-1) for b in blind]
+    frame["top"] = _base(-1) + 0.4
     names = [*(theme.LEVEL_WORDS[level] for level in Level), "not monitored"]
-    scale = alt.Scale(domain=names, range=[*colors.values(), theme.ink()["unknown"]])
-    frame["level"] = frame["row"]
+    scale = alt.Scale(domain=names, range=[*theme.level_colors().values(), theme.ink()["unknown"]])
     return (
         alt.Chart(frame)
-        .mark_rect(height=14, cornerRadius=2)
+        .mark_rect(clip=True, cornerRadius=2)
         .encode(
-            x=alt.X(
-                "start:T",
-                title=None,
-                scale=alt.Scale(domain=domain, clamp=True),
-                axis=_clock_axis(labels=False),
-            ),
+            x="time:T",
             x2="end:T",
+            y=_lanes(),
+            y2="top:Q",
             color=alt.Color("level:N", scale=scale, legend=None),
+            opacity=alt.condition(
+                "datum.level == 'not monitored'", alt.value(0.35), alt.value(1.0)
+            ),
             tooltip=[
                 alt.Tooltip("what:N", title="what"),
-                alt.Tooltip("start:T", title="from", format="%H:%M:%S"),
+                alt.Tooltip("time:T", title="from", format="%H:%M:%S"),
                 alt.Tooltip("end:T", title="to", format="%H:%M:%S"),
             ],
         )
-        .properties(height=16)
     )
 
 
@@ -173,14 +211,18 @@ def _alerts(events: Sequence[Record]) -> Iterable[tuple[float, float, str, str]]
         yield event["started_at"], until, theme.kind_word(event["kind"]), level
 
 
-def _shade(marked: Record | None, window: tuple[float, float]) -> Chart | None:
+def _shades(marked: Record | None, window: tuple[float, float]) -> list[Chart]:
     if marked is None:
-        return None
+        return []
     until = max(marked["ended_at"] or marked["updated_at"], marked["started_at"] + 0.5)
     frame = pd.DataFrame({"from": [marked["started_at"]], "to": [min(until, window[1])]})
     frame["time"], frame["end"] = local(frame["from"]), local(frame["to"])
     color = theme.level_colors()[Level(marked["level"])]
-    return alt.Chart(frame).mark_rect(opacity=0.22, color=color).encode(x="time:T", x2="end:T")
+    return [
+        alt.Chart(frame)
+        .mark_rect(opacity=0.2, color=color, clip=True)
+        .encode(x="time:T", x2="end:T")
+    ]
 
 
 def trend(rows: Sequence[Record]) -> Chart:
@@ -318,3 +360,32 @@ def _level_scale() -> alt.Scale:
 
 def _legend() -> alt.Legend:
     return alt.Legend(orient="top", direction="horizontal", title=None, offset=4)
+
+
+def lags(rows: Sequence[Record]) -> Chart:
+    """Seconds from an alert's telling to the database, on a logarithmic scale.
+
+    Args:
+        rows: `at` (epoch seconds), `lag_s`.
+    """
+    frame = pd.DataFrame(rows, columns=["at", "lag_s"])
+    frame["time"] = local(frame["at"])
+    frame["seconds"] = frame["lag_s"].clip(lower=0.01)
+    return (
+        alt.Chart(frame.drop(columns=["at", "lag_s"]))
+        .mark_circle(size=14, opacity=0.35, color=theme.ink()["accent"])
+        .encode(
+            x=alt.X("time:T", title=None, axis=alt.Axis(format="%H:%M", grid=False)),
+            y=alt.Y(
+                "seconds:Q",
+                title="seconds",
+                scale=alt.Scale(type="log", domainMin=0.01),
+                axis=alt.Axis(values=[0.01, 0.1, 1, 10, 100, 1000], format="~g"),
+            ),
+            tooltip=[
+                alt.Tooltip("time:T", title="told", format="%H:%M:%S"),
+                alt.Tooltip("seconds:Q", format=".2f"),
+            ],
+        )
+        .properties(height=220)
+    )

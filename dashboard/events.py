@@ -62,7 +62,7 @@ def _filters() -> tuple[Filter, str]:
             _names(store()),
             key="vehicles",
             bind="query-params",
-            width=230,
+            width=185,
             placeholder="All vehicles",
         )
         kinds = st.multiselect(
@@ -70,7 +70,7 @@ def _filters() -> tuple[Filter, str]:
             alerts.known_kinds(),
             key="kinds",
             bind="query-params",
-            width=230,
+            width=185,
             format_func=theme.kind_word,
             placeholder="All kinds",
         )
@@ -80,7 +80,7 @@ def _filters() -> tuple[Filter, str]:
             index=1,
             key="level",
             bind="query-params",
-            width=165,
+            width=150,
             format_func=LEVELS.__getitem__,
         )
         state = st.selectbox(
@@ -88,7 +88,7 @@ def _filters() -> tuple[Filter, str]:
             list(STATES),
             key="review",
             bind="query-params",
-            width=165,
+            width=150,
             format_func=STATES.__getitem__,
         )
         cause = None
@@ -182,17 +182,17 @@ def _list(rows: list[Record], key: str) -> None:
         hide_index=True,
         column_config=_COLUMNS,
         on_select="rerun",
-        selection_mode="single-row",
+        selection_mode="single-cell",
         height=min(36 * len(rows) + 40, 690),
         row_height=36,
         key=key,
     )
-    picked: Any = chosen["selection"]["rows"]
+    picked: Any = chosen["selection"]["cells"]
     if picked:
-        st.query_params["event"] = rows[picked[0]]["id"]
+        st.query_params["event"] = rows[picked[0][0]]["id"]
         st.session_state.pop(key, None)
         st.rerun()
-    st.caption("Tick a row to open the alert.")
+    st.caption("Click a row to open the alert.")
 
 
 _COLUMNS: Final = {
@@ -215,9 +215,13 @@ def _verdict(row: Record) -> str:
 
 
 def _paint(word: str) -> str:
+    """The more urgent, the fuller the colour."""
     level = next(key for key, name in theme.LEVEL_WORDS.items() if name == word)
-    text = "#2b1a07" if level is Level.CAUTION else theme.ink()["back"]
-    return f"background-color:{theme.level_colors()[level]};color:{text};font-weight:600"
+    tone, color = theme.ink(), theme.level_colors()[level]
+    if level is Level.CRITICAL:
+        return f"background-color:{color};color:{tone['back']};font-weight:700"
+    fill = {Level.INFO: "22", Level.CAUTION: "3c", Level.WARNING: "66"}.get(level, "00")
+    return f"background-color:{color}{fill};color:{tone['text']};font-weight:600"
 
 
 def _back() -> None:

@@ -80,7 +80,12 @@ def _board() -> None:
         )
     st.markdown("##### All vehicles")
     st.dataframe(
-        _table(fleet, at), hide_index=True, column_config=_COLUMNS, height=420, key="fleet-now"
+        _table(fleet, at),
+        hide_index=True,
+        column_config=_COLUMNS,
+        height=420,
+        key="fleet-now",
+        placeholder="",
     )
 
 
