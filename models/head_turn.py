@@ -73,7 +73,10 @@ class HeadRelief:
             known[:, :2], known[:, 2], neighbors=24, smoothing=2.0, kernel="linear"
         )
         depth = spline(np.stack([self._x.ravel(), self._y.ravel()], -1)).reshape(self._grid_hw)
-        return np.asarray(cv2.GaussianBlur(depth.astype(np.float32), (0, 0), 1.2))
+        fine, coarse = (cv2.GaussianBlur(depth.astype(np.float32), (0, 0), s) for s in (1.2, 3.0))
+        # Under the chin the depth falls off too steeply for a height field: it would fold.
+        chin = _smooth((self._y - landmarks[NOSE_TIP, 1]) / self.face_px, 0.3)
+        return np.asarray(fine * (1 - chin) + coarse * chin, np.float32)
 
     def _weight_of(self, landmarks: Landmarks) -> _Field:
         """1 on the head, fading to 0 over the neck and round the hair."""

@@ -211,15 +211,13 @@ class Portrait:
         width, height = self.size
         person = self._texture(FaceState(closure=1.0 if shut else 0.0))
         face = self._landmarks[1]
-        scale = 0.6
-        # Mirrored about the nose, which comes to lie a seventh of the width from the left.
-        goal = 0.14 * width, 0.52 * height
+        scale = 0.72
+        # Mirrored about the nose; so low that the body reaches the picture's lower edge.
+        goal = 0.14 * width, height - scale * (height - face[1])
         place = np.array(
             [[-scale, 0, goal[0] + scale * face[0]], [0, scale, goal[1] - scale * face[1]]]
         )
-        small = cv2.warpAffine(
-            person, place, (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
-        )
+        small = cv2.warpAffine(person, place, (width, height), flags=cv2.INTER_LINEAR)
         tint = np.array([0.95, 0.8, 0.72, 1.0])
         return np.asarray(small * tint, np.uint8)
 
