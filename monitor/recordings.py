@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +14,6 @@ import structlog
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
-from models.drive import Drive, DriveError
-from models.film import animate
-from models.synthesis import Portrait
 from monitor.config import CameraConfig
 from monitor.errors import ConfigError, SourceError
 from monitor.source import Scrutiny, Source, fit, fitting_size
@@ -267,23 +265,27 @@ class AnimatedReader:
     notice: str | None = None
 
     def __init__(self, config: CameraConfig) -> None:
+        from models.drive import Drive, DriveError  # noqa: PLC0415 - half a second to import, as
+        from models.film import animate  # noqa: PLC0415 - the next two; a real camera needs none
+        from models.synthesis import Portrait  # noqa: PLC0415 - of them
+
         script = config.script or demo_script().read_text(encoding="utf-8")
         try:
-            self._drive = Drive.load(script)
+            drive = Drive.load(script)
         except DriveError as error:
             raise ConfigError(str(error)) from None
         size = config.width_px or ANIMATED_SIZE[0], config.height_px or ANIMATED_SIZE[1]
         face = read_picture(config.portrait) if config.portrait else None
         try:
-            self._portrait = Portrait(face, size=size)
+            portrait = Portrait(face, size=size)
         except ValueError as error:
             raise SourceError(f"{config.portrait}: {error}") from None
-        self._fps = config.fps or ANIMATED_FPS
-        self.duration_s: float | None = self._drive.duration_s
+        self._film = partial(animate, portrait, drive, config.fps or ANIMATED_FPS)
+        self.duration_s: float | None = drive.duration_s
 
     def pictures(self) -> Iterator[tuple[float, Image]]:
         """The drive from its start; the same pictures every time."""
-        return animate(self._portrait, self._drive, self._fps)
+        return self._film()
 
 
 def demo_script() -> Path:
