@@ -64,9 +64,8 @@ def _model(choice: str | None, task: Task, setting: str) -> ModelCard | Path | N
         return next(iter(shipped(task)), None)
     if choice in MODELS:
         if MODELS[choice].task != task:
-            raise ConfigError(
-                f"perception.{setting}: {choice} is a model for {MODELS[choice].task}"
-            )
+            does = MODELS[choice].task
+            raise ConfigError(f"perception.{setting}: {choice} is a model for {does}, not {task}")
         return find(choice)
     if Path(choice).suffix in {".safetensors", ".onnx"}:
         return Path(choice)

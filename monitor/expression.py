@@ -18,6 +18,8 @@ from monitor.types import Box, Emotion, Image
 SMOOTHING_S = 1.0
 # An expression not seen again for this long is no longer the driver's.
 STALE_S = 3.0
+# Capture times are sums of fractions: this near is due.
+_TICK_S = 1e-4
 
 
 class EmotionNet(Protocol):
@@ -60,9 +62,8 @@ class ExpressionReader:
         Raises:
             Exception: what the net raised, here or on its thread since the last call.
         """
-        if timestamp_s < self._due_s or math.isinf(self._every_s):
+        if not self._due(timestamp_s):
             return
-        self._due_s = timestamp_s + self._every_s
         crop = square_crop(image, face, self._net.margin)
         if self._thread is None:
             self._read(crop, timestamp_s)
@@ -73,6 +74,15 @@ class ExpressionReader:
             self._wake.notify()
         if error is not None:
             raise error
+
+    def _due(self, timestamp_s: float) -> bool:
+        if math.isinf(self._every_s) or timestamp_s < self._due_s - _TICK_S:
+            return False
+        # Counted from the last due time, so that the rate holds at any camera's; from now on after
+        # a pause, so that nothing is made up for.
+        behind = timestamp_s - self._due_s >= self._every_s
+        self._due_s = (timestamp_s if behind else self._due_s) + self._every_s
+        return True
 
     def latest(self, timestamp_s: float) -> Emotion | None:
         """The smoothed expression; None if none was read for some seconds."""

@@ -279,11 +279,13 @@ class FakeEmotionNet:
         self.among = among
         self.error: Exception | None = None
         self.crops: list[Image] = []
+        self.began = threading.Semaphore(0)
         self.looked = threading.Semaphore(0)
         self.go = threading.Event()
         self.go.set()
 
     def __call__(self, crop: Image) -> Emotion:
+        self.began.release()
         self.go.wait(10)
         self.crops.append(crop)
         try:
