@@ -143,7 +143,9 @@ class Alerts:
         alert.evidence.update(_raised(alert.evidence, finding.evidence))
         alert.over_s = finding.until_s
         rises = (finding.level, _rank(finding.kind)) > (alert.level, _rank(alert.kind))
-        if rises or finding.rung > alert.rung:
+        # Eyes that are opening raise no alarm, whatever the vehicle has begun to do meanwhile.
+        fading = finding.until_s < now.now_s
+        if not fading and (rises or finding.rung > alert.rung):
             alert.rung = max(alert.rung, finding.rung)
             yield self._escalate(alert, max(alert.level, finding.level), finding.kind, now)
 

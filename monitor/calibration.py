@@ -17,7 +17,7 @@ from monitor.types import Calibration, CameraCondition, HeadPose, Observation
 
 # Beyond it the cosines explode and the pose gate has long closed.
 _MAX_CORRECTION_DEG = 40.0
-_BEFORE_STEP_S = 10
+_BEFORE_STEP_S = 5
 _STEADY_SHARE = 0.05
 
 
@@ -110,7 +110,9 @@ class Baseline:
         """
         self._learned = _Learned()
         self._last_s: float | None = None
-        self._seconds: deque[float] = deque(maxlen=int(self._rules.step_hold_s) + _BEFORE_STEP_S)
+        # One more for the second in which the step falls.
+        kept = _BEFORE_STEP_S + 1 + round(self._rules.step_hold_s)
+        self._seconds: deque[float] = deque(maxlen=kept)
         self._second = [0.0, 0.0]
         self._known: list[Calibration] = []
         self._condition = 0
@@ -222,7 +224,7 @@ class Baseline:
         if len(self._seconds) < (self._seconds.maxlen or 0):
             return
         levels = list(self._seconds)
-        before, after = levels[:_BEFORE_STEP_S], levels[_BEFORE_STEP_S:]
+        before, after = levels[:_BEFORE_STEP_S], levels[_BEFORE_STEP_S + 1 :]
         if self._is_step(before, after):
             self._change_condition(after)
 

@@ -20,6 +20,7 @@ from monitor.policy import Policy
 from monitor.rules.degraded import URGENCY
 from monitor.rules.finding import Finding
 from monitor.types import (
+    CameraCondition,
     Cause,
     Command,
     DriverState,
@@ -176,7 +177,7 @@ class Engine:
             or (speed is not None and speed < least_kmh)
             or reading.eyes is Eyes.CLOSED
             or bool(reading.looking_down)
-            or reading.camera != "ok"
+            or reading.camera is not CameraCondition.OK
         )
 
     def _state(self, reading: Reading) -> DriverState:

@@ -215,7 +215,7 @@ def blink(seconds: float = 0.15) -> Story:
 def blinking(seconds: float, every_s: float = 3.0, blink_s: float = 0.15) -> Story:
     """Awake as people are: a blink every few seconds."""
     times = int(seconds // every_s)
-    one = attentive(every_s - blink_s) + blink(blink_s)
+    one = attentive((every_s - blink_s) / 2) + blink(blink_s) + attentive((every_s - blink_s) / 2)
     return one * times + attentive(seconds - times * every_s)
 
 

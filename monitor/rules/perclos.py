@@ -61,10 +61,25 @@ class Timeline:
         if eyes is Eyes.UNKNOWN:
             return
         last = self._spans[-1] if self._spans else None
-        if last is not None and last.eyes is eyes and last.end_s == start_s:
+        if last is None or last.end_s != start_s:
+            self._spans.append(Span(start_s, end_s, eyes))
+        elif last.eyes is eyes:
             last.end_s = end_s
+        elif last.eyes is Eyes.CLOSED and not self._slow(last):
+            self._forget_blink(end_s)
         else:
             self._spans.append(Span(start_s, end_s, eyes))
+
+    def _slow(self, span: Span) -> bool:
+        return reached(span.end_s - span.start_s, self.exclude_blink_shorter_s)
+
+    def _forget_blink(self, end_s: float) -> None:
+        """A blink that is over is observed time like any other."""
+        blink = self._spans.pop()
+        if self._spans and self._spans[-1].end_s == blink.start_s:
+            self._spans[-1].end_s = end_s
+        else:
+            self._spans.append(Span(blink.start_s, end_s, Eyes.OPEN))
 
     def share(self, window_s: float, now_s: float) -> Share:
         """Closed and observed time of the window that ends now."""
@@ -74,8 +89,7 @@ class Timeline:
                 break
             inside_s = span.end_s - max(span.start_s, from_s)
             observed_s += inside_s
-            slow = reached(span.end_s - span.start_s, self.exclude_blink_shorter_s)
-            if span.eyes is Eyes.CLOSED and slow:
+            if span.eyes is Eyes.CLOSED and self._slow(span):
                 closed_s += inside_s
         return Share(closed_s, observed_s)
 
