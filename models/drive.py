@@ -121,9 +121,8 @@ class Drive:
             DriveError: as `parse`, or the file cannot be read.
         """
         text = str(script)
-        is_text = isinstance(script, str) and ("\n" in text or "," in text or len(text) > 1024)
-        if is_text or not (Path(text).is_file() or _looks_like_path(text)):
-            return cls.parse(text, seed=seed)
+        if isinstance(script, str) and not _is_path(script):
+            return cls.parse(script, seed=seed)
         try:
             with Path(text).open("rb") as file:
                 read = file.read(_LARGEST_BYTES + 1)
@@ -277,5 +276,8 @@ def _release(placed: list[Segment], held: list[int], at_s: float) -> list[int]:
     return []
 
 
-def _looks_like_path(text: str) -> bool:
-    return "/" in text or text.lower().endswith((".txt", ".drive", ".yaml", ".yml"))
+def _is_path(script: str) -> bool:
+    if "\n" in script or "," in script or len(script) > 1024:
+        return False
+    named_so = "/" in script or script.lower().endswith((".txt", ".drive", ".yaml", ".yml"))
+    return named_so or Path(script).is_file()

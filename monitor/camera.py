@@ -21,6 +21,7 @@ from monitor.config import CameraConfig
 from monitor.errors import SourceError
 from monitor.live import CvCapture, LiveSource, device_index, redacted
 from monitor.recordings import (
+    DEMO_SCRIPT,
     FOLDER_FPS,
     AnimatedReader,
     FolderReader,
@@ -30,7 +31,7 @@ from monitor.recordings import (
 )
 from monitor.source import Source
 
-__all__ = ["Source", "open_source"]
+__all__ = ["DEMO_SCRIPT", "Source", "open_source"]
 
 _STREAMS = ("rtsp://", "rtsps://", "http://", "https://")
 _KINDS = "a device index, a video, a GIF, a folder, rtsp:// or http(s)://, or `animated`"

@@ -32,6 +32,16 @@ _NOT_RECORDINGS = frozenset({"tty", "concat", "hls", "dash", "sdp", "lavfi", "im
 _MOST_BAD_PACKETS = 500
 
 
+def _shipped_script() -> Path:
+    here = Path(__file__).parent
+    packaged = here / "configs" / "drives" / "demo.txt"
+    return packaged if packaged.is_file() else here.parent / "configs" / "drives" / "demo.txt"
+
+
+# What the animated driver does unless told otherwise.
+DEMO_SCRIPT = _shipped_script()
+
+
 class Reader(Protocol):
     """Where a recording's pictures come from."""
 
@@ -269,7 +279,7 @@ class AnimatedReader:
         from models.film import animate  # noqa: PLC0415 - the next two; a real camera needs none
         from models.synthesis import Portrait  # noqa: PLC0415 - of them
 
-        script = config.script or demo_script().read_text(encoding="utf-8")
+        script = config.script or DEMO_SCRIPT
         try:
             drive = Drive.load(script)
         except DriveError as error:
@@ -286,10 +296,3 @@ class AnimatedReader:
     def pictures(self) -> Iterator[tuple[float, Image]]:
         """The drive from its start; the same pictures every time."""
         return self._film()
-
-
-def demo_script() -> Path:
-    """The demo's drive script, as shipped."""
-    here = Path(__file__).parent
-    packaged = here / "configs" / "drives" / "demo.txt"
-    return packaged if packaged.is_file() else here.parent / "configs" / "drives" / "demo.txt"
