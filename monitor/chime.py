@@ -14,7 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from monitor.config import ChimeConfig
-from monitor.types import Command, DriverState, Event, Frame, Kind, Level, Observation, Phase
+from monitor.types import DriverState, Event, Frame, Kind, Level, Observation, Phase
 
 log = structlog.get_logger(__name__)
 
@@ -126,15 +126,17 @@ class ChimeSink:
                 self._waiting = event
                 self._news.notify()
 
-    def obey(self, command: Command) -> None:
-        """Be silent, sound again, or stop the present sound because the driver answered."""
+    @property
+    def muted(self) -> bool:
+        """Nothing is sounded, by setting or by command."""
+        return self._muted
+
+    @muted.setter
+    def muted(self, muted: bool) -> None:
         with self._news:
-            if command is Command.ACKNOWLEDGE:
+            self._muted = muted or not self._config.enabled
+            if self._muted:
                 self._forget(None)
-            elif command in {Command.WARNINGS_OFF, Command.WARNINGS_ON}:
-                self._muted = command is Command.WARNINGS_OFF
-                if self._muted:
-                    self._forget(None)
 
     def trouble(self) -> str | None:
         """Why nothing is heard; None when all is well."""
@@ -158,6 +160,7 @@ class ChimeSink:
         return current is None or event.level >= current.level
 
     def _forget(self, event_id: str | None) -> None:
+        # None: whatever sounds or waits.
         if self._waiting is not None and event_id in {None, self._waiting.id}:
             self._waiting = None
         if self._playing is not None and event_id in {None, self._playing.id}:

@@ -23,6 +23,9 @@ from monitor.messages import Message
 from monitor.mqtt_client import password, tls_context
 
 PACKETS_UNCONFIRMED = 100
+# A broker on this machine answers at once; an old one may not answer MQTT 5 at all.
+LOCAL = {"127.0.0.1", "::1", "localhost"}
+LOCAL_ANSWER_S = 1.0
 
 
 class ProtocolError(BrokerError):
@@ -153,7 +156,10 @@ class Connection:
                 "mqtt.port; alerts wait on disk"
             ) from None
         self._client.loop_start()
-        self._answered.wait(max(0.1, config.connect_timeout_s))
+        timeout_s = max(0.1, config.connect_timeout_s)
+        if self.modern and config.protocol == "auto" and config.host in LOCAL:
+            timeout_s = min(timeout_s, LOCAL_ANSWER_S)
+        self._answered.wait(timeout_s)
         if self._refusal is None and self._answered.is_set() and self.alive:
             return
         self.close()

@@ -36,7 +36,7 @@ from monitor.types import (
     Quality,
 )
 
-__all__ = ["Trace", "TraceHeader", "event_line", "observation_line", "read_trace"]
+__all__ = ["TraceHeader", "TraceWriter", "event_line", "observation_line", "read_trace"]
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +69,7 @@ class TraceHeader:
     version: int = VERSION
 
 
-class Trace:
+class TraceWriter:
     """Records one camera's drive.
 
     Args:

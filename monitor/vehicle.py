@@ -35,6 +35,11 @@ class SpeedSource:
         self._complained = False
         self.topic = config.topic
 
+    @property
+    def listeners(self) -> dict[str, Callable[[bytes], None]]:
+        """The topic to subscribe to and what to do with its messages; empty without a topic."""
+        return {self.topic: self.hear} if self.topic else {}
+
     def hear(self, payload: bytes) -> None:
         """Take a message; one that is no speed is ignored and logged once."""
         try:

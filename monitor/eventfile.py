@@ -10,7 +10,7 @@ from monitor.record import event_line
 from monitor.types import DriverState, Event, Frame, Observation
 
 
-class EventsFile:
+class EventFileSink:
     """The sink behind `wakeful run --events`.
 
     Args:
