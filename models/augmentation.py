@@ -99,7 +99,7 @@ def _warp(images: Tensor, matrix: Tensor) -> Tensor:
 def _move(points: Tensor, matrix: Tensor, flipped: Tensor, mirror: tuple[int, ...]) -> Tensor:
     """Landmarks after the warp: the inverse of `matrix`, and left for right where mirrored."""
     old = points * 2 - 1 - matrix[:, None, :, 2]  # (B, P, 2)
-    new = torch.linalg.solve(matrix[:, None, :, :2], old.unsqueeze(-1)).squeeze(-1)
+    new: Tensor = torch.linalg.solve(matrix[:, None, :, :2], old.unsqueeze(-1)).squeeze(-1)
     moved = (new + 1) / 2
     if mirror:
         order = torch.tensor(mirror, device=points.device)

@@ -208,9 +208,9 @@ class LandmarkHead(nn.Module):
         self.bn = nn.BatchNorm1d(2 * points)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width, map, map) to (B, points, 2): x and y, as shares of the picture."""
+        """(B, width, map, map) to (B, points, 2): x and y of each landmark."""
         out: Tensor = self.bn(self.linear(self.conv_6_dw(x).flatten(1)))
-        return out.unflatten(1, (-1, 2))
+        return out.view(-1, out.shape[1] // 2, 2)
 
 
 class MobileFaceNet(nn.Module):

@@ -1,8 +1,8 @@
 """Reading and writing weights. No pickle is ever executed.
 
-    CheckpointError             one clear line: which file, what is wrong, and the cure
-    ├── DamagedCheckpoint       not readable, truncated, or its sha256 is not the card's
-    └── ForeignCheckpoint       readable, but of another model
+    CheckpointError               one clear line: which file, what is wrong, and the cure
+    ├── DamagedCheckpointError    not readable, truncated, or its sha256 is not the card's
+    └── ForeignCheckpointError    readable, but of another model
 
 Ours are safetensors in fp16 with a JSON card beside them. Files of other authors are torch files:
 read by torch's restricted unpickler, with an inert stand-in for whatever class they mention, and
@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -28,18 +28,18 @@ class CheckpointError(ValueError):
     """A file of weights that cannot be used."""
 
 
-class DamagedCheckpoint(CheckpointError):
+class DamagedCheckpointError(CheckpointError):
     """Not readable, truncated, or not the file its card speaks of."""
 
 
-class ForeignCheckpoint(CheckpointError):
+class ForeignCheckpointError(CheckpointError):
     """Readable, but of another model."""
 
 
 class Inert:
     """Stands for any class a foreign file mentions: takes what it is given, does nothing."""
 
-    def __new__(cls, *_: object, **__: object) -> "Inert":
+    def __new__(cls, *_: object, **__: object) -> Self:
         """Accept the arguments of whatever it stands for."""
         return super().__new__(cls)
 
@@ -79,12 +79,12 @@ def read_state(path: Path) -> dict[str, Any]:
     """A torch file as tensors and plain values; code it mentions is neither imported nor run.
 
     Raises:
-        DamagedCheckpoint: missing, truncated, not a torch file, or it asks for a blocked module.
+        DamagedCheckpointError: missing, truncated, not a torch file, or asks for a blocked module.
     """
     try:
         mentioned = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except FileNotFoundError:
-        raise DamagedCheckpoint(f"{path}: no such file") from None
+        raise DamagedCheckpointError(f"{path}: no such file") from None
     except Exception:  # noqa: BLE001 - not a zip: an old torch file, or none; the next step tells
         mentioned = []
     try:
@@ -92,11 +92,11 @@ def read_state(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - torch raises a dozen kinds for a bad file
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DamagedCheckpoint(
+        raise DamagedCheckpointError(
             f"{path}: cannot be read safely ({reason[:160]}); fetch it again from its authors"
         ) from None
     if not isinstance(content, Mapping):
-        raise ForeignCheckpoint(f"{path}: holds a {type(content).__name__}, not a state dict")
+        raise ForeignCheckpointError(f"{path}: holds a {type(content).__name__}, not a state dict")
     return dict(content)
 
 
@@ -108,16 +108,16 @@ def read_tensors(path: Path, sha256: str = "") -> dict[str, Tensor]:
         sha256: what the file's hash must be; empty takes any.
 
     Raises:
-        DamagedCheckpoint: missing, truncated, or another file than its card speaks of.
-        ForeignCheckpoint: holds no tensors.
+        DamagedCheckpointError: missing, truncated, or another file than its card speaks of.
+        ForeignCheckpointError: holds no tensors.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DamagedCheckpoint(f"{path}: cannot be read ({error.strerror})") from None
+        raise DamagedCheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     found = hashlib.sha256(content).hexdigest()
     if sha256 and found != sha256:
-        raise DamagedCheckpoint(
+        raise DamagedCheckpointError(
             f"{path}: sha256 is {found[:12]}, its card says {sha256[:12]}; the file is damaged or "
             "of another release: put weights and card back as released"
         )
@@ -125,7 +125,7 @@ def read_tensors(path: Path, sha256: str = "") -> dict[str, Tensor]:
         try:
             return dict(load(content))
         except (SafetensorError, ValueError) as error:
-            raise DamagedCheckpoint(f"{path}: not a safetensors file ({error})") from None
+            raise DamagedCheckpointError(f"{path}: not a safetensors file ({error})") from None
     return _state_dict(read_state(path), path)
 
 
@@ -141,13 +141,13 @@ def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
         if isinstance(value, Tensor)
     }
     if not tensors:
-        raise ForeignCheckpoint(f"{path}: holds no weights (keys: {', '.join(list(content)[:5])})")
+        raise ForeignCheckpointError(
+            f"{path}: holds no weights (keys: {', '.join(list(content)[:5])})"
+        )
     return tensors
 
 
-def load_weights(
-    model: nn.Module, path: Path, sha256: str = "", *, new_head: bool = False
-) -> Part:
+def load_weights(model: nn.Module, path: Path, sha256: str = "", *, new_head: bool = False) -> Part:
     """Put a file's weights into a model, or into the part of it that the file is of.
 
     Args:
@@ -160,7 +160,7 @@ def load_weights(
         Which part of the model was filled.
 
     Raises:
-        DamagedCheckpoint, ForeignCheckpoint: one line each.
+        DamagedCheckpointError, ForeignCheckpointError: one line each.
     """
     tensors = read_tensors(path, sha256)
     part, renamed = translate(model, tensors)
@@ -186,14 +186,14 @@ def _refuse_foreign(
     extra = [k for k in theirs if k not in own]
     if missing or extra:
         first = f"lacks {missing[0]}" if missing else f"has {extra[0]}"
-        raise ForeignCheckpoint(
+        raise ForeignCheckpointError(
             f"{path}: is of another model ({len(missing)} tensors missing, {len(extra)} unknown; "
             f"{first}); expected {part.what}"
         )
     for key, value in theirs.items():
         if own[key].shape != value.shape:
             labels = " (another number of labels)" if "head" in key else ""
-            raise ForeignCheckpoint(
+            raise ForeignCheckpointError(
                 f"{path}: {key} is {tuple(value.shape)}, the model has "
                 f"{tuple(own[key].shape)}{labels}; give the model the file was trained for"
             )

@@ -1,6 +1,7 @@
 """The plain ones: ResNet-18, and a stack of convolutions. What the others must beat."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ class PlainCNN(nn.Module):
     ) -> None:
         super().__init__()
         stages: list[nn.Module] = [*_convolution(3, widths[0])]
-        for before, width in zip(widths, widths[1:], strict=False):
+        for before, width in pairwise(widths):
             stages += [nn.MaxPool2d(2), *_convolution(before, width), *_convolution(width, width)]
         self.stages = nn.Sequential(*stages)
         self.dropout = nn.Dropout(dropout)

@@ -4,7 +4,6 @@
 training and in checks of data sets only; the watch has its own mesh.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,21 +94,15 @@ def measure_alignment(crops: Sequence[Pixels]) -> Alignment:
     )
 
 
-def warn_if_unaligned(measured: Alignment, expected: dict[str, Any], where: str) -> list[str]:
-    """Warn, one line a fault, where the faces do not sit as the model's card says they must.
+def misalignments(measured: Alignment, expected: dict[str, Any]) -> list[str]:
+    """Where the faces do not sit as the model's card says they must, one line a fault.
 
     Args:
         measured: of a sample of the data.
-        expected: `alignment` of a model card: `eyes_xy`, `eyes_apart`, `tolerance`.
-        where: the data, for the message.
-
-    Returns:
-        The faults; empty when aligned, or when the card asks for nothing.
+        expected: `alignment` of a model card: `eyes_xy`, `eyes_apart`, `tolerance`; a card
+            without them asks for nothing.
     """
-    faults = list(_faults(measured, expected))
-    for fault in faults:
-        warnings.warn(f"{where}: {fault}; crop the faces as the model's card says", stacklevel=2)
-    return faults
+    return list(_faults(measured, expected))
 
 
 def _faults(measured: Alignment, expected: dict[str, Any]) -> Iterator[str]:
@@ -124,6 +117,7 @@ def _faults(measured: Alignment, expected: dict[str, Any]) -> Iterator[str]:
         if abs(have - want) > tolerance:
             yield f"eyes sit at {axis} = {have:.2f} of the crop, {want:.2f} expected"
     if abs(measured.eyes_apart - expected["eyes_apart"]) > tolerance:
-        yield f"eyes are {measured.eyes_apart:.2f} of the crop apart, {expected['eyes_apart']:.2f} expected"
+        apart = expected["eyes_apart"]
+        yield f"eyes are {measured.eyes_apart:.2f} of the crop apart, {apart:.2f} expected"
     if measured.roll_deg > 10:
         yield f"heads are tilted by {measured.roll_deg:.0f}°, upright expected"

@@ -11,6 +11,7 @@ from torch.nn import functional
 from models.augmentation import Batch
 from models.backbones import LandmarkHead
 from models.fdrl import FDRL, FDRLTerms
+from models.landmarks import MIRROR_OF_68
 from models.optimisation import Criterion
 from models.poster_v2 import PosterV2
 
@@ -31,12 +32,12 @@ class Objective(nn.Module):
 class LandmarkObjective(Objective):
     """POSTER V2 whose landmark branch also learns landmarks, where the data has them."""
 
-    def __init__(
-        self, model: PosterV2, criterion: Criterion, *, landmarks: float = 1.0, points: int = 68
-    ) -> None:
+    def __init__(self, model: PosterV2, criterion: Criterion, *, landmarks: float = 1.0) -> None:
         super().__init__(model, criterion)
         self.weight = landmarks
-        self.head = LandmarkHead(model.landmark.widths[-1], model.working_px // 16, points)
+        self.head = LandmarkHead(
+            model.landmark.widths[-1], model.working_px // 16, len(MIRROR_OF_68)
+        )
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss (scalar) and logits (B, K) of a batch."""

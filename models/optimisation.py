@@ -89,7 +89,7 @@ class Averaged:
         keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
         mine, theirs = self.model.state_dict(), model.state_dict()
         floats = [k for k, v in mine.items() if v.is_floating_point()]
-        torch._foreach_lerp_(  # noqa: SLF001 - the public optimizers' own fused kernel
+        torch._foreach_lerp_(  # the kernel of torch's own averaged models
             [mine[k] for k in floats], [theirs[k].detach() for k in floats], 1 - keep
         )
         for key, value in mine.items():

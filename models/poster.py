@@ -30,8 +30,10 @@ class GuidedAttention(nn.Module):
 
     def forward(self, content: Tensor, guide: Tensor) -> Tensor:
         """Two (B, N, C) to one (B, N, C)."""
-        q = guide.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, N, d)
-        k, v = self.kv(content).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        _, tokens, width = guide.shape
+        split = (-1, tokens, self.heads, width // self.heads)
+        q = guide.reshape(split).transpose(1, 2)  # (B, heads, N, d)
+        k, v = (half.reshape(split).transpose(1, 2) for half in self.kv(content).chunk(2, -1))
         scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5  # (B, heads, N, N)
         out: Tensor = self.proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
         return out
@@ -91,7 +93,9 @@ class PyramidLayer(nn.Module):
         self.widen_medium = nn.ConvTranspose1d(2 * tokens, 2 * tokens, 2, 2)
         self.widen_small = nn.ConvTranspose1d(2 * tokens, 2 * tokens, 2, 2)
 
-    def forward(self, large: Tensor, medium: Tensor, small: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, large: Tensor, medium: Tensor, small: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 2N, C), (B, 2N, C/2), (B, 2N, C/4), unchanged in shape."""
         small = self.small(small)
         medium = self.medium(medium) + self.widen_small(small)
@@ -142,7 +146,7 @@ class Poster(nn.Module):
         if freeze_landmarks:
             freeze(self.landmark)
 
-    def train(self, mode: bool = True) -> "Poster":  # noqa: FBT001, FBT002 - torch's signature
+    def train(self, mode: bool = True) -> "Poster":
         """Training mode, but a frozen branch keeps its batch statistics too."""
         super().train(mode)
         if self.frozen:

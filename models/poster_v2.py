@@ -91,14 +91,15 @@ class FusionBlock(nn.Module):
         side, heads = self.window, self.heads
         down, across, places = height // side, width // side, side * side
         split = (down, side, across, side, 2, heads, channels // heads)
-        kv = self.kv(x).unflatten(-1, (2, heads, -1)).reshape(-1, *split)
+        kv = self.kv(x).reshape(-1, *split)
         kv = kv.permute(5, 0, 1, 3, 6, 2, 4, 7)  # (2, B, down, across, heads, side, side, d)
         k, v = kv.flatten(5, 6).unbind(0)  # each (B, down, across, heads, N, d)
         q = self._queries(guide) * (channels // heads) ** -0.5  # (B, 1, 1, heads, N, d)
         bias = self.bias_table[self.positions.flatten()].view(places, places, heads)
         scores = q @ k.transpose(-2, -1) + bias.permute(2, 0, 1)  # (B, down, across, heads, N, N)
         seen = scores.softmax(-1) @ v  # (B, down, across, heads, N, d)
-        seen = seen.unflatten(4, (side, side)).permute(0, 1, 4, 2, 5, 3, 6)
+        seen = seen.reshape(-1, down, across, heads, side, side, channels // heads)
+        seen = seen.permute(0, 1, 4, 2, 5, 3, 6)  # (B, down, side, across, side, heads, d)
         out: Tensor = self.proj(seen.reshape(-1, height, width, channels))
         return out
 
@@ -106,8 +107,9 @@ class FusionBlock(nn.Module):
         """The guide, brought to the size of a window: the same question to every window."""
         if guide.shape[-1] != self.window:
             guide = functional.adaptive_avg_pool2d(guide, self.window)
-        q = guide.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)  # (B, heads, N, d)
-        return q[:, None, None]
+        width, places = guide.shape[1] // self.heads, self.window * self.window
+        q = guide.reshape(-1, 1, 1, self.heads, width, places)
+        return q.transpose(-2, -1)  # (B, 1, 1, heads, N, d)
 
 
 class CrossFusion(nn.Module):
@@ -120,7 +122,7 @@ class CrossFusion(nn.Module):
 
     def forward(self, image: Tensor, landmark: Tensor) -> Tensor:
         """Image and landmark maps (B, C, H, W) to one map (B, C, H, W)."""
-        joined = [
+        joined: list[Tensor] = [
             block(content, guide)
             for block, content, guide in (
                 (self.to_image, image, landmark),
@@ -153,7 +155,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) unchanged in shape."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        _, tokens, width = x.shape
+        qkv = self.qkv(x).reshape(-1, tokens, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, d)
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B, heads, N, N)
         seen = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)  # (B, N, C)
         out: Tensor = self.proj(seen)
@@ -279,7 +283,7 @@ class PosterV2(nn.Module):
         if freeze_landmarks:
             freeze(landmark)
 
-    def train(self, mode: bool = True) -> "PosterV2":  # noqa: FBT001, FBT002 - torch's signature
+    def train(self, mode: bool = True) -> "PosterV2":
         """Training mode, but a frozen branch keeps its batch statistics too."""
         super().train(mode)
         if self.frozen:
@@ -357,6 +361,6 @@ def poster_v2_s(
     landmark = SmallTrunk(stem=16, depths=(1, 1, 1), stem_stride=2)
     return PosterV2(
         labels, image, landmark, working_px=working_px, windows=windows,
-        heads=(2, 4, 8), width=192, vit_heads=6, mlp_ratio=2.0, layer_scale=0.1, drop_paths=(0.0, 0.05, 0.1),
-        streams=streams, freeze_landmarks=False,
+        heads=(2, 4, 8), width=192, vit_heads=6, mlp_ratio=2.0,
+        layer_scale=0.1, drop_paths=(0.0, 0.05, 0.1), streams=streams, freeze_landmarks=False,
     )  # fmt: skip

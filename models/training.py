@@ -10,11 +10,10 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributed, nn
@@ -25,8 +24,9 @@ from models.augmentation import Augmentation, Batch, augment
 from models.checkpoint import read_state, write_weights
 from models.datasets import Faces
 from models.landmarks import MIRROR_OF_68
-from models.objectives import Objective, objective_for
+from models.objectives import objective_for
 from models.optimisation import Averaged, Sam, build_optimizer, cross_entropy, learning_rate
+from models.prediction import accuracies, autocast, normalise, predict
 from models.recipe import Recipe
 from models.registry import ModelCard
 
@@ -59,8 +59,18 @@ class Progress:
     curves: list[Epoch] = field(default_factory=list)
 
 
-class Listener:
-    """Hears how the training goes; this one says nothing."""
+class Listener(Protocol):
+    """Hears how the training goes."""
+
+    def step(self, epoch: int, done: int, total: int, loss: float) -> None:
+        """A batch was learned."""
+
+    def epoch(self, line: Epoch, *, best: bool) -> None:
+        """An epoch was learned and measured."""
+
+
+class Silent:
+    """A listener that tells nobody."""
 
     def step(self, epoch: int, done: int, total: int, loss: float) -> None:
         """A batch was learned."""
@@ -88,27 +98,6 @@ class Place:
             distributed.init_process_group("nccl" if cuda else "gloo")
         local = int(os.environ.get("LOCAL_RANK", "0"))
         return cls(torch.device("cuda", local) if cuda else torch.device("cpu"), rank, world)
-
-
-def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:
-    """bf16 where it is asked for, or where the device has it."""
-    if amp == "auto":
-        has_it = (
-            torch.cuda.is_bf16_supported()
-            if device.type == "cuda"
-            else torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - no public question for it
-        )
-        amp = "bf16" if has_it else "off"
-    return torch.autocast(device.type, torch.bfloat16) if amp == "bf16" else nullcontext()
-
-
-def normalise(images: Tensor, card: ModelCard) -> Tensor:
-    """Pictures 0..1 (B, 3, H, W) as the card wants them: channels, mean, standard deviation."""
-    if card.channels == 1:
-        images = images.mean(1, keepdim=True)
-    mean = torch.tensor(card.mean, device=images.device).view(1, -1, 1, 1)
-    std = torch.tensor(card.std, device=images.device).view(1, -1, 1, 1)
-    return (images - mean) / std
 
 
 def epoch_order(faces: Faces, recipe: Recipe, epoch: int) -> list[int]:
@@ -155,7 +144,8 @@ class Trainer:
             recipe.label_smoothing, None if weights is None else weights.to(self.place.device)
         )
         objective = objective_for(model, criterion, recipe.objective, landmarks=recipe.landmarks)
-        self.objective = objective.to(self.place.device, memory_format=torch.channels_last)
+        self.objective = objective.to(self.place.device)
+        self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.objective.parameters(), recipe)
         self.averaged = Averaged(self.model, recipe.ema) if recipe.ema else None
         self.step: nn.Module = self.objective
@@ -167,7 +157,8 @@ class Trainer:
     @property
     def model(self) -> nn.Module:
         """The model under training."""
-        return self.objective.model
+        trained: nn.Module = self.objective.model
+        return trained
 
     @property
     def kept(self) -> nn.Module:
@@ -180,7 +171,7 @@ class Trainer:
         Raises:
             TrainingError: the loss is no number; the best weights so far are kept.
         """
-        listener = listener or Listener()
+        listener = listener or Silent()
         self.run.mkdir(parents=True, exist_ok=True)
         if resume:
             self._restore()
@@ -205,7 +196,7 @@ class Trainer:
             batch_sampler=[
                 mine[i : i + self.recipe.batch] for i in range(0, len(mine), self.recipe.batch)
             ],
-            collate_fn=_as_it_is,
+            collate_fn=_whole,
             num_workers=self.workers,
         )
         yield from loader
@@ -351,32 +342,9 @@ class Trainer:
         self.progress = Progress(**saved)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _whole(batch: Any) -> Any:
+    """`Faces` gives whole batches; there is nothing left to collate."""
     return batch
-
-
-@torch.inference_mode()
-def predict(
-    model: nn.Module, card: ModelCard, faces: Faces, device: torch.device,
-    amp: str = "off", batch: int = 256,
-    change: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:  # fmt: skip
-    """Logits (N, K) of every face, in order; `change` may spoil the pictures first."""
-    model.eval()
-    rows = []
-    for start in range(0, len(faces), batch):
-        images = faces.__getitems__(range(start, min(start + batch, len(faces)))).images.to(device)
-        images = normalise(change(images) if change else images, card)
-        with autocast(device, amp):
-            rows.append(model(images.contiguous(memory_format=torch.channels_last)).float().cpu())
-    return torch.cat(rows)
-
-
-def accuracies(found: Tensor, truth: Tensor) -> tuple[float, float]:
-    """Overall accuracy, and the mean over the classes that occur."""
-    right = (found == truth).float()
-    classes = [right[truth == c].mean() for c in truth.unique()]
-    return float(right.mean()), float(torch.stack(classes).mean())
 
 
 def write_curves(curves: list[Epoch], path: Path) -> None:
