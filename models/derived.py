@@ -37,20 +37,29 @@ def cache_folder() -> Path:
 def derived(card: ModelCard, weights: Path, input_hw: tuple[int, int], feed: Feed) -> Path:
     """The ONNX file of these weights for this input, made now if it is not in the cache.
 
-    Its name holds what it is made of: the weights' sha256, the input, the exporter's version.
-
     Raises:
         InferenceError: the weights cannot be read or are not the card's.
     """
     digest = card.sha256 or _sha256(weights)
-    height, width = input_hw
-    made_by = f"v{EXPORT_VERSION}-{_torch_version()}"
-    name = f"{card.name}-{digest[:16]}-{height}x{width}-{feed}-{made_by}.onnx"
-    target = cache_folder() / "models" / name
+    target = place(card.name, digest, input_hw, feed)
     if target.is_file():
         return target
+    found = _sha256(weights)
+    if found != digest:
+        raise InferenceError(
+            f"{weights}: sha256 is {found[:12]}, its card says {digest[:12]}; the file is damaged "
+            "or of another release: put weights and card back as released"
+        )
     log.info("making the inference graph, once", model=card.id, kept_as=str(target))
     return _export(card, weights, _writable(target), input_hw, feed)
+
+
+def place(name: str, sha256_of_weights: str, input_hw: tuple[int, int], feed: Feed) -> Path:
+    """Where the file is kept; its name holds what it is made of."""
+    height, width = input_hw
+    made_by = f"v{EXPORT_VERSION}-{_torch_version()}"
+    file = f"{name}-{sha256_of_weights[:16]}-{height}x{width}-{feed}-{made_by}.onnx"
+    return cache_folder() / "models" / file
 
 
 def _export(
