@@ -48,6 +48,7 @@ class Recipe:
         degrees, translate, scale: affine.
         hue, saturation, brightness: colour jitter.
         plain_epochs: last epochs without mosaic and mixup.
+        class_gain: weight of the class loss (0.5 there): eyelids are the small part of a face.
         freeze: first layers of the network that stay as they are.
         seed: of everything drawn by chance.
     """
@@ -69,6 +70,7 @@ class Recipe:
     saturation: float = 0.6
     brightness: float = 0.4
     plain_epochs: int = 2
+    class_gain: float = 1.0
     freeze: int = 0
     seed: int = 0
 
@@ -81,7 +83,7 @@ class Recipe:
             "mosaic": self.mosaic, "mixup": self.mixup, "copy_paste": self.copy_paste,
             "degrees": self.degrees, "translate": self.translate, "scale": self.scale,
             "hsv_h": self.hue, "hsv_s": self.saturation, "hsv_v": self.brightness,
-            "close_mosaic": self.plain_epochs, "freeze": self.freeze or None, "seed": self.seed,
+            "close_mosaic": self.plain_epochs, "cls": self.class_gain, "freeze": self.freeze or None, "seed": self.seed,
         }  # fmt: skip
 
 

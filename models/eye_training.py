@@ -99,12 +99,12 @@ def vary(crop: Image, rng: Generator) -> Image:
     matrix[:, 2] += rng.normal(0, 1.6, 2)
     matrix[1, :2] *= rng.uniform(0.85, 1.15)  # a face seen from above or below; squeezed pictures
     matrix[1, 2] += CROP_HW[0] / 2 - (matrix[1, :2] @ [ROOM_HW[1] / 2, ROOM_HW[0] / 2] + matrix[1, 2])
-    matrix[1, 2] += rng.normal(0, 1.6)
+    matrix[1, 2] += rng.normal(0, 2.2)
     image = np.asarray(
         cv2.warpAffine(image, matrix, CROP_HW[::-1], borderMode=cv2.BORDER_REPLICATE), np.uint8
     )
     if rng.random() < 0.6:  # down to an eye of 8 px
-        wide = int(rng.integers(14, 48))
+        wide = int(rng.integers(16, 48))
         small = cv2.resize(image, (wide, max(wide * 2 // 3, 6)), interpolation=cv2.INTER_AREA)
         image = np.asarray(cv2.resize(small, CROP_HW[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
     return _relit(image, rng)
@@ -112,13 +112,33 @@ def vary(crop: Image, rng: Generator) -> Image:
 
 def _relit(image: Image, rng: Generator) -> Image:
     out = image.astype(np.float32)
+    if rng.random() < 0.25:
+        out = _beside_a_window(out, rng)
     if rng.random() < 0.5:
         x = np.linspace(-1, 1, CROP_HW[1])[None] * rng.uniform(-0.5, 0.5)
         y = np.linspace(-1, 1, CROP_HW[0])[:, None] * rng.uniform(-0.5, 0.5)
         out *= 1 + (x + y).astype(np.float32)
-    out = 255 * np.clip(out / 255 * rng.uniform(0.4, 1.4), 0, 1) ** rng.uniform(0.6, 1.6)
-    out += rng.normal(0, rng.uniform(0, 8), out.shape)
-    return np.clip(out, 0, 255).astype(np.uint8)
+    gain = float(np.exp(rng.uniform(np.log(0.12), np.log(1.4))))
+    out = 255 * np.clip(out / 255 * gain, 0, 1) ** rng.uniform(0.6, 1.5)
+    out += rng.normal(0, rng.uniform(0, 6) * min(gain, 1), out.shape)
+    dark = np.clip(out, 0, 255).astype(np.uint8)
+    if rng.random() < 0.4:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))]
+        dark = np.asarray(cv2.imdecode(cv2.imencode(".jpg", dark, quality)[1], 0), np.uint8)
+    return dark
+
+
+def _beside_a_window(image: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
+    """Bright background where the turned face ends."""
+    height, width = image.shape
+    edge = rng.uniform(0, 0.3) * width
+    slant = rng.uniform(-0.3, 0.3) * width
+    corners = [[0, 0], [edge + slant, 0], [edge - slant, height], [0, height]]
+    if rng.random() < 0.5:
+        corners = [[width - x, y] for x, y in corners]
+    lit = image.copy()
+    cv2.fillPoly(lit, [np.array(corners, np.int32)], float(rng.uniform(120, 255)), cv2.LINE_AA)
+    return lit
 
 
 def _behind_glasses(image: Image, rng: Generator) -> Image:

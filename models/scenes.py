@@ -19,7 +19,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from models.disguise import wear_cap, wear_glasses
 from models.face_warp import Landmarks, close_eyes, find_landmarks, open_jaw
+from models.head_turn import turn_head
 
 Image = NDArray[np.uint8]
 Label = Literal["awake", "sleep", "yawn"]
@@ -29,6 +31,7 @@ LABELS: tuple[Label, ...] = ("awake", "sleep", "yawn")
 # (0.09 a side) and the generous ones (-0.12) people drew on the same faces.
 BOX_INSET = 0.02
 GREY_PAD = 114  # ultralytics' letterbox colour
+DARKEST = 45.0  # mean grey value below which a new exposure makes nothing darker
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ def act(portrait: Actor, label: Label, rng: Generator) -> Actor | None:
     if shut and label == "awake":
         return None
     grey = bool((image[..., 0] == image[..., 1]).all())
+    cap, glasses, turned = rng.random() < 0.12, rng.random() < 0.35, rng.random() < 0.25
     closing = {
         "awake": rng.uniform(0.0, 0.35) * (rng.random() < 0.6),
         "sleep": rng.uniform(0.88, 1.0),
@@ -106,6 +110,10 @@ def act(portrait: Actor, label: Label, rng: Generator) -> Actor | None:
     )
     if jaw > 0:
         image = open_jaw(image, landmarks, jaw)
+    if glasses:
+        image = wear_glasses(image, landmarks, rng)
+    if cap:
+        image = wear_cap(image, landmarks, rng)
     if grey:
         image = _grey(image)
     found = replace(portrait, image=image, label=label)
@@ -115,11 +123,19 @@ def act(portrait: Actor, label: Label, rng: Generator) -> Actor | None:
         chin = landmarks[:, 1] > landmarks[1, 1] + 0.25 * tall
         landmarks[chin, 1] += 0.2 * jaw * tall
         found = replace(found, landmarks=landmarks)
-    return found
+    return _turned(found, rng) if turned else found
+
+
+def _turned(actor: Actor, rng: Generator) -> Actor | None:
+    """The head turned or lowered, its mesh found anew."""
+    lowered = rng.uniform(-30, -8) if rng.random() < 0.6 else rng.uniform(-8, 15)
+    image = turn_head(actor.image, actor.landmarks, rng.uniform(-25, 25), lowered, 0.0)
+    return actor_of(image, actor.label)
 
 
 def _grey(image: Image) -> Image:
-    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
 # --- light and lens --------------------------------------------------------------------------
@@ -138,6 +154,7 @@ def develop(image: Image, rng: Generator) -> Image:
     if rng.random() < 0.6:
         out *= rng.uniform(0.85, 1.15, 3).astype(np.float32)
     gain, gamma = rng.uniform(0.45, 1.25), rng.uniform(0.7, 1.5)
+    gain = max(gain, DARKEST / max(float(out.mean()), 1.0))
     out = 255 * np.clip(out * gain / 255, 0, 1) ** gamma
     if rng.random() < 0.4:
         out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.3, 1.3))
