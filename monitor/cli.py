@@ -74,7 +74,8 @@ def run(
         realtime=realtime,
     )
     settings = load(config, **overrides)
-    assembly.run(settings, events=events, show=show, quiet=quiet or events == "-")
+    drawn = sys.stdout.isatty() and not quiet and events != "-"
+    assembly.run(settings, console=Console() if drawn else None, events=events, show=show)
 
 
 @app.command()
@@ -118,7 +119,8 @@ def replay(
     """Make the events of a recorded trace again: one JSON line each, byte for byte the same."""
     from monitor import replay as replaying
     from monitor.policy import load_policy
-    from monitor.trace import event_line, read_trace
+    from monitor.record import event_line
+    from monitor.trace import read_trace
 
     def events(name: str | None) -> list[Any]:
         header, given = read_trace(trace)

@@ -3,8 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -52,17 +50,9 @@ class ConsoleSink:
         self._live = Live(console=console, auto_refresh=False, transient=False)
         self._began_s: float | None = None
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Begin to draw."""
         self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
         """Redraw a few times a second."""
@@ -125,9 +115,10 @@ class ConsoleSink:
         return Panel(table, title=Text(f" {headline(state)} ", style=style), title_align="left")
 
     def _alert_panel(self) -> Panel:
-        table = Table(box=None, padding=(0, 2), expand=True)
-        for heading in ("at", "alert", "level", "", "lasted", "why"):
-            table.add_column(heading, overflow="ellipsis", no_wrap=True)
+        table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
+        for heading in ("at", "alert", "level", "", "lasted"):
+            table.add_column(heading, no_wrap=True)
+        table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
         for event in self._alerts:
             table.add_row(
                 f"{event.at_s:.1f} s",
@@ -152,15 +143,17 @@ def headline(state: DriverState) -> str:
 
 
 def why(event: Event) -> str:
-    """The evidence in one line."""
-    pairs = (
-        f"{name.replace('_', ' ')} {value:.2f}"
-        if isinstance(value, float)
-        else f"{name.replace('_', ' ')} {value}"
-        for name, value in event.evidence.items()
-        if isinstance(value, int | float | str)
-    )
-    return ", ".join(pairs)
+    """The evidence in one line: what is so, not what is not."""
+    said = []
+    for name, value in event.evidence.items():
+        words = name.replace("_", " ")
+        if value is True:
+            said.append(words)
+        elif isinstance(value, float):
+            said.append(f"{words} {value:.2f}")
+        elif isinstance(value, int | str) and value is not False:
+            said.append(f"{words} {value}")
+    return ", ".join(said)
 
 
 def _eyes(eyes: Eyes) -> str:

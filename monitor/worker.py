@@ -127,6 +127,10 @@ class Watch:
         self.pulse = Pulse()
         self.stop = threading.Event()
 
+    def add(self, *sinks: Sink) -> None:
+        """Tell these as well; before `run`."""
+        self._sinks.extend(sinks)
+
     def run(self) -> Pulse:
         """Watch until the source ends or `stop` is set; then close and tell the open events."""
         for frame in self._source:

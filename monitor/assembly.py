@@ -1,0 +1,320 @@
+"""Configuration in, a running watch out: the only room that knows every real part.
+
+broker ─ store ─┬─ chime, store, mqtt, trace, clips …   (sinks, in the order of urgency)
+                └─ one Watch a camera: source → perception → engine
+"""
+
+import logging
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import structlog
+from rich.console import Console
+
+from monitor.broker import LOOPBACK, EmbeddedBroker
+from monitor.camera import open_source
+from monitor.chime import ChimeSink
+from monitor.clips import ClipsSink
+from monitor.config import CameraConfig, Config, LogConfig
+from monitor.console import ConsoleSink
+from monitor.engine import Engine
+from monitor.errors import BrokerError
+from monitor.eventfile import EventFileSink
+from monitor.logbook import StoreSink
+from monitor.mqtt import MqttSink
+from monitor.payloads import Loop
+from monitor.perception import open_perception
+from monitor.policy import load_policy
+from monitor.screen import WindowSink
+from monitor.sinks import Sink
+from monitor.source import Source
+from monitor.store import Store, open_store
+from monitor.trace import TraceHeader, TraceWriter
+from monitor.types import Command
+from monitor.vehicle import SpeedSource
+from monitor.worker import Heartbeat, Pulse, Watch
+
+log = structlog.get_logger(__name__)
+
+
+def overrides(
+    *,
+    cameras: Sequence[str] | None,
+    policy: str | None,
+    vehicle: str | None,
+    broker: str | None,
+    trace: Path | None,
+    realtime: bool,
+) -> dict[str, Any]:
+    """What the command line says, as sections of the configuration; silence overrides nothing."""
+    found: dict[str, Any] = {"policy": policy, "vehicle": vehicle}
+    if cameras:
+        found["cameras"] = tuple(
+            {
+                "id": "driver" if number == 0 else f"driver-{number + 1}",
+                "source": source,
+                "realtime": realtime,
+            }
+            for number, source in enumerate(cameras)
+        )
+    if broker is not None:
+        host, _, port = broker.partition(":")
+        found["mqtt"] = {"enabled": host != "none", "host": host}
+        if port:
+            found["mqtt"]["port"] = port
+    if trace is not None:
+        found["trace"] = {"enabled": True, "folder": trace}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def configure_logging(config: LogConfig) -> None:
+    """The process's own log, to standard error: readable on a terminal, JSON elsewhere."""
+    human = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[config.level.upper()]
+        ),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+class Assembly:
+    """Everything a configuration asks for, opened; a context manager that lets go of it all.
+
+    Args:
+        config: the effective configuration.
+        console: draw a live table there; None draws none.
+        events: file to append every event to as a JSON line, `-` for standard output.
+        show: draw what is seen in a window.
+        extra: further sinks.
+
+    Raises:
+        WakefulError: a part that the watch cannot do without is missing or wrong.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        console: Console | None = None,
+        events: str | None = None,
+        show: bool = False,
+        extra: Sequence[Sink] = (),
+    ) -> None:
+        self.config = config
+        self.drive = uuid.uuid4().hex
+        self.policy = load_policy(config.policy)
+        self.watches: dict[str, Watch] = {}
+        self._stack = ExitStack()
+        try:
+            self._open(console, events, show, extra)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self) -> Pulse:
+        """Run every camera's loop until its source ends or `stop`; the first camera's pulse."""
+        first, *others = self.watches.values()
+        threads = [threading.Thread(target=watch.run, name="watch") for watch in others]
+        with Heartbeat([watch.pulse for watch in self.watches.values()]):
+            for thread in threads:
+                thread.start()
+            try:
+                return first.run()
+            finally:
+                for thread in threads:
+                    thread.join()
+
+    def stop(self) -> None:
+        """Ask every loop to end after the frame in hand."""
+        for watch in self.watches.values():
+            watch.stop.set()
+
+    def troubles(self) -> dict[str, str]:
+        """What is wrong now, by part."""
+        return {name: text for w in self.watches.values() for name, text in w.troubles().items()}
+
+    def _open(
+        self,
+        console: Console | None,
+        events: str | None,
+        show: bool,
+        extra: Sequence[Sink],
+    ) -> None:
+        # Bad input is found before anything is started.
+        sources = [self._stack.enter_context(open_source(c)) for c in self.config.cameras]
+        if self.config.mqtt.enabled and self.config.mqtt.host == "embedded":
+            self.config = self._with_broker(self.config)
+        store = open_store(self.config)
+        self._stack.callback(store.close)
+        self._speed = SpeedSource(self.config.speed)
+        chime = ChimeSink(self.config.chime)
+        # Closed last in, first out: the log takes the last words, then MQTT delivers them.
+        mqtt = [self._mqtt(store, chime)] if self.config.mqtt.enabled else []
+        self._closing(*mqtt, chime)
+        shared: list[Sink] = [chime, *mqtt, *self._closing(*extra)]
+        if events is not None:
+            shared += self._closing(EventFileSink(events))
+        for camera, source in zip(self.config.cameras, sources, strict=True):
+            self._watch(camera, source, store, shared, mqtt, show)
+        if console is not None:
+            first = next(iter(self.watches.values()))
+            live = ConsoleSink(console, lambda: first.pulse.fps, sources[0].duration_s)
+            first.add(*self._closing(live))
+            live.start()
+
+    def _closing(self, *sinks: Sink) -> tuple[Sink, ...]:
+        for sink in sinks:
+            self._stack.callback(sink.close)
+        return sinks
+
+    def _watch(
+        self,
+        camera: CameraConfig,
+        source: Source,
+        store: Store,
+        shared: Sequence[Sink],
+        mqtt: Sequence[MqttSink],
+        show: bool,
+    ) -> None:
+        perceive = self._stack.enter_context(
+            open_perception(self.config.perception, camera, live=source.live)
+        )
+        models = perceive.models
+        engine = Engine(self.policy, drive=self.drive, camera=camera.id, models=models)
+        own: list[Sink] = [self._log(camera, store)]
+        trace = self._trace(camera, models) if self.config.trace.enabled else None
+        own += [trace] if trace else []
+        own += [ClipsSink(self.config.clips, store)] if self.config.clips.enabled else []
+        own += [WindowSink(self.stop, lambda: perceive.overlay.landmarks)] if show else []
+        self.watches[camera.id] = Watch(
+            source,
+            perceive,
+            engine,
+            [*shared, *self._closing(*own)],
+            speed_kmh=self._speed.kmh,
+            commands=(lambda: mqtt[0].take_commands(camera.id)) if mqtt else tuple,
+            trace=trace,
+        )
+
+    def _log(self, camera: CameraConfig, store: Store) -> StoreSink:
+        return StoreSink(
+            store,
+            vehicle=self.config.vehicle,
+            drive=self.drive,
+            camera=camera.id,
+            sample_every_s=self.config.store.sample_every_s,
+            coverage_every_s=self.config.store.coverage_every_s,
+        )
+
+    def _trace(self, camera: CameraConfig, models: tuple[str, ...]) -> TraceWriter:
+        header = TraceHeader(
+            vehicle=self.config.vehicle,
+            drive=self.drive,
+            camera=camera.id,
+            policy=self.config.policy,
+            policy_hash=self.policy.hash,
+            models=models,
+            started_at=time.time(),
+        )
+        return TraceWriter(self.config.trace, header)
+
+    def _with_broker(self, config: Config) -> Config:
+        port = config.mqtt.port
+        try:
+            port = self._stack.enter_context(EmbeddedBroker(port)).port
+        except BrokerError as error:
+            # Somebody's broker, most likely. If it is none, the MQTT sink will say so.
+            log.warning("no broker of our own; telling whatever listens there", why=str(error))
+        mqtt = config.mqtt.model_copy(update={"host": LOOPBACK, "port": port})
+        return config.model_copy(update={"mqtt": mqtt})
+
+    def _mqtt(self, store: Store, chime: ChimeSink) -> MqttSink:
+        def obey(command: Command) -> None:
+            if command in (Command.WARNINGS_ON, Command.WARNINGS_OFF):
+                chime.muted = command is Command.WARNINGS_OFF
+
+        return MqttSink(
+            self.config,
+            store,
+            drive=self.drive,
+            policy=self.policy.hash,
+            loops=self._loops,
+            troubles=self.troubles,
+            listeners=self._speed.listeners,
+            on_command=obey,
+        )
+
+    def _loops(self) -> Mapping[str, Loop]:
+        return {
+            name: Loop(
+                fps=watch.pulse.fps,
+                frames=watch.pulse.frames,
+                skipped=watch.pulse.skipped,
+                latency_p50_ms=watch.pulse.latency_ms(0.5),
+                latency_p95_ms=watch.pulse.latency_ms(0.95),
+            )
+            for name, watch in self.watches.items()
+        }
+
+
+@contextmanager
+def _stopped_by_signals(assembly: Assembly) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the drive in order: alerts closed, log written, `stopped` told."""
+
+    def stop(*_: object) -> None:
+        assembly.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(
+    config: Config,
+    *,
+    console: Console | None = None,
+    events: str | None = None,
+    show: bool = False,
+    extra: Sequence[Sink] = (),
+) -> Pulse:
+    """Watch until the source ends or a signal comes; what happened is in the sinks.
+
+    Args:
+        config, console, events, show, extra: as `Assembly` takes them.
+
+    Raises:
+        WakefulError: a part that the watch cannot do without is missing or wrong.
+    """
+    configure_logging(config.log)
+    with (
+        Assembly(config, console=console, events=events, show=show, extra=extra) as assembly,
+        _stopped_by_signals(assembly),
+    ):
+        return assembly.run()

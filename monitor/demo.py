@@ -1,0 +1,323 @@
+"""The demo: an animated driver, the whole real watch, and the score of what it found.
+
+Nothing in here is staged: the drive is rendered, looked at, judged, logged and told over MQTT like
+any other. Only the score knows the script, and only after the watch is over.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from monitor.config import CameraConfig, Config, load, state_dir
+from monitor.policy import Policy, load_policy
+from monitor.screen import draw
+from monitor.types import DriverState, Event, Frame, Image, Kind, Observation, Phase
+
+# What the script calls things, and what the watch is expected to make of them.
+IMPAIRED = {"dark": "low_light", "glare": "glare", "frozen": "camera_frozen", "noise": ""}
+# A ramp is centred on the scripted instant: lids half shut. Half a ramp and the frame that shows
+# it are the honest tolerance on "when".
+SLACK_S = 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One alert that the script and the policy call for.
+
+    Attributes:
+        name: the scripted segment, as a person reads it.
+        kinds: any of these is right.
+        start_s, end_s: when the cause is there.
+        due_s: when the policy wants the alert.
+        cause: for a degraded alert, its cause.
+    """
+
+    name: str
+    kinds: tuple[Kind, ...]
+    start_s: float
+    end_s: float
+    due_s: float
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What was scripted against what was found.
+
+    Attributes:
+        found: each expectation with the event that met it, or None.
+        false: events that the script does not call for.
+    """
+
+    found: list[tuple[Expected, Event | None]]
+    false: list[Event]
+
+    @property
+    def perfect(self) -> bool:
+        """Everything found, nothing made up."""
+        return not self.false and all(event is not None for _, event in self.found)
+
+
+def expectations(truth: Sequence[dict[str, Any]], policy: Policy) -> list[Expected]:
+    """What `policy` should raise on a drive with this ground truth."""
+    found = [expected for interval in truth if (expected := _expected(interval, policy))]
+    return sorted(found, key=lambda e: e.start_s)
+
+
+def _expected(interval: dict[str, Any], policy: Policy) -> Expected | None:
+    kind, start_s, end_s = interval["kind"], interval["start_s"], interval["end_s"]
+    lasted_s, closure = end_s - start_s, policy.closure
+    if kind == "closed" and lasted_s >= closure.microsleep_log_s + SLACK_S:
+        rungs = [Kind.MICROSLEEP]
+        rungs += [Kind.SLEEP] if lasted_s >= closure.sleep_s - SLACK_S else []
+        rungs += [Kind.UNRESPONSIVE] if lasted_s >= closure.unresponsive_s - SLACK_S else []
+        certain = rungs[-1:] if _clear_of_rungs(lasted_s, policy) else rungs[-2:]
+        due_s = start_s + closure.microsleep_log_s
+        return Expected(f"eyes closed {lasted_s:.1f} s", tuple(certain), start_s, end_s, due_s)
+    if kind in ("look_away", "look_down") and lasted_s >= policy.distraction.long.nominal_s + 0.5:
+        due_s = start_s + policy.distraction.long.nominal_s
+        return Expected(f"looks away {lasted_s:.1f} s", (Kind.DISTRACTION,), start_s, end_s, due_s)
+    if kind == "absent" and lasted_s >= policy.absence.after_s + 1:
+        due_s = start_s + policy.absence.after_s
+        return Expected(f"leaves {lasted_s:.1f} s", (Kind.ABSENT,), start_s, end_s, due_s)
+    cause = IMPAIRED.get(kind, "")
+    if cause and lasted_s > getattr(policy.degraded.after_s, cause) + 2.5:
+        due_s = start_s + policy.degraded.notify_within_s
+        return Expected(f"{kind} {lasted_s:.1f} s", (Kind.DEGRADED,), start_s, end_s, due_s, cause)
+    return None
+
+
+def _clear_of_rungs(lasted_s: float, policy: Policy) -> bool:
+    rungs = (policy.closure.sleep_s, policy.closure.unresponsive_s)
+    return all(abs(lasted_s - rung) > SLACK_S for rung in rungs)
+
+
+def score(truth: Sequence[dict[str, Any]], events: Sequence[Event], policy: Policy) -> Score:
+    """Match the final word on every event with what the script called for.
+
+    Context that follows from a scripted cause is no false alarm: a long closure raises PERCLOS, an
+    absent or impaired driver's watch is degraded, yawns are counted.
+    """
+    final: dict[str, Event] = {}
+    started: dict[str, Event] = {}
+    for event in events:
+        started.setdefault(event.id, event)
+        known = final.get(event.id)
+        if known is None or event.level >= known.level or event.phase is Phase.END:
+            final[event.id] = event
+    left = dict(final)
+    found: list[tuple[Expected, Event | None]] = []
+    for expected in expectations(truth, policy):
+        match = next((e for e in left.values() if _meets(e, started[e.id], expected)), None)
+        if match is not None:
+            del left[match.id]
+        found.append((expected, started[match.id] if match else None))
+    false = [e for e in left.values() if not _follows(e, truth)]
+    return Score(found, false)
+
+
+def _meets(event: Event, first: Event, expected: Expected) -> bool:
+    overlaps = first.at_s <= expected.end_s + 1 and event.at_s >= expected.start_s
+    right = event.kind in expected.kinds
+    return overlaps and right and expected.cause in ("", event.evidence.get("cause"))
+
+
+def _follows(event: Event, truth: Sequence[dict[str, Any]]) -> bool:
+    """The event is what a scripted interval leads to beside its own alert."""
+    leads_to = {
+        Kind.DROWSY: ("closed", "yawn"),
+        Kind.YAWNING: ("yawn",),
+        Kind.DEGRADED: ("absent", "dark", "glare", "frozen", "noise", "second_face", "nod"),
+        Kind.DISTRACTION: ("look_away", "look_down", "nod"),
+    }.get(event.kind, ())
+    # PERCLOS looks back over its window; everything else happens where it is caused.
+    reach_s = 180.0 if event.kind is Kind.DROWSY else 3.0
+    return any(
+        interval["kind"] in leads_to
+        and event.started_s <= interval["end_s"] + reach_s
+        and event.at_s >= interval["start_s"]
+        for interval in truth
+    )
+
+
+class SheetSink:
+    """Keeps a drawn picture of the moments an alert was raised, for the contact sheet."""
+
+    name = "contact sheet"
+
+    def __init__(self, tile_px: int = 420, columns: int = 3) -> None:
+        self._tile_px = tile_px
+        self._columns = columns
+        self._tiles: list[Image] = []
+        self._due: list[str] = []
+        self._calm_at_s = 5.0
+
+    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
+        """Draw the frame if an alert was just raised, and one calm frame at the beginning."""
+        calm = not self._tiles and observation.timestamp_s >= self._calm_at_s
+        if frame.image is not None and (calm or self._due):
+            drawn = draw(frame.image, observation, state)
+            height = round(self._tile_px * drawn.shape[0] / drawn.shape[1])
+            small = cv2.resize(drawn, (self._tile_px, height), interpolation=cv2.INTER_AREA)
+            place = (self._tile_px - 80, height - 10)
+            text = f"{observation.timestamp_s:.1f} s"
+            cv2.putText(
+                small, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255,) * 3, 1, cv2.LINE_AA
+            )
+            self._tiles.append(small)
+        self._due.clear()
+
+    def tell(self, event: Event) -> None:
+        """The next frame is worth keeping when something begins or climbs."""
+        if event.phase is not Phase.END and event.kind is not Kind.YAWNING:
+            self._due.append(event.id)
+
+    def trouble(self) -> str | None:
+        """None: it is memory."""
+        return None
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def write(self, path: Path) -> None:
+        """Write the sheet as a picture."""
+        tiles = list(self._tiles)
+        tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % self._columns)
+        rows = [
+            np.hstack(tiles[i : i + self._columns]) for i in range(0, len(tiles), self._columns)
+        ]
+        cv2.imwrite(str(path), np.vstack(rows))
+
+
+class MemorySink:
+    """Keeps every event, for the score."""
+
+    name = "score"
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
+        """Frames are not scored."""
+
+    def tell(self, event: Event) -> None:
+        """Keep it."""
+        self.events.append(event)
+
+    def trouble(self) -> str | None:
+        """None: it is memory."""
+        return None
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def settings(
+    *, script: Path | None, portrait: Path | None, policy: str, fast: bool, fps: float, port: int
+) -> Config:
+    """The demo's configuration: everything embedded, in a folder of its own."""
+    home = state_dir() / "demo"
+    home.mkdir(parents=True, exist_ok=True)
+    camera = CameraConfig(
+        source="animated",
+        script=str(script) if script else None,
+        portrait=portrait,
+        fps=fps,
+        realtime=not fast,
+    )
+    return load(
+        vehicle="demo",
+        policy=policy,
+        cameras=(camera,),
+        mqtt={"host": "embedded", "port": port},
+        store={"url": f"sqlite:///{home / 'demo.db'}"},
+        trace={"enabled": True, "folder": home / "traces"},
+    )
+
+
+def play(
+    console: Console,
+    *,
+    script: Path | None,
+    portrait: Path | None,
+    policy: str,
+    fast: bool,
+    fps: float,
+    contact_sheet: Path | None,
+    port: int,
+) -> bool:
+    """Run the demo and print the score; True when everything scripted was found and no more."""
+    from models.drive import Drive
+    from monitor import assembly
+    from monitor.camera import DEMO_SCRIPT
+
+    config = settings(
+        script=script, portrait=portrait, policy=policy, fast=fast, fps=fps, port=port
+    )
+    drive = Drive.load(str(script) if script else DEMO_SCRIPT)
+    memory, sheet = MemorySink(), SheetSink()
+    began_s = time.monotonic()
+    told = assembly.run(config, console=console, extra=(memory, sheet))
+    spent_s = time.monotonic() - began_s
+    result = score(drive.truth(), memory.events, load_policy(config.policy))
+    _print_score(console, result)
+    rate = told.frames / max(spent_s, 1e-9)
+    console.print(
+        f"{told.frames} frames of a {drive.duration_s:.0f} s drive in {spent_s:.1f} s "
+        f"({rate:.0f} fps with rendering); looking and judging took "
+        f"{_ms(told.latency_ms(0.5))} at p50, {_ms(told.latency_ms(0.99))} at p99",
+        highlight=False,
+    )
+    console.print(f"log: {config.store.url}\ntrace: {config.trace.folder}", highlight=False)
+    if contact_sheet is not None:
+        sheet.write(contact_sheet)
+        console.print(f"contact sheet: {contact_sheet}", highlight=False)
+    return result.perfect
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
+
+
+def _print_score(console: Console, result: Score) -> None:
+    table = Table(
+        "scripted", "from", "expected", "found", "raised at", "late by", title="The score"
+    )
+    for expected, event in result.found:
+        kinds = " or ".join(kind.value for kind in expected.kinds)
+        if event is None:
+            table.add_row(
+                expected.name,
+                f"{expected.start_s:.2f} s",
+                kinds,
+                "[bold dark_orange]MISSED[/]",
+                "-",
+                "-",
+            )
+            continue
+        late_s = event.at_s - expected.due_s
+        table.add_row(
+            expected.name,
+            f"{expected.start_s:.2f} s",
+            kinds,
+            "[bold]found[/]",
+            f"{event.at_s:.2f} s",
+            f"{late_s:+.2f} s",
+        )
+    for event in result.false:
+        table.add_row(
+            "nothing", "", "no alert", f"[bold dark_orange]FALSE {event.kind.value}[/]",
+            f"{event.started_s:.2f} s", "",
+        )  # fmt: skip
+    console.print(table)
+    hits = sum(event is not None for _, event in result.found)
+    console.print(
+        f"{hits} of {len(result.found)} found, {len(result.false)} false", highlight=False
+    )
