@@ -251,7 +251,7 @@ class AlertData(Payload):
     id: EventId
     kind: Kind
     phase: Phase
-    level: Annotated[Level, Field(strict=False)]
+    level: Level
     started_at: Epoch
     at: Epoch
     started_s: float
