@@ -80,9 +80,9 @@ class Engine:
         """
         if self._alerts is None:
             self._alerts = self._begin(observation)
-        now_s = max(observation.timestamp_s, self._last_s)
-        observation = replace(observation, timestamp_s=now_s)
-        self._last_s = now_s
+        if observation.timestamp_s < self._last_s:
+            observation = replace(observation, timestamp_s=self._last_s)
+        self._last_s = observation.timestamp_s
         if Command.RECALIBRATE in commands:
             self._baseline.reset()
         reading = self._read(observation, speed_kmh)
@@ -183,10 +183,9 @@ class Engine:
     def _state(self, reading: Reading) -> DriverState:
         alerts = self._alerts.open if self._alerts is not None else ()
         ladder = self._ladder
-        told = {alert.evidence.get("cause") for alert in alerts if alert.kind is Kind.DEGRADED}
-        causes = {cause for cause in Cause if cause in told}
+        causes = [Cause(a.evidence["cause"]) for a in alerts if a.kind is Kind.DEGRADED]
         if any(alert.kind is Kind.ABSENT for alert in alerts):
-            causes.add(Cause.NO_FACE)
+            causes.append(Cause.NO_FACE)
         return DriverState(
             timestamp_s=reading.timestamp_s,
             captured_at=round(self._anchor_s + reading.timestamp_s, 3),

@@ -7,8 +7,10 @@ here knows a rule or a threshold.
 
 import math
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 from monitor.engine import Engine
@@ -113,14 +115,13 @@ class Story:
 
     def scene(self, t: float) -> Scene:
         """What is to be seen at `t` seconds."""
-        start = 0.0
-        for part in self.parts:
-            # A hair early, so that a frame on the boundary belongs to what begins there.
-            if t < start + part.seconds - 1e-9:
-                return part.change(t - start, Scene())
-            start += part.seconds
-        last = self.parts[-1]
-        return last.change(last.seconds, Scene())
+        starts = [0.0, *accumulate(part.seconds for part in self.parts)]
+        return self._scene(t, starts)
+
+    def _scene(self, t: float, starts: list[float]) -> Scene:
+        # A hair late, so that a frame on the boundary belongs to what begins there.
+        place = min(bisect_right(starts, t + 1e-9) - 1, len(self.parts) - 1)
+        return self.parts[place].change(t - starts[place], Scene())
 
     def at(
         self,
@@ -135,67 +136,51 @@ class Story:
         """What perception makes of it: observation, speed and commands of every frame."""
         rng = random.Random(seed)
         told: set[int] = set()
+        starts = [0.0, *accumulate(part.seconds for part in self.parts)]
         for index in range(round(self.seconds * fps)):
             t = index / fps
-            scene = self.scene(t)
+            scene = self._scene(t, starts)
             if scene.dropped:
                 continue
-            observed = _observe(scene, person or Person(), rng, noise)
             commands = () if id(scene.commands) in told else scene.commands
             told.add(id(scene.commands))
-            yield (
-                replace(observed, timestamp_s=start_s + t, captured_at=wall(t), index=index),
-                scene.speed_kmh,
-                commands,
-            )
+            measured = _measured(scene, person or Person(), rng, noise)
+            observation = Observation(start_s + t, wall(t), index=index, **measured)
+            yield observation, scene.speed_kmh, commands
 
 
-def _observe(scene: Scene, person: Person, rng: random.Random, noise: float) -> Observation:
+def _measured(scene: Scene, person: Person, rng: random.Random, noise: float) -> dict[str, Any]:
     if scene.condition is not CameraCondition.OK:
-        return Observation(0.0, 0.0, condition=scene.condition)
+        return {"condition": scene.condition}
+    seen: dict[str, Any] = {"size_px": (640, 480), "quality": scene.quality, "errors": scene.errors}
     if not scene.face:
-        faces = scene.faces - 1
-        quality = None if scene.quality is None else replace(scene.quality, face_height_px=None)
-        return Observation(
-            0.0, 0.0, faces=faces, size_px=(640, 480), quality=quality, errors=scene.errors
-        )
-    detection = None
+        if scene.quality is not None:
+            seen["quality"] = replace(scene.quality, face_height_px=None)
+        return {**seen, "faces": scene.faces - 1}
+    seen |= {"face": scene.face_box, "faces": scene.faces, "closed": scene.closed}
     if scene.sleep is not None:
-        detection = Detection(scene.face_box, awake=1 - scene.sleep, sleep=scene.sleep)
-    seen = Observation(
-        0.0,
-        0.0,
-        size_px=(640, 480),
-        face=scene.face_box,
-        faces=scene.faces,
-        closed=scene.closed,
-        detection=detection,
-        quality=scene.quality,
-        errors=scene.errors,
-    )
+        seen["detection"] = Detection(scene.face_box, awake=1 - scene.sleep, sleep=scene.sleep)
     if not scene.landmarks:
         return seen
     yaw = person.yaw_deg + scene.yaw_deg + rng.gauss(0, noise * 2)
     pitch = person.pitch_deg + scene.pitch_deg + rng.gauss(0, noise * 2)
     ear = person.ear_closed + scene.openness * (person.ear_open - person.ear_closed)
     ear *= scene.glasses * math.cos(math.radians(pitch)) / math.cos(math.radians(yaw))
-    lid = person.lower_lid * scene.lower_lid
-    return replace(
-        seen,
-        ear_left=max(ear + rng.gauss(0, noise * 0.02), 0.0),
-        ear_right=max(ear + rng.gauss(0, noise * 0.02), 0.0),
-        mar=max(person.mar_rest + scene.mouth + rng.gauss(0, noise * 0.02), 0.0),
-        gaze_down=scene.gaze_down,
-        lower_lid=lid,
-        pose=HeadPose(yaw, pitch, 0.0),
-    )
+    return seen | {
+        "ear_left": max(ear + rng.gauss(0, noise * 0.02), 0.0),
+        "ear_right": max(ear + rng.gauss(0, noise * 0.02), 0.0),
+        "mar": max(person.mar_rest + scene.mouth + rng.gauss(0, noise * 0.02), 0.0),
+        "gaze_down": scene.gaze_down,
+        "lower_lid": person.lower_lid * scene.lower_lid,
+        "pose": HeadPose(yaw, pitch, 0.0),
+    }
 
 
 def _story(seconds: float, **fields: Any) -> Story:
     return Story((Part(seconds, lambda _t, scene: replace(scene, **fields)),))
 
 
-# --- what drivers do ---------------------------------------------------------------------------
+# --- what drivers do ---
 
 
 def attentive(seconds: float) -> Story:
@@ -316,7 +301,7 @@ def recalibrating(story: Story) -> Story:
     return story.but(commands=(Command.RECALIBRATE,))
 
 
-# --- watching them -----------------------------------------------------------------------------
+# --- watching them ---
 
 
 @dataclass

@@ -6,7 +6,7 @@ Every time comes from the policy's own settings; every scenario runs at 5, 10, 3
 import pytest
 
 from monitor.policy import Policy, load_policy
-from monitor.types import Cause, Eyes, Event, Kind, Level, Phase
+from monitor.types import Cause, Event, Eyes, Kind, Level, Phase
 from tests.drivers import (
     Person,
     Story,
@@ -42,7 +42,7 @@ C = P.closure
 D = P.distraction
 LATCH_S = P.escalation.latch.attentive_s
 # Long enough for a provisional baseline, and for a latched alert to be released.
-WARM_UP = blinking(6)
+WARM_UP = blinking(4)
 COOL_DOWN = attentive(LATCH_S + 1)
 CLOSURES = (Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)
 DROWSINESS = (*CLOSURES, Kind.DROWSY)
@@ -68,7 +68,7 @@ def only(seen: Watched, *wanted: Kind) -> Event:
     return seen.alerts()[0]
 
 
-# --- one closure, longer and longer ----------------------------------------------------------
+# --- one closure, longer and longer ---
 
 
 @every_rate
@@ -114,8 +114,8 @@ def test_one_closure_is_one_alert_that_climbs_and_ends_when_the_eyes_open(fps: f
     closed_s = C.unresponsive_s + 0.5
     seen = watch(drive(eyes_closed(closed_s)), fps)
     assert len({event.id for event in seen.events}) == 1
-    assert [event.phase for event in seen.events][0] is Phase.START
-    assert [event.phase for event in seen.events][-1] is Phase.END
+    assert seen.events[0].phase is Phase.START
+    assert seen.events[-1].phase is Phase.END
     levels = [event.level for event in seen.events]
     assert levels == sorted(levels)
     end = seen.events[-1]
@@ -136,7 +136,7 @@ def test_every_frame_rate_tells_the_same_of_a_closure(seconds: float) -> None:
     assert told[5] == told[10] == told[30] == told[60]
 
 
-# --- eyes that cannot be seen ------------------------------------------------------------------
+# --- eyes that cannot be seen ---
 
 
 @every_rate
@@ -180,7 +180,7 @@ def test_a_blink_before_a_hand_is_no_closure(fps: float) -> None:
     assert seen.of(*DROWSINESS) == []
 
 
-# --- the trap: closed eyes, then the head drops --------------------------------------------------
+# --- the trap: closed eyes, then the head drops ---
 
 
 @every_rate
@@ -254,7 +254,7 @@ def test_in_a_moving_vehicle_nobody_in_the_picture_never_ends_the_alert() -> Non
     assert len(seen.alerts()) == 1
 
 
-# --- eyes that are not closed --------------------------------------------------------------------
+# --- eyes that are not closed ---
 
 
 @every_rate
@@ -314,7 +314,7 @@ def test_many_yawns_are_said_louder_but_never_warn() -> None:
     assert max(event.level for event in seen.of(Kind.YAWNING)) is Level.CAUTION
 
 
-# --- distraction -----------------------------------------------------------------------------------
+# --- distraction ---
 
 
 @every_rate
@@ -370,7 +370,7 @@ def test_a_phone_in_the_lap_is_distraction_and_not_sleep(fps: float) -> None:
     only(seen, Kind.DISTRACTION)
 
 
-# --- drowsiness --------------------------------------------------------------------------------------
+# --- drowsiness ---
 
 
 def slow_lids(seconds: float, share: float) -> Story:
@@ -380,7 +380,7 @@ def slow_lids(seconds: float, share: float) -> Story:
     return (eyes_closed(one_s) + attentive(period_s - one_s)) * round(seconds / period_s)
 
 
-@pytest.mark.parametrize("fps", [5, 10, 30])
+@pytest.mark.parametrize("fps", [5, 10])
 def test_a_drowsy_driver_is_drowsy(fps: float) -> None:
     first, second = P.perclos.drowsy.all_of
     seen = watch(attentive(10) + slow_lids(first.window_s * 3, first.enter + 0.05), fps)
@@ -390,7 +390,7 @@ def test_a_drowsy_driver_is_drowsy(fps: float) -> None:
     assert seen.of(*CLOSURES) == []
 
 
-@pytest.mark.parametrize("fps", [5, 10, 30])
+@pytest.mark.parametrize("fps", [5, 10])
 def test_a_driver_who_blinks_slowly_now_and_then_is_awake(fps: float) -> None:
     seen = watch(slow_lids(150, P.perclos.drowsy.exit - 0.03), fps)
     assert seen.of(Kind.DROWSY) == []
@@ -404,7 +404,7 @@ def test_drowsiness_ends_when_the_lids_recover() -> None:
     assert seen.states[-1].level is Level.NONE
 
 
-# --- camera, passenger, light ------------------------------------------------------------------------
+# --- camera, passenger, light ---
 
 
 @every_rate
@@ -457,7 +457,7 @@ def test_a_passenger_beside_the_driver_changes_nothing(fps: float) -> None:
     assert alone.events == together.events
 
 
-# --- the driver's own eyes -----------------------------------------------------------------------------
+# --- the driver's own eyes ---
 
 
 @every_rate
@@ -509,7 +509,7 @@ def test_glasses_put_on_in_mid_drive_are_another_condition() -> None:
     assert seen.events == []
 
 
-# --- speed ---------------------------------------------------------------------------------------------
+# --- speed ---
 
 
 @every_rate
@@ -545,7 +545,7 @@ def test_slow_traffic_mutes_distraction_but_not_sleep(fps: float) -> None:
     assert max(event.level for event in asleep.events) is Level.CRITICAL
 
 
-# --- clocks --------------------------------------------------------------------------------------------
+# --- clocks ---
 
 
 @every_rate
@@ -560,7 +560,7 @@ def test_a_step_of_the_wall_clock_changes_nothing(fps: float, step_s: float) -> 
     assert watch(story, fps, wall=wall).events == watch(story, fps).events
 
 
-# --- the people openpilot knows ---------------------------------------------------------------------------
+# --- the people openpilot knows ---
 
 
 @every_rate
@@ -570,7 +570,7 @@ def test_fully_aware_driver(fps: float) -> None:
 
 @every_rate
 def test_fully_distracted_driver(fps: float) -> None:
-    seen = watch(look_left(60), fps)
+    seen = watch(look_left(20), fps)
     only(seen, Kind.UNRESPONSIVE)
     assert within_a_frame(seen.first_s(Kind.DISTRACTION), D.long.nominal_s, fps)
     assert seen.states[-1].level is Level.CRITICAL
@@ -578,15 +578,15 @@ def test_fully_distracted_driver(fps: float) -> None:
 
 @every_rate
 def test_fully_invisible_driver(fps: float) -> None:
-    seen = watch(absent(60), fps)
+    seen = watch(absent(20), fps)
     only(seen, Kind.ABSENT)
     assert seen.of(*DROWSINESS) == []
 
 
 @every_rate
 def test_normal_driver_who_answers_the_warning(fps: float) -> None:
-    story = WARM_UP + look_left(D.long.nominal_s + 1) + attentive(20)
-    story = story + look_left(D.long.nominal_s + 1) + attentive(20)
+    story = WARM_UP + look_left(D.long.nominal_s + 1) + attentive(6)
+    story = story + look_left(D.long.nominal_s + 1) + attentive(6)
     seen = watch(story, fps)
     assert kinds(seen.alerts()) == [Kind.DISTRACTION, Kind.DISTRACTION]
     assert all(event.level is Level.WARNING for event in seen.alerts())
@@ -620,13 +620,13 @@ def test_last_second_responder(fps: float) -> None:
 
 @every_rate
 def test_pure_dashcam_user_who_never_drives(fps: float) -> None:
-    seen = watch((look_left(20) + attentive(5)).driving(0) * 3, fps)
+    seen = watch((look_left(8) + attentive(4)).driving(0) * 3, fps)
     assert max(event.level for event in seen.events) is Level.INFO
 
 
 @every_rate
 def test_long_traffic_light_victim(fps: float) -> None:
-    waiting = WARM_UP.driving(0) + look_left(60).driving(0)
+    waiting = WARM_UP.driving(0) + look_left(20).driving(0)
     seen = watch(waiting + look_left(2).driving(40) + COOL_DOWN.driving(40), fps)
     assert seen.first_s(Kind.DISTRACTION, Level.WARNING) == pytest.approx(
         waiting.seconds, abs=1 / fps + 1e-6
@@ -637,11 +637,11 @@ def test_long_traffic_light_victim(fps: float) -> None:
 def test_somehow_indecisive_model(fps: float) -> None:
     """Eyes found now and then: no drowsiness out of nothing, and the watch says it is impaired."""
     flicker = attentive(0.4) + sunglasses(1.2)
-    seen = watch(WARM_UP + flicker * 40, fps)
+    seen = watch(WARM_UP + flicker * 20, fps)
     assert seen.of(*DROWSINESS, Kind.DISTRACTION) == []
 
 
-# --- profiles ------------------------------------------------------------------------------------------
+# --- profiles ---
 
 
 @every_rate
