@@ -24,14 +24,14 @@ LANDMARKS = 478
 
 # Soukupova & Cech 2016's p1..p6 on the mesh (MediaPipe's own left and right are the subject's):
 # outer corner, two of the upper lid, inner corner, two of the lower lid.
-_EYES: dict[Side, tuple[int, ...]] = {
-    "right": (33, 160, 158, 133, 153, 144),
-    "left": (263, 387, 385, 362, 380, 373),
+_EYES: dict[Side, list[int]] = {
+    "right": [33, 160, 158, 133, 153, 144],
+    "left": [263, 387, 385, 362, 380, 373],
 }
-_LOWER_LID: dict[Side, tuple[int, ...]] = {"right": (144, 145, 153), "left": (373, 374, 380)}
-_IRIS: dict[Side, int] = {"right": 468, "left": 473}
+_LOWER_LID: dict[Side, list[int]] = {"right": [144, 145, 153], "left": [373, 374, 380]}
+_IRIS: dict[Side, list[int]] = {"right": [468], "left": [473]}
 # Inner lips: corners, then three pairs of upper and lower lip.
-_MOUTH = (78, 308, 81, 178, 13, 14, 311, 402)
+_MOUTH = [78, 308, 81, 178, 13, 14, 311, 402]
 
 # Head model in centimetres, origin between the eyes, x to the driver's left, y up, z towards the
 # camera. Mean of the mesh over 683 frontal faces (one a person; Procrustes, made symmetric, outer
@@ -71,20 +71,20 @@ MIN_EYE_WIDTH_PX = 6.0
 
 def eye_aspect_ratio(landmarks: Points, side: Side) -> float | None:
     """Lid opening over eye width of the driver's own `side` (Soukupova & Cech 2016)."""
-    outer, up_1, up_2, inner, low_2, low_1 = landmarks[list(_EYES[side])].astype(float)
-    width = _distance(outer, inner)
+    outer, up_1, up_2, inner, low_2, low_1 = landmarks[_EYES[side]].tolist()
+    width = math.dist(outer, inner)
     if not width >= MIN_EYE_WIDTH_PX:
         return None
-    return _measured((_distance(up_1, low_1) + _distance(up_2, low_2)) / (2 * width))
+    return _measured((math.dist(up_1, low_1) + math.dist(up_2, low_2)) / (2 * width))
 
 
 def mouth_aspect_ratio(landmarks: Points) -> float | None:
     """Mean opening of the inner lips at three places over the mouth's inner width."""
-    left, right, *lips = landmarks[list(_MOUTH)].astype(float)
-    width = _distance(left, right)
+    left, right, *lips = landmarks[_MOUTH].tolist()
+    width = math.dist(left, right)
     if not width >= MIN_EYE_WIDTH_PX:
         return None
-    opening = sum(_distance(lips[k], lips[k + 1]) for k in (0, 2, 4)) / 3
+    opening = sum(math.dist(lips[k], lips[k + 1]) for k in (0, 2, 4)) / 3
     return _measured(opening / width)
 
 
@@ -123,10 +123,6 @@ def _rotation(seen: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np
     return rotation if rotation is not None and np.isfinite(rotation).all() else None
 
 
-def _distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    return math.dist(a, b)
-
-
 def _measured(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -138,11 +134,8 @@ def gaze_lowering(landmarks: Points) -> float | None:
     -0.1..0.1 is told as 0..1 (measured on five clips: ahead -0.10..-0.02, lowered 0.02..0.08). A
     lid that closes drags the guessed iris along, so it tells nothing of a closed eye.
     """
-    offsets = [_beneath_corners(landmarks, side, (_IRIS[side],)) for side in _EYES]
-    known = [offset for offset in offsets if offset is not None]
-    if not known:
-        return None
-    return min(max(sum(known) / len(known) / 0.2 + 0.5, 0.0), 1.0)
+    offset = _beneath_corners(landmarks, _IRIS)
+    return None if offset is None else min(max(offset / 0.2 + 0.5, 0.0), 1.0)
 
 
 def lower_lid(landmarks: Points) -> float | None:
@@ -152,21 +145,27 @@ def lower_lid(landmarks: Points) -> float | None:
     lower lid, looking down leaves it (measured on five clips: open 0.12-0.20, closed 0.25-0.66 of
     that, looking down 0.75-0.77 of it).
     """
-    offsets = [_beneath_corners(landmarks, side, _LOWER_LID[side]) for side in _EYES]
-    known = [offset for offset in offsets if offset is not None]
-    return sum(known) / len(known) if known else None
+    return _beneath_corners(landmarks, _LOWER_LID)
 
 
-def _beneath_corners(landmarks: Points, side: Side, points: tuple[int, ...]) -> float | None:
-    outer, inner = (landmarks[_EYES[side][k], :2].astype(float) for k in (0, 3))
-    width = _distance(outer, inner)
-    if not width >= MIN_EYE_WIDTH_PX:
-        return None
-    # Down in the face's own axes: a quarter turn from the driver's right corner to the left one.
-    right, left = (outer, inner) if side == "right" else (inner, outer)
-    down = np.array((right[1] - left[1], left[0] - right[0])) / width
-    middle = landmarks[list(points), :2].astype(float).mean(axis=0) - (outer + inner) / 2
-    return _measured(float(middle @ down) / width)
+def _beneath_corners(landmarks: Points, points: dict[Side, list[int]]) -> float | None:
+    """How far the middle of some points of an eye lies beneath its corners, mean of both eyes."""
+    offsets = []
+    for side, chosen in points.items():
+        # From the corner on the right-hand side of the face to the other: what is left of this
+        # direction is up, whichever eye it is and however the head is tilted.
+        corners = (_EYES[side][0], _EYES[side][3])
+        start, end = corners if side == "right" else corners[::-1]
+        (x1, y1), (x2, y2), *rest = landmarks[[start, end, *chosen], :2].tolist()
+        width = math.hypot(x2 - x1, y2 - y1)
+        if not width >= MIN_EYE_WIDTH_PX:
+            continue
+        x = sum(point[0] for point in rest) / len(rest) - (x1 + x2) / 2
+        y = sum(point[1] for point in rest) / len(rest) - (y1 + y2) / 2
+        offset = _measured((y * (x2 - x1) - x * (y2 - y1)) / width**2)
+        if offset is not None:
+            offsets.append(offset)
+    return sum(offsets) / len(offsets) if offsets else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,13 +203,13 @@ def region_of_landmarks(landmarks: Points) -> Region:
     """Where to look on the next picture for a face whose landmarks are known."""
     box = box_of_landmarks(landmarks)
     x, y = box.centre
-    across = landmarks[_EYES["left"][0], :2] - landmarks[_EYES["right"][0], :2]
-    angle = math.atan2(float(across[1]), float(across[0]))
+    (x1, y1), (x2, y2) = landmarks[[_EYES["right"][0], _EYES["left"][0]], :2].tolist()
+    angle = math.atan2(y2 - y1, x2 - x1)
     return Region(x, y, _MARGIN * max(box.width_px, box.height_px), angle)
 
 
 def box_of_landmarks(landmarks: Points) -> Box:
     """The tight box of the mesh, from hairline to chin."""
-    x1, y1 = landmarks[:, :2].min(axis=0)
-    x2, y2 = landmarks[:, :2].max(axis=0)
-    return Box(float(x1), float(y1), float(x2), float(y2))
+    x1, y1 = landmarks.min(axis=0).tolist()[:2]
+    x2, y2 = landmarks.max(axis=0).tolist()[:2]
+    return Box(x1, y1, x2, y2)

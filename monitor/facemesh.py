@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -28,7 +29,7 @@ class Landmarker:
 
     def __init__(self) -> None:
         with _native_stderr_silenced():
-            self._mesh, self._rect = _open_mesh()
+            self._mesh = _Mesh()
             # The graph's first run prints notices of its own and allocates: do both now.
             self(np.zeros((96, 64, 3), np.uint8), Region(32, 48, 64))
 
@@ -46,22 +47,16 @@ class Landmarker:
         if crop is None:
             return None
         rgb, scale = _to_rgb(crop, _MESH_ENOUGH_PX)
-        height, width = rgb.shape[:2]
-        side = region.side_px * scale
-        rect = self._rect(
-            x_center=(region.x_px - left) * scale / width,
-            y_center=(region.y_px - top) * scale / height,
-            width=side / width,
-            height=side / height,
-            rotation=region.angle_rad,
+        points = self._mesh(
+            rgb,
+            (region.x_px - left) * scale,
+            (region.y_px - top) * scale,
+            region.side_px * scale,
+            region.angle_rad,
         )
-        found = self._mesh.process({"image": rgb, "region": rect}).landmarks
-        if found is None:
-            return None
-        points = _as_array(found)
-        points *= np.array((width, height, width), np.float32) / scale
-        points[:, 0] += left
-        points[:, 1] += top
+        if points is not None:
+            points /= scale
+            points += (left, top, 0)
         return points
 
     def close(self) -> None:
@@ -116,12 +111,63 @@ _MESH_ENOUGH_PX = 576
 _FINDER_ENOUGH_PX = 480
 
 
-def _open_mesh() -> tuple[Any, Any]:
-    from mediapipe.framework.formats.rect_pb2 import NormalizedRect  # noqa: PLC0415 (0.7 s)
-    from mediapipe.python.solution_base import SolutionBase  # noqa: PLC0415
+class _Mesh:
+    """The graph itself. `solutions`' own wrapper costs a sixth more a picture in Python alone."""
 
-    mesh = SolutionBase(graph_config=_GRAPH, side_inputs={"with_attention": True})
-    return mesh, NormalizedRect
+    def __init__(self) -> None:
+        import mediapipe  # noqa: PLC0415 - 0.7 s, only when a face is to be looked at
+        from mediapipe.framework.formats.rect_pb2 import NormalizedRect  # noqa: PLC0415
+        from mediapipe.python._framework_bindings import resource_util  # noqa: PLC0415
+
+        self._mp = mediapipe
+        self._rect = NormalizedRect
+        resource_util.set_resource_dir(str(Path(mediapipe.__file__).parent.parent))
+        self._found: Any = None
+        self._ticks = 0
+        self._graph: Any = None
+        self._open()
+
+    def _open(self) -> None:
+        self._graph = self._mp.CalculatorGraph(graph_config=_GRAPH)
+        self._graph.observe_output_stream("landmarks", self._note, observe_timestamp_bounds=False)
+        with_attention = self._mp.packet_creator.create_bool(True)
+        self._graph.start_run({"with_attention": with_attention})
+
+    def __call__(
+        self, rgb: Image, x_px: float, y_px: float, side_px: float, angle_rad: float
+    ) -> Points | None:
+        """(478, 3) pixels of `rgb` (H, W, 3), which is contiguous."""
+        height, width = rgb.shape[:2]
+        rect = self._rect(
+            x_center=x_px / width,
+            y_center=y_px / height,
+            width=side_px / width,
+            height=side_px / height,
+            rotation=angle_rad,
+        )
+        creator = self._mp.packet_creator
+        picture = creator.create_image_frame(rgb, image_format=self._mp.ImageFormat.SRGB)
+        self._found, self._ticks = None, self._ticks + 1
+        try:
+            self._graph.add_packet_to_input_stream("image", picture.at(self._ticks))
+            self._graph.add_packet_to_input_stream(
+                "region", creator.create_proto(rect).at(self._ticks)
+            )
+            self._graph.wait_until_idle()
+        except RuntimeError:
+            self._open()  # a graph that failed once fails for ever
+            raise
+        if self._found is None:
+            return None
+        found = _as_array(self._mp.packet_getter.get_proto(self._found))
+        found *= (width, height, width)
+        return found
+
+    def close(self) -> None:
+        self._graph.close()
+
+    def _note(self, _: str, packet: Any) -> None:
+        self._found = packet
 
 
 def _cut(image: Image, region: Region) -> tuple[Image | None, int, int]:

@@ -165,8 +165,8 @@ class Perception:
         return reader.latest(timestamp_s)
 
 
-# Sharpness is measured on a face of this width, so that it does not depend on the distance.
-_QUALITY_WIDTH_PX = 96
+# Sharpness is measured on a face of this size, so that it does not depend on the distance.
+_QUALITY_SIZE = (96, 96)
 
 
 def quality_of(image: Image, box: Box | None) -> Quality:
@@ -180,9 +180,12 @@ def quality_of(image: Image, box: Box | None) -> Quality:
     if min(crop.shape[:2]) < 2:
         box, crop = None, image
     # Nearest pixels suffice for the light of a whole picture; a face is averaged down.
-    how = cv2.INTER_NEAREST if box is None else cv2.INTER_AREA
-    small = cv2.resize(crop, (_QUALITY_WIDTH_PX, _QUALITY_WIDTH_PX), interpolation=how)
-    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    if box is None:
+        small = cv2.resize(crop, _QUALITY_SIZE, interpolation=cv2.INTER_NEAREST)
+        grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    else:
+        grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+        grey = cv2.resize(grey, _QUALITY_SIZE, interpolation=cv2.INTER_AREA)
     mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
     if box is None:
         return Quality(mean, deviation)

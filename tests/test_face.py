@@ -200,7 +200,7 @@ def test_left_is_the_drivers_own(
     landmarker: Landmarker, finder: FaceFinder, portrait: Image
 ) -> None:
     points = fit(landmarker, finder, portrait)
-    left, right = points[face._IRIS["left"]], points[face._IRIS["right"]]
+    left, right = points[face._IRIS["left"][0]], points[face._IRIS["right"][0]]
     assert left[0] > right[0]
 
 
@@ -253,6 +253,16 @@ def test_a_picture_without_a_face_has_none(
     assert finder(flat) == []
     assert landmarker(flat, face.Region(width / 2, height / 2, max(shape))) is None
     assert landmarker(flat, face.Region(-1000, -1000, 50)) is None
+
+
+def test_a_mesh_that_failed_once_is_opened_anew(portrait: Image, finder: FaceFinder) -> None:
+    fragile = Landmarker()
+    fragile._mesh._graph.close()
+    (box,) = finder(portrait)
+    with pytest.raises(RuntimeError):
+        fragile(portrait, face.region_of_box(box))
+    assert fragile(portrait, face.region_of_box(box)) is not None
+    fragile.close()
 
 
 def test_landmarks_are_read_off_the_wire_as_off_the_message() -> None:
