@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dashboard import accounts, settings
+from dashboard import accounts, demo, settings
 from monitor.errors import ConfigError, WakefulError
 
 dashboard = typer.Typer(
@@ -34,11 +34,11 @@ def start(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="YAML file of settings.")
     ] = None,
-    demo: Annotated[
+    simulated: Annotated[
         bool, typer.Option("--demo", help="A simulated fleet in a store of its own.")
     ] = False,
-    vehicles: Annotated[int, typer.Option(min=1, max=2000, help="Vehicles of the demo.")] = 40,
-    days: Annotated[float, typer.Option(min=1, max=365, help="Days of the demo.")] = 21,
+    vehicles: Annotated[int, typer.Option(min=1, max=2000, help="Vehicles of the demo.")] = 60,
+    days: Annotated[float, typer.Option(min=1, max=365, help="Days of the demo.")] = 14,
     address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8501,
     access: AccessOption = None,
@@ -53,10 +53,13 @@ def start(
         os.environ[settings.CONFIG_VARIABLE] = str(config)
     if access:
         os.environ[settings.ACCESS_VARIABLE] = str(access)
-    if demo:
-        from dashboard.demo import prepare
-
-        os.environ["WAKEFUL_STORE__URL"] = prepare(console, database, vehicles, days)
+    if simulated:
+        if database:
+            raise ConfigError(
+                "--demo has a database of its own; fill another one with "
+                "`wakeful fleet simulate --database URL`"
+            )
+        os.environ["WAKEFUL_STORE__URL"] = demo.prepare(console, vehicles, days)
         os.environ[settings.DEMO_VARIABLE] = "1"
     chosen = settings.settings()
     if address not in LOOPBACK and chosen.access_file is None:
@@ -106,7 +109,7 @@ def _password() -> str:
 def _serve(console: Console, address: str, port: int) -> None:
     """Run streamlit in this process, with settings that no file can loosen."""
     try:
-        from streamlit.web.cli import main as streamlit
+        from streamlit.web.cli import main as streamlit  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError:
         raise WakefulError("the pages need streamlit; pip install 'wakeful[dashboard]'") from None
     port = port or _free_port(address)

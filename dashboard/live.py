@@ -5,7 +5,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, commands, theme
+from dashboard import commands, strip, theme
 from dashboard.access import may
 from dashboard.accounts import Role
 from dashboard.data import events as alerts
@@ -120,7 +120,8 @@ def _if(count: int) -> Level | None:
 def _cards(pressing: list[Now], at: float) -> None:
     for start in range(0, len(pressing), 3):
         for place, one in zip(st.columns(3), pressing[start : start + 3], strict=False):
-            with place:
+            tone = theme.LEVEL_WORDS[one.level] if one.standing is Standing.ALERT else "unknown"
+            with place, st.container(key=f"card-{tone}-{one.vehicle}", gap=None):
                 st.html(_card(one, at))
                 st.button(
                     "Open",
@@ -138,11 +139,9 @@ def _open(vehicle: str) -> None:
 
 
 def _card(one: Now, at: float) -> str:
-    tone = theme.LEVEL_WORDS[one.level] if one.standing is Standing.ALERT else "unknown"
     return (
-        f'<div class="wk-card wk-c-{tone}"><div class="wk-card-top">'
-        f"<b>{theme.escape(one.vehicle)}</b>{_word(one)}</div>"
-        f"<p>{theme.escape(_line(one, at))}</p></div>"
+        f'<div class="wk-card"><div class="wk-card-top"><b>{theme.escape(one.vehicle)}</b>'
+        f"{_word(one)}</div><p>{theme.escape(_line(one, at))}</p></div>"
     )
 
 
@@ -219,7 +218,7 @@ _COLUMNS: Final = {
     "now": st.column_config.TextColumn("Now"),
     "eyes": st.column_config.TextColumn("Eyes", width="small"),
     "perclos": st.column_config.ProgressColumn(
-        "PERCLOS", min_value=0, max_value=40, format="%.0f %%", width="small", color="auto-inverse"
+        "PERCLOS", min_value=0, max_value=40, format="%.0f %%", width="small"
     ),
     "closure": st.column_config.NumberColumn("Closed", format="%.1f s", width="small"),
     "yaw": st.column_config.NumberColumn("Yaw", format="%.0f°", width="small"),
@@ -255,7 +254,7 @@ def _driver(vehicle: str, minutes: int) -> None:
     samples = alerts.between(store(), vehicle, *window)
     told = alerts.of_vehicle(store(), vehicle, *window)
     if samples:
-        st.altair_chart(charts.timeline(samples, told, window), key="strip")
+        st.altair_chart(strip.timeline(samples, told, window), key="strip")
         st.html(_legend())
     else:
         theme.nothing(

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from dashboard import charts, story, theme
+from dashboard import story, strip, theme
 from dashboard.access import current, may
 from dashboard.accounts import Role
 from dashboard.data import events as alerts
@@ -75,7 +75,7 @@ def _timeline(found: Record) -> None:
         )
     else:
         told = alerts.of_vehicle(store(), found["vehicle"], *window)
-        st.altair_chart(charts.timeline(samples, told, window, found), key="around")
+        st.altair_chart(strip.timeline(samples, told, window, found), key="around")
     st.html(theme.facts(story.evidence(found)))
 
 

@@ -1,0 +1,106 @@
+"""Which model is how good at what cost: the reports as rows, and the pick for a CPU box."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from models.report import Accuracy, Detection, Latency, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One figure of one model on one data set, from one origin.
+
+    Attributes:
+        model, origin, dataset, split, n, selection, source: as reported.
+        value: accuracy of a classifier, mAP50 of a detector, 0..1.
+        interval: 95 %.
+        mean_class: of a classifier; mAP50-95 of a detector.
+        macs, params: of one picture and of the file.
+        fastest: the quickest measured call on a CPU, batch 1.
+    """
+
+    model: str
+    origin: str
+    dataset: str
+    split: str
+    n: int | None
+    value: float
+    interval: tuple[float, float] | None
+    mean_class: float | None
+    selection: str
+    source: str
+    macs: int | None
+    params: int | None
+    fastest: Latency | None
+
+
+def standings(reports: list[Report], task: str) -> list[Standing]:
+    """Every figure of the reports of a task, the best first."""
+    found = [
+        _standing(report, figure)
+        for report in reports
+        if report.task == task
+        for figure in (report.accuracy if task == "expression" else report.detection)
+        if _value(figure) is not None
+    ]
+    return sorted(found, key=lambda one: -one.value)
+
+
+def datasets(rows: list[Standing]) -> list[str]:
+    """Data sets with figures; the one with the most measured models first."""
+    counts = Counter({name_of(row): 0 for row in rows})
+    counts.update(name_of(row) for row in rows if row.origin == "measured")
+    return [name for name, _ in counts.most_common()]
+
+
+def name_of(row: Standing) -> str:
+    """A data set and the part of it that was looked at: only the same may be compared."""
+    return f"{row.dataset}, {row.split}"
+
+
+def pick(rows: list[Standing], budget_ms: float) -> Standing | None:
+    """The most accurate measured model whose measured CPU call keeps within the budget."""
+    fitting = [
+        row
+        for row in rows
+        if row.origin == "measured" and row.fastest and row.fastest.p50_ms <= budget_ms
+    ]
+    return max(fitting, key=lambda row: row.value, default=None)
+
+
+def _standing(report: Report, figure: Accuracy | Detection) -> Standing:
+    cost = report.cost
+    interval, second = (
+        (figure.ci, figure.mean_class)
+        if isinstance(figure, Accuracy)
+        else (figure.ci_map50, figure.map50_95)
+    )
+    return Standing(
+        model=report.model,
+        origin=figure.origin,
+        dataset=figure.dataset,
+        split=figure.split,
+        n=figure.n,
+        value=_value(figure) or 0.0,
+        interval=interval,
+        mean_class=second,
+        selection=figure.selection,
+        source=figure.source,
+        macs=cost.macs if cost else None,
+        params=(cost.params_live or cost.params_total) if cost else None,
+        fastest=_fastest(report),
+    )
+
+
+def _value(figure: Accuracy | Detection) -> float | None:
+    return figure.overall if isinstance(figure, Accuracy) else figure.map50
+
+
+def _fastest(report: Report) -> Latency | None:
+    on_cpu: list[Any] = [
+        row
+        for row in report.latency
+        if row.origin == "measured" and row.batch == 1 and "cpu" in row.device.lower()
+    ]
+    return min(on_cpu, key=lambda row: row.p50_ms, default=None)
