@@ -1,6 +1,7 @@
 """A picture set is checked before anything is trained on it, and each fault is one line."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,9 @@ SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "awake_sleep"
 FACE = "0 0.5 0.5 0.4 0.6\n"
 
 
-def write(folder, name, label=FACE, seed=0, split=""):
+def write(
+    folder: Path, name: str, label: str | None = FACE, seed: int = 0, split: str = ""
+) -> None:
     images, labels = folder / "images" / split, folder / "labels" / split
     images.mkdir(parents=True, exist_ok=True)
     labels.mkdir(parents=True, exist_ok=True)
@@ -28,14 +31,14 @@ def write(folder, name, label=FACE, seed=0, split=""):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Any:
     (tmp_path / "data.yaml").write_text("names: [awake, sleep, yawn]\n")
     for index in range(3):
         write(tmp_path, f"face_{index}", f"{index} 0.5 0.5 0.4 0.6\n", seed=index)
     return tmp_path
 
 
-def fault(folder, labels=None):
+def fault(folder: Path, labels: Any = None) -> Any:
     with pytest.raises(PictureSetError) as caught:
         read_picture_set(folder, labels)
     message = str(caught.value)
@@ -43,19 +46,19 @@ def fault(folder, labels=None):
     return message
 
 
-def test_a_good_set_is_read(folder):
+def test_a_good_set_is_read(folder: Path) -> None:
     found = read_picture_set(folder, ("awake", "sleep", "yawn"))
     assert found.counts() == {"awake": 1, "sleep": 1, "yawn": 1}
     np.testing.assert_allclose(found.pictures[0].xyxy, [[19.2, 9.6, 44.8, 38.4]], rtol=1e-6)
     check_classes(found)
 
 
-def test_names_may_be_numbered(folder):
+def test_names_may_be_numbered(folder: Path) -> None:
     (folder / "data.yaml").write_text("names:\n  0: awake\n  1: sleep\n  2: yawn\n")
     assert read_picture_set(folder).labels == ("awake", "sleep", "yawn")
 
 
-def test_a_picture_without_a_face_has_an_empty_label_file(folder):
+def test_a_picture_without_a_face_has_an_empty_label_file(folder: Path) -> None:
     write(folder, "nobody", "", seed=9)
     assert len(read_picture_set(folder).pictures) == 4
 
@@ -74,39 +77,39 @@ def test_a_picture_without_a_face_has_an_empty_label_file(folder):
         ("face 0.5 0.5 0.4 0.6\n", "not five numbers"),
     ],
 )
-def test_a_faulty_label_is_named(folder, label, told):
+def test_a_faulty_label_is_named(folder: Path, label: str | None, told: str) -> None:
     write(folder, "odd", label, seed=9)
     message = fault(folder)
     assert told in message
     assert "odd.txt" in message
 
 
-def test_many_faults_are_counted(folder):
+def test_many_faults_are_counted(folder: Path) -> None:
     for index in range(5):
         write(folder, f"odd_{index}", "0 2 2 1 1\n", seed=10 + index)
     assert "5 problems" in fault(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n half a picture"])
-def test_an_unreadable_picture_is_named(folder, content):
+def test_an_unreadable_picture_is_named(folder: Path, content: bytes) -> None:
     (folder / "images" / "face_1.png").write_bytes(content)
     assert "face_1.png: not a readable picture" in fault(folder)
 
 
-def test_a_truncated_picture_is_named(folder):
+def test_a_truncated_picture_is_named(folder: Path) -> None:
     path = folder / "images" / "face_1.png"
     path.write_bytes(path.read_bytes()[:-2000])
     assert "face_1.png: not a readable picture" in fault(folder)
 
 
-def test_an_absent_or_empty_folder_is_told(tmp_path):
+def test_an_absent_or_empty_folder_is_told(tmp_path: Path) -> None:
     assert "no such folder" in fault(tmp_path / "absent")
     assert "data.yaml: missing" in fault(tmp_path)
     (tmp_path / "data.yaml").write_text("names: [awake]\n")
     assert "no pictures under" in fault(tmp_path)
 
 
-def test_labels_of_another_class_list_are_refused(folder):
+def test_labels_of_another_class_list_are_refused(folder: Path) -> None:
     assert "this model's are awake, sleep" in fault(folder, ("awake", "sleep"))
     assert "in this order" in fault(folder, ("sleep", "awake", "yawn"))
 
@@ -121,39 +124,41 @@ def test_labels_of_another_class_list_are_refused(folder):
         ("- awake\n", "'names' must list the classes"),
     ],
 )
-def test_a_hostile_or_faulty_yaml_is_refused_and_runs_nothing(folder, document, told, monkeypatch):
+def test_a_hostile_or_faulty_yaml_is_refused_and_runs_nothing(
+    folder: Path, document: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder)
     (folder / "data.yaml").write_text(document)
     assert told in fault(folder)
     assert not (folder / "ran").exists()
 
 
-def test_a_label_cache_is_left_alone(folder):
+def test_a_label_cache_is_left_alone(folder: Path) -> None:
     (folder / "labels.cache").write_bytes(b"\x80\x04cos\nsystem\n(S'touch ran'\ntR.")
     assert len(read_picture_set(folder).pictures) == 3
     assert not Path("ran").exists()
 
 
-def test_only_empty_label_files_are_no_set(tmp_path):
+def test_only_empty_label_files_are_no_set(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names: [awake, sleep]\n")
     write(tmp_path, "nobody", "")
     assert "not one box" in fault(tmp_path)
 
 
-def test_a_class_without_pictures_cannot_be_trained(tmp_path):
+def test_a_class_without_pictures_cannot_be_trained(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names: [awake, sleep]\n")
     write(tmp_path, "face", FACE)
     with pytest.raises(PictureSetError, match="no box of class sleep"):
         check_classes(read_picture_set(tmp_path))
 
 
-def test_the_same_picture_in_two_splits_is_told(folder):
+def test_the_same_picture_in_two_splits_is_told(folder: Path) -> None:
     write(folder, "one", seed=5, split="train")
     write(folder, "other", seed=5, split="val")
     assert "the same picture as" in fault(folder)
 
 
-def test_a_person_in_two_splits_is_told(tmp_path):
+def test_a_person_in_two_splits_is_told(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names: [awake, sleep]\n")
     write(tmp_path, "one", seed=1, split="train")
     write(tmp_path, "two", seed=2, split="val")
@@ -161,7 +166,7 @@ def test_a_person_in_two_splits_is_told(tmp_path):
     assert "anna is in train and in val" in fault(tmp_path)
 
 
-def test_a_split_by_person_keeps_lookalikes_together(folder):
+def test_a_split_by_person_keeps_lookalikes_together(folder: Path) -> None:
     (folder / "people.csv").write_text(
         "file,person\nface_0.png,anna\nface_1.png,berta\nface_2.png,clara\n"
     )
@@ -176,7 +181,7 @@ def test_a_split_by_person_keeps_lookalikes_together(folder):
         split_by_person(pictures, ["anna", "berta", "clara"])
 
 
-def test_the_layout_of_roboflow_is_read(tmp_path):
+def test_the_layout_of_roboflow_is_read(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names: [awake, sleep]\n")
     for index, split in enumerate(("train", "valid")):
         write(tmp_path / split, f"face_{index}", seed=index)
@@ -186,7 +191,7 @@ def test_the_layout_of_roboflow_is_read(tmp_path):
 
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/awake_sleep")
-def test_the_real_set_is_sound():
+def test_the_real_set_is_sound() -> None:
     found = read_picture_set(SHARED, ("awake", "sleep", "yawn"))
     assert found.counts() == {"awake": 153, "sleep": 182, "yawn": 141}
     assert len(found.people) == 8

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,12 +28,14 @@ PUBLISHED = [
 ]
 
 
-def labels(count):
+def labels(count: int) -> Any:
     return tuple(f"class {index}" for index in range(count))
 
 
 @pytest.mark.parametrize(("size", "classes", "unfused", "fused"), PUBLISHED)
-def test_it_has_exactly_the_published_parameters(size, classes, unfused, fused):
+def test_it_has_exactly_the_published_parameters(
+    size: Any, classes: int, unfused: int, fused: int
+) -> None:
     with torch.device("meta"):
         network = yolov5(labels(classes), size, anchors=True)
     assert count_parameters(network) == unfused
@@ -41,7 +44,7 @@ def test_it_has_exactly_the_published_parameters(size, classes, unfused, fused):
 
 
 @pytest.mark.parametrize("anchors", [True, False])
-def test_fusing_changes_no_output(anchors):
+def test_fusing_changes_no_output(anchors: bool) -> None:
     torch.manual_seed(0)
     network = yolov5(labels(3), "n", anchors).eval()
     for module in network.modules():
@@ -56,7 +59,7 @@ def test_fusing_changes_no_output(anchors):
 
 
 @pytest.mark.parametrize("anchors", [True, False])
-def test_every_parameter_learns(anchors):
+def test_every_parameter_learns(anchors: bool) -> None:
     network = yolov5(labels(3), "n", anchors).train()
     network(torch.rand(2, 3, 64, 64)).sum().backward()
     idle = [
@@ -68,11 +71,11 @@ def test_every_parameter_learns(anchors):
 
 
 @pytest.mark.parametrize(("anchors", "shape"), [(True, (1, 504, 8)), (False, (1, 7, 168))])
-def test_the_output_has_a_row_a_cell(anchors, shape):
+def test_the_output_has_a_row_a_cell(anchors: bool, shape: tuple[int, ...]) -> None:
     assert yolov5(labels(3), "n", anchors).eval()(torch.rand(1, 3, 64, 128)).shape == shape
 
 
-def test_the_anchor_free_head_is_that_of_ultralytics():
+def test_the_anchor_free_head_is_that_of_ultralytics() -> None:
     from models.ultralytics_safe import ultralytics
 
     ultralytics()
@@ -87,7 +90,7 @@ def test_the_anchor_free_head_is_that_of_ultralytics():
         torch.testing.assert_close(ours(picture), theirs(picture)[0], rtol=1e-4, atol=1e-3)
 
 
-def test_tensors_of_another_network_are_refused_in_one_line():
+def test_tensors_of_another_network_are_refused_in_one_line() -> None:
     network = yolov5(labels(3), "n")
     with pytest.raises(ValueError, match="another size or other classes"):
         load_tensors(network, yolov5(labels(2), "n").state_dict())
@@ -95,7 +98,7 @@ def test_tensors_of_another_network_are_refused_in_one_line():
         load_tensors(network, yolov5(labels(3), "n", anchors=True).state_dict())
 
 
-def test_a_transfer_takes_what_fits_and_leaves_the_rest():
+def test_a_transfer_takes_what_fits_and_leaves_the_rest() -> None:
     start, network = yolov5(labels(80), "n"), yolov5(labels(3), "n")
     taken = transfer(network, start.state_dict())
     assert torch.equal(network.model[0].conv.weight, start.model[0].conv.weight)
@@ -104,7 +107,7 @@ def test_a_transfer_takes_what_fits_and_leaves_the_rest():
 
 @pytest.mark.shared
 @needs_shared
-def test_its_head_says_what_the_original_code_says():
+def test_its_head_says_what_the_original_code_says() -> None:
     golden = json.loads((SHARED / "golden" / "yolov5n_coco_head.json").read_text())
     expected = golden["random_320x320"]
     picture = np.random.default_rng(7).random((1, 3, 320, 320)).astype(np.float32)
@@ -118,16 +121,16 @@ def test_its_head_says_what_the_original_code_says():
 
 @pytest.mark.shared
 @needs_shared
-def test_a_legacy_checkpoint_gives_all_its_tensors_and_names():
+def test_a_legacy_checkpoint_gives_all_its_tensors_and_names() -> None:
     checkpoint = read_legacy(LEGACY)
     assert len(checkpoint.tensors) == 349
     assert checkpoint.labels[:2] == ("person", "bicycle")
     assert len(checkpoint.labels) == 80
 
 
-def test_a_hostile_checkpoint_is_not_run(tmp_path):
+def test_a_hostile_checkpoint_is_not_run(tmp_path: Path) -> None:
     class Hostile:
-        def __reduce__(self):
+        def __reduce__(self) -> Any:
             return (Path(tmp_path / "ran").write_text, ("yes",))
 
     path = tmp_path / "best.pt"
@@ -138,7 +141,7 @@ def test_a_hostile_checkpoint_is_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
-def test_a_damaged_checkpoint_is_one_line(tmp_path, content):
+def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "best.pt"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"best\.pt: ") as caught:
@@ -146,7 +149,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_checkpoint_without_a_network_is_one_line(tmp_path):
+def test_a_checkpoint_without_a_network_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "best.pt"
     torch.save({"model": torch.zeros(3)}, path)
     with pytest.raises(ValueError, match="no pickled YOLOv5 network"):
