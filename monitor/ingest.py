@@ -7,11 +7,12 @@ Any number of ingesters may share the work. One that dies at any point leaves ei
 everything of a batch in the database; what it had not acknowledged its vehicles send again.
 """
 
+import os
 import random
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import sdnotify
 import structlog
@@ -21,13 +22,44 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from monitor import ledger
 from monitor.fleet_config import FleetConfig
 from monitor.ingest_metrics import IngestMetrics
-from monitor.intake import Intake
 from monitor.sorting import Arrival, Sorted, Sorter
 
 log = structlog.get_logger(__name__)
 
-Clock = Callable[[], float]
 BEAT_S = 1.0
+
+
+class Inbox(Protocol):
+    """The seam to the network: `monitor.intake.Intake`, or `tests.fakes.FakeInbox`."""
+
+    dropped: int
+    refusal: str | None
+
+    @property
+    def connected(self) -> bool:
+        """Messages flow."""
+
+    @property
+    def waiting(self) -> int:
+        """Messages taken and not yet gathered."""
+
+    def start(self) -> None:
+        """Begin to take messages."""
+
+    def gather(self, wait_s: float) -> list[Arrival]:
+        """What has arrived, after waiting at most this long for a first message."""
+
+    def confirm(self, arrivals: Sequence[Arrival]) -> None:
+        """These need not come again."""
+
+    def acknowledge(self, ids: Mapping[str, Sequence[str]]) -> None:
+        """Tell each vehicle which of its messages are stored."""
+
+    def leave(self) -> None:
+        """Ask for no more."""
+
+    def close(self) -> None:
+        """Let go."""
 
 
 class Ingester:
@@ -36,33 +68,35 @@ class Ingester:
     Args:
         config: of the fleet.
         engine: of a database at the current version.
-        intake: where messages come from.
+        inbox: where messages come from.
         metrics: where they are counted.
     """
 
     def __init__(
-        self, config: FleetConfig, engine: Engine, intake: Intake, metrics: IngestMetrics
+        self, config: FleetConfig, engine: Engine, inbox: Inbox, metrics: IngestMetrics
     ) -> None:
-        self._config, self._engine, self._intake = config, engine, intake
+        self._config, self._engine, self._inbox = config, engine, inbox
         self._metrics = metrics
         self._sorter = Sorter(config.mqtt.prefix, config.ingest, metrics)
         self._faults = _Faults(engine)
         self._trouble: str | None = None
         self._stored_at: float | None = None
-        self._systemd = sdnotify.SystemdNotifier()
+        # Outside systemd the library would open a socket and drop it.
+        systemd = "NOTIFY_SOCKET" in os.environ
+        self._systemd = sdnotify.SystemdNotifier() if systemd else None
         self._beat_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Take in until `stop` is set; then finish what was taken, within `drain_s`."""
-        self._intake.start()
+        self._inbox.start()
         try:
             while not stop.is_set():
-                self.step(self._intake.gather(wait_s=0.2), stop)
+                self.step(self._inbox.gather(wait_s=0.2), stop)
                 self._beat()
             self._drain(stop)
         finally:
-            self._systemd.notify("STOPPING=1")
-            self._intake.close()
+            self._notify("STOPPING=1")
+            self._inbox.close()
 
     def step(self, arrivals: list[Arrival], stop: threading.Event) -> None:
         """Store a batch, however often it takes; then confirm and acknowledge it."""
@@ -72,29 +106,29 @@ class Ingester:
         self._metrics.states_skipped.inc(found.skipped)
         if not found.batch.empty and not self._persist(found, arrivals, stop):
             return
-        self._intake.confirm(arrivals)
-        self._intake.acknowledge(found.ids)
+        self._inbox.confirm(arrivals)
+        self._inbox.acknowledge(found.ids)
         self._account(found, len(arrivals))
 
     def health(self) -> dict[str, Any]:
         """How it stands; `troubles` is empty when all is well."""
         troubles = {}
-        if not self._intake.connected:
-            troubles["broker"] = self._intake.refusal or "not connected"
+        if not self._inbox.connected:
+            troubles["broker"] = self._inbox.refusal or "not connected"
         if self._trouble:
             troubles["database"] = self._trouble
         return {
             "troubles": troubles,
-            "waiting": self._intake.waiting,
-            "dropped": self._intake.dropped,
+            "waiting": self._inbox.waiting,
+            "dropped": self._inbox.dropped,
             "last_stored_at": self._stored_at,
         }
 
     def _drain(self, stop: threading.Event) -> None:
-        self._intake.leave()
+        self._inbox.leave()
         until = time.monotonic() + self._config.ingest.drain_s
         while time.monotonic() < until:
-            arrivals = self._intake.gather(wait_s=0.2)
+            arrivals = self._inbox.gather(wait_s=0.2)
             if not arrivals:
                 break
             self.step(arrivals, stop)
@@ -161,11 +195,15 @@ class Ingester:
         if now - self._beat_at < BEAT_S:
             return
         self._beat_at = now
-        self._metrics.waiting.set(self._intake.waiting)
-        self._metrics.broker.set(self._intake.connected)
-        if self._intake.connected:
-            self._systemd.notify("READY=1")
-        self._systemd.notify("WATCHDOG=1")
+        self._metrics.waiting.set(self._inbox.waiting)
+        self._metrics.broker.set(self._inbox.connected)
+        if self._inbox.connected:
+            self._notify("READY=1")
+        self._notify("WATCHDOG=1")
+
+    def _notify(self, what: str) -> None:
+        if self._systemd is not None:
+            self._systemd.notify(what)
 
 
 class _Faults:

@@ -8,8 +8,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
+from monitor.config import MetricsConfig
 from monitor.errors import ConfigError
-from monitor.fleet_config import MetricsConfig
 
 LAG_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3600.0, 86_400.0)
 TIME_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -128,7 +128,7 @@ class Pages:
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ.get("PATH_INFO") == "/metrics":
-            return self._metrics(environ, start_response)
+            return list(self._metrics(environ, start_response))
         known = environ.get("PATH_INFO") in {"/health", "/"}
         health = self._health() if known else {"error": "try /health or /metrics"}
         fine = known and not health.get("troubles")

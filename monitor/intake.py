@@ -67,7 +67,7 @@ class Intake:
 
     def start(self) -> None:
         """Connect in the background, and again whenever the connection is lost."""
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.ReceiveMaximum = self._config.in_flight
         properties.MaximumPacketSize = PACKET_BYTES
         self._client.connect_async(
@@ -197,7 +197,7 @@ class Intake:
         self._arrivals.put(
             Arrival(
                 _topic_of(message),
-                message.payload,
+                bytes(message.payload),
                 time.time(),
                 message.mid,
                 message.qos,

@@ -154,7 +154,7 @@ def _write_vehicles(connection: Connection, batch: Batch) -> None:
     _bulk(connection, schema.vehicles, rows, _KNOWN)
 
 
-def _event_rows(alerts: Iterable[tuple[Alert, float]]) -> Iterable[tuple[Any, ...]]:
+def _event_rows(alerts: Iterable[tuple[Alert, float]]) -> list[tuple[Any, ...]]:
     """One row an event, whatever was told of it in this batch, ordered by key."""
     newest: dict[tuple[str, float], tuple[Any, ...]] = {}
     for told, received_at in alerts:
@@ -171,7 +171,7 @@ _LEVEL, _ACKNOWLEDGED, _SEQUENCE = (
 
 def _later(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
     """The later telling of the two, with what only grows taken from both."""
-    merged = list(max(one, other, key=lambda row: row[_SEQUENCE]))
+    merged = list(one if one[_SEQUENCE] > other[_SEQUENCE] else other)
     merged[_LEVEL] = max(one[_LEVEL], other[_LEVEL])
     merged[_ACKNOWLEDGED] = one[_ACKNOWLEDGED] or other[_ACKNOWLEDGED]
     return tuple(merged)
@@ -250,9 +250,11 @@ _WAS_AVAILABLE = text(
 )
 _CAMERA_NOW = text(
     "INSERT INTO camera_status (vehicle, camera, at, status) "
-    "SELECT :vehicle, :camera, :at, :status WHERE NOT EXISTS ("
-    "SELECT 1 FROM camera_status WHERE vehicle = :vehicle AND camera = :camera AND at >= :at"
-    ") AND :status <> coalesce((SELECT status FROM camera_status WHERE vehicle = :vehicle "
+    # In a SELECT, PostgreSQL cannot tell the types of what is bound.
+    "SELECT CAST(:vehicle AS VARCHAR), CAST(:camera AS VARCHAR), CAST(:at AS DOUBLE PRECISION), "
+    "CAST(:status AS VARCHAR) WHERE NOT EXISTS (SELECT 1 FROM camera_status "
+    "WHERE vehicle = :vehicle AND camera = :camera AND at >= :at) "
+    "AND :status <> coalesce((SELECT status FROM camera_status WHERE vehicle = :vehicle "
     "AND camera = :camera ORDER BY at DESC LIMIT 1), '') ON CONFLICT DO NOTHING"
 )
 
@@ -291,11 +293,10 @@ def _insert(dialect: str, table: Table, conflict: str) -> str:
     names = ", ".join(column.name for column in columns)
     if dialect == "postgresql":
         arrays = ", ".join(f"%s::{_array_type(column)}" for column in columns)
-        values = f"SELECT * FROM unnest({arrays})"
+        values = f"SELECT * FROM unnest({arrays})"  # noqa: S608 - our own schema's names
     else:
         # SQLite cannot tell an upsert after SELECT from a join, so it gets VALUES.
         values = f"VALUES ({', '.join('?' * len(columns))})"
-    # Names of our own schema; every value is bound.
     return f"INSERT INTO {table.name} ({names}) {values} {conflict}"
 
 

@@ -1,15 +1,11 @@
 """Servers that several test files share. Each starts once, when a test first asks for it."""
 
-import os
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.servers import MOSQUITTO, Mosquitto, Postgres
-
-_numbers = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +19,8 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> str:
-    """The URL of a fresh, empty database in it."""
-    return postgres.database(f"test_{os.getpid()}_{next(_numbers)}")
+    """The URL of an empty database in it, this test's alone."""
+    return postgres.empty("tests")
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from sqlalchemy import create_engine
+
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/sbin")
 OPEN_TO_ALL = """\
 listener {port} 127.0.0.1
@@ -111,16 +113,24 @@ class Mosquitto:
             self.kill()
 
 
+def _fast_folder() -> Path | None:
+    """Memory, where there is some: a cluster is a thousand small files."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2_000_000_000
+    return memory if roomy else None
+
+
 class Postgres:
     """A PostgreSQL of its own, in a folder that goes with it."""
 
     def __init__(self) -> None:
+        self._made: set[str] = set()
         with warnings.catch_warnings():
             # pgserver asks for the user's runtime folder, which a bare container does not have.
             warnings.simplefilter("ignore")
             import pgserver
 
-            self._folder = tempfile.mkdtemp(prefix="wakeful-pg-")
+            self._folder = tempfile.mkdtemp(prefix="wakeful-pg-", dir=_fast_folder())
             self._server = pgserver.get_server(self._folder)
 
     @property
@@ -140,6 +150,23 @@ class Postgres:
         self._server.psql(f'DROP DATABASE IF EXISTS "{name}"')
         self._server.psql(f'CREATE DATABASE "{name}"')
         return f"postgresql+psycopg://postgres:@/{name}?host={self._folder}"
+
+    def empty(self, name: str) -> str:
+        """The URL of a database emptied for the next test: far cheaper than a fresh one."""
+        url = f"postgresql+psycopg://postgres:@/{name}?host={self._folder}"
+        if name not in self._made:
+            self._made.add(name)
+            return self.database(name)
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+        engine.dispose()
+        return url
 
     @property
     def pid(self) -> int:
