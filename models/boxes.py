@@ -235,7 +235,7 @@ def _closer(
     )
     xyxy = xyxy * (side / size) + np.array([left, top, left, top], np.float32)
     # the face looked for is the one where the first look saw it, not a neighbour in the square
-    same = _overlaps(faces.xyxy[index], xyxy) > 0.3
+    same = overlaps(faces.xyxy[index], xyxy) > 0.3
     if not same.any():
         return faces
     best = np.flatnonzero(same)[np.argmax(scores[same].max(1))]
@@ -251,7 +251,8 @@ def _fills(xyxy: Floats, image: Image) -> bool:
     return bool(max(xyxy[2] - xyxy[0], xyxy[3] - xyxy[1]) >= CLOSER_BELOW * max(height, width))
 
 
-def _overlaps(box: Floats, boxes: Floats) -> Floats:
+def overlaps(box: Floats, boxes: Floats) -> Floats:
+    """Intersection over union of one box (4,) with each of (N, 4)."""
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     shared = np.clip(high - low, 0, None).prod(1)
     area = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(1)

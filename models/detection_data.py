@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 SPLITS = ("train", "val", "test")
@@ -154,7 +154,8 @@ def check_splits(pictures: PictureSet) -> None:
     for person, splits in sorted(sides.items()):
         if len(splits) > 1:
             raise PictureSetError(
-                f"{pictures.root / 'people.csv'}: {person} is in {' and in '.join(sorted(splits))}; "
+                f"{pictures.root / 'people.csv'}: {person} is in "
+                f"{' and in '.join(sorted(splits))}; "
                 f"move all pictures of a person to one side"
             )
 
@@ -255,7 +256,8 @@ def _read(
         with Image.open(path) as picture:
             picture.load()
             width, height = picture.size
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, Image.DecompressionBombError, ImportError):
+        # ImportError: ultralytics makes Pillow look for a HEIF plug-in when it knows no better
         problems.append(f"{path}: not a readable picture")
         return None
     try:
