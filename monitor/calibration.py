@@ -116,7 +116,7 @@ class Baseline:
         self._second = [0.0, 0.0]
         self._known: list[Calibration] = []
         self._condition = 0
-        self._told_s = 0.0
+        self._untold_s = 0.0
         self._trust_pose = looking_ahead
         self.calibration = self._calibration(ready=False)
 
@@ -159,17 +159,17 @@ class Baseline:
             learned.yaw.add(pose.yaw_deg, seconds)
             learned.pitch.add(pose.pitch_deg, seconds)
             learned.roll.add(pose.roll_deg, seconds)
-            if not self._within_gate(pose):
-                return
-        learned.ear.add(ear, seconds)
-        if observation.mar is not None:
-            learned.mar.add(observation.mar, seconds)
-        if observation.lower_lid is not None:
-            learned.lower_lid.add(observation.lower_lid, seconds)
+        if pose is None or self._within_gate(pose):
+            learned.ear.add(ear, seconds)
+            if observation.mar is not None:
+                learned.mar.add(observation.mar, seconds)
+            if observation.lower_lid is not None:
+                learned.lower_lid.add(observation.lower_lid, seconds)
         # Looked at every quarter of a second, later every second: the frame rate cannot matter.
+        self._untold_s += seconds
         valid_s = learned.ear.total_s
-        if valid_s - self._told_s >= (0.25 if valid_s < 5 else 1.0):
-            self._told_s = valid_s
+        if self._untold_s >= (0.25 if valid_s < 5 else 1.0):
+            self._untold_s = 0.0
             self.calibration = self._calibration(ready=valid_s >= self._rules.min_valid_s)
 
     def _within_gate(self, pose: HeadPose) -> bool:
@@ -194,7 +194,7 @@ class Baseline:
                 progress=min(valid_s / rules.min_valid_s, 1.0) if rules.min_valid_s else 1.0,
                 ready=ready,
                 ear_open=round(ear, 4),
-                mar_closed=round(mar, 4),
+                mar_closed=round(mar, 6),
                 neutral=self._neutral(),
                 id="",
                 lower_lid_open=_rounded(learned.lower_lid.quantile(0.5)),
@@ -251,8 +251,8 @@ class Baseline:
         self._learned.lower_lid = Histogram(-1.0, 0.005)
         for seen in after:
             self._learned.ear.add(seen, 1.0)
-        self._told_s = self._learned.ear.total_s
-        self.calibration = self._calibration(ready=self._told_s >= self._rules.min_valid_s)
+        valid_s = self._learned.ear.total_s
+        self.calibration = self._calibration(ready=valid_s >= self._rules.min_valid_s)
 
 
 def _blend(prior: float, own: float | None, share: float) -> float:

@@ -92,10 +92,9 @@ class Evidence:
             observation, calibration, openness, pose
         )
         witnesses = [] if blind else self._witnesses(observation, openness, pose, lowered)
-        verdict = self._judge(now_s, witnesses)
+        shut = openness is not None and openness < self.policy.eye.openness.closed_enter
+        verdict = self._judge(now_s, witnesses, hold=not (lowered and shut))
         looking_down = self._looking_down(observation, verdict, openness, lowered)
-        if lowered and verdict.eyes is not Eyes.CLOSED and not _network_saw(witnesses):
-            verdict = _Verdict(Eyes.UNKNOWN, 0.0)
         self._remember(now_s, verdict.eyes)
         present = self._present(observation, blind)
         return Reading(
@@ -235,7 +234,8 @@ class Evidence:
         share = seen.sleep / (seen.sleep + seen.awake)
         return Witness(_log_odds(share), limits.weights.detector * best)
 
-    def _judge(self, now_s: float, witnesses: list[Witness]) -> _Verdict:
+    def _judge(self, now_s: float, witnesses: list[Witness], *, hold: bool) -> _Verdict:
+        """Between the thresholds the verdict is held: open or closed as a moment ago."""
         total = sum(witness.weight for witness in witnesses)
         if total == 0:
             return _Verdict(Eyes.UNKNOWN, 0.0)
@@ -248,7 +248,7 @@ class Evidence:
             return _Verdict(Eyes.CLOSED, confidence)
         if mean <= -_SURE + 1e-9:
             return _Verdict(Eyes.OPEN, confidence)
-        recent = now_s - self._seen_s <= self.policy.max_gap_s
+        recent = hold and now_s - self._seen_s <= self.policy.max_gap_s
         return _Verdict(self._eyes if recent else Eyes.UNKNOWN, confidence)
 
     def _remember(self, now_s: float, eyes: Eyes) -> None:
@@ -264,10 +264,6 @@ class Evidence:
         if seen is not None and seen.label == "yawn" and seen.yawn >= sure:
             return self.policy.yawn.mar_ratio
         return None
-
-
-def _network_saw(witnesses: list[Witness]) -> bool:
-    return len(witnesses) > 1
 
 
 def _relative(pose: HeadPose | None, neutral: HeadPose) -> HeadPose | None:
