@@ -1,8 +1,8 @@
 """The driver's expression: read a few times a second, beside the frame loop, smoothed over time.
 
-Expression is context, never an alarm, so it must not cost the watch a frame: for live sources the
-net runs on its own thread and the newest face wins. A recording is read in step with its frames,
-so that it gives the same expressions every time.
+Expression is context, never an alarm, so it must not cost the watch a frame: the net runs on its
+own thread. From a live source the newest face wins. In a recording every due face is read, and its
+expression is told when the next one is due: the same on every machine, and still beside the loop.
 """
 
 import math
@@ -37,82 +37,87 @@ class ExpressionReader:
     """Reads expressions at its own rate.
 
     Args:
-        net: what reads a face.
+        net: what reads a face; only the reader's own thread calls it.
         rate_hz: looks a second; 0 never looks.
-        live: look on a thread of its own instead of in step.
+        live: skip faces while the net is busy instead of waiting for it.
     """
 
     def __init__(self, net: EmotionNet, rate_hz: float, *, live: bool) -> None:
         self._net = net
         self._every_s = 1 / rate_hz if rate_hz > 0 else math.inf
+        self._live = live
         self._due_s = -math.inf
-        self._smoothed: _Smoothed | None = None
+        self._told: _Smoothed | None = None
+        self._read: _Smoothed | None = None
         self._error: Exception | None = None
         self._waiting: tuple[Image, float] | None = None
-        self._wake = threading.Condition()
-        self._closed = False
-        self._thread: threading.Thread | None = None
-        if live:
-            self._thread = threading.Thread(target=self._serve, name="expression", daemon=True)
-            self._thread.start()
+        self._busy = self._closed = False
+        self._turn = threading.Condition()
+        self._thread = threading.Thread(target=self._serve, name="expression", daemon=True)
+        self._thread.start()
 
     def look(self, image: Image, face: Box, timestamp_s: float) -> None:
         """Read this face if a look is due.
 
         Raises:
-            Exception: what the net raised, here or on its thread since the last call.
+            Exception: what the net raised since the last look.
         """
-        if not self._due(timestamp_s):
+        if timestamp_s < self._due_s - _TICK_S or math.isinf(self._every_s):
             return
-        crop = square_crop(image, face, self._net.margin)
-        if self._thread is None:
-            self._read(crop, timestamp_s)
-            return
-        with self._wake:
-            self._waiting = (crop.copy(), timestamp_s)  # the frame's buffer is the camera's
-            error, self._error = self._error, None
-            self._wake.notify()
-        if error is not None:
-            raise error
-
-    def _due(self, timestamp_s: float) -> bool:
-        if math.isinf(self._every_s) or timestamp_s < self._due_s - _TICK_S:
-            return False
         # Counted from the last due time, so that the rate holds at any camera's; from now on after
         # a pause, so that nothing is made up for.
         behind = timestamp_s - self._due_s >= self._every_s
         self._due_s = (timestamp_s if behind else self._due_s) + self._every_s
-        return True
+        crop = square_crop(image, face, self._net.margin).copy()  # the buffer is the camera's
+        error = self._collect()
+        if crop.size:
+            with self._turn:
+                self._waiting = (crop, timestamp_s)
+                self._turn.notify_all()
+        if error is not None:
+            raise error
 
     def latest(self, timestamp_s: float) -> Emotion | None:
         """The smoothed expression; None if none was read for some seconds."""
-        smoothed = self._smoothed
-        if smoothed is None or timestamp_s - smoothed.timestamp_s > STALE_S:
+        told = self._read if self._live else self._told
+        if told is None or timestamp_s - told.timestamp_s > STALE_S:
             return None
-        return smoothed.emotion
+        return told.emotion
 
     def close(self) -> None:
         """End the thread."""
-        with self._wake:
+        with self._turn:
             self._closed = True
-            self._wake.notify()
-        if self._thread is not None:
-            self._thread.join(timeout=2.0)
+            self._turn.notify_all()
+        self._thread.join(timeout=2.0)
+
+    def _collect(self) -> Exception | None:
+        """What became of the last face; waits for it in a recording."""
+        with self._turn:
+            if not self._live:
+                self._turn.wait_for(
+                    lambda: self._closed or (not self._busy and self._waiting is None)
+                )
+            self._told = self._read
+            error, self._error = self._error, None
+        return error
 
     def _serve(self) -> None:
         while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._waiting is not None or self._closed)
+            with self._turn:
+                self._turn.wait_for(lambda: self._waiting is not None or self._closed)
                 if self._closed or self._waiting is None:
                     return
                 (crop, timestamp_s), self._waiting = self._waiting, None
+                self._busy = True
+            read, error = self._read, None
             try:
-                self._read(crop, timestamp_s)
-            except Exception as error:  # noqa: BLE001 - raised to the frame loop by the next look
-                self._error = error
-
-    def _read(self, crop: Image, timestamp_s: float) -> None:
-        self._smoothed = _Smoothed.after(self._smoothed, self._net(crop), timestamp_s)
+                read = _Smoothed.after(read, self._net(crop), timestamp_s)
+            except Exception as failure:  # noqa: BLE001 - raised to the frame loop by the next look
+                error = failure
+            with self._turn:
+                self._read, self._error, self._busy = read, error or self._error, False
+                self._turn.notify_all()
 
 
 class _Smoothed:

@@ -1,10 +1,13 @@
 """Expressions: at their own rate, smoothed over time, never in the frame loop's way."""
 
+import threading
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 
 from monitor.expression import SMOOTHING_S, STALE_S, ExpressionReader, square_crop
-from monitor.types import Box
+from monitor.types import Box, Emotion
 from tests.fakes import FakeEmotionNet
 
 FACE = Box(200, 100, 400, 350)
@@ -16,57 +19,120 @@ def look(reader: ExpressionReader, seconds: float, fps: float = 30, start_s: flo
         reader.look(IMAGE, FACE, start_s + k / fps)
 
 
+@pytest.fixture
+def recorded() -> Iterator[Callable[..., ExpressionReader]]:
+    """Readers of a recording, closed after the test."""
+    opened: list[ExpressionReader] = []
+
+    def reader(net: FakeEmotionNet, rate_hz: float = 5) -> ExpressionReader:
+        opened.append(ExpressionReader(net, rate_hz, live=False))
+        return opened[-1]
+
+    yield reader
+    for one in opened:
+        one.close()
+
+
 @pytest.mark.parametrize("fps", [10, 30, 60])
-def test_a_face_is_read_at_its_own_rate_whatever_the_cameras(fps: float) -> None:
+def test_a_face_is_read_at_its_own_rate_whatever_the_cameras(
+    recorded: Callable[..., ExpressionReader], fps: float
+) -> None:
     net = FakeEmotionNet("neutral")
-    look(ExpressionReader(net, 5, live=False), 4, fps)
+    reader = recorded(net)
+    look(reader, 4, fps)
+    reader.close()
     assert len(net.crops) == pytest.approx(20, abs=1)
 
 
-def test_at_rate_zero_nothing_is_read() -> None:
+def test_at_rate_zero_nothing_is_read(recorded: Callable[..., ExpressionReader]) -> None:
     net = FakeEmotionNet("neutral")
-    reader = ExpressionReader(net, 0, live=False)
+    reader = recorded(net, 0)
     look(reader, 2)
     assert net.crops == []
     assert reader.latest(2) is None
 
 
-def test_one_odd_reading_does_not_change_the_expression() -> None:
-    net = FakeEmotionNet(*["neutral"] * 10, "happiness", "neutral")
-    reader = ExpressionReader(net, 5, live=False)
+def test_in_a_recording_an_expression_is_told_when_the_next_is_due(
+    recorded: Callable[..., ExpressionReader],
+) -> None:
+    net = FakeEmotionNet("neutral")
+    reader = recorded(net)
+    told = []
     for k in range(12):
+        reader.look(IMAGE, FACE, k / 30)
+        told.append(reader.latest(k / 30) is not None)
+    assert told == [False] * 6 + [True] * 6
+
+
+def test_a_recording_gives_the_same_expressions_however_slow_the_net(
+    recorded: Callable[..., ExpressionReader],
+) -> None:
+    def run(*, slow: bool) -> list[Emotion | None]:
+        net = FakeEmotionNet("neutral", "happiness", "neutral", "happiness")
+        if slow:  # the net begins only when the loop already waits for it
+            net.go.clear()
+            threading.Timer(0.05, net.go.set).start()
+        reader = recorded(net)
+        seen = []
+        for k in range(40):
+            reader.look(IMAGE, FACE, k / 30)
+            seen.append(reader.latest(k / 30))
+        return seen
+
+    assert run(slow=False) == run(slow=True)
+
+
+def test_one_odd_reading_does_not_change_the_expression(
+    recorded: Callable[..., ExpressionReader],
+) -> None:
+    reader = recorded(FakeEmotionNet(*["neutral"] * 10, "happiness", "neutral"))
+    labels = set()
+    for k in range(14):
         reader.look(IMAGE, FACE, k / 5)
         latest = reader.latest(k / 5)
-        assert latest is not None
-        assert latest.label == "neutral"
+        labels.add(latest.label if latest else None)
+    assert labels == {None, "neutral"}
 
 
 @pytest.mark.parametrize("rate_hz", [2, 5, 20])
-def test_smoothing_is_in_seconds_not_in_readings(rate_hz: float) -> None:
-    net = FakeEmotionNet("neutral", "happiness")
-    reader = ExpressionReader(net, rate_hz, live=False)
-    look(reader, 1 + SMOOTHING_S, fps=rate_hz)
-    latest = reader.latest(1 + SMOOTHING_S)
+def test_smoothing_is_in_seconds_not_in_readings(
+    recorded: Callable[..., ExpressionReader], rate_hz: float
+) -> None:
+    reader = recorded(FakeEmotionNet("neutral", "happiness"), rate_hz)
+    looks = round(2 * SMOOTHING_S * rate_hz)
+    for k in range(looks + 1):
+        reader.look(IMAGE, FACE, k / rate_hz)
+    latest = reader.latest(looks / rate_hz)
     assert latest is not None
     share = dict(latest.probabilities)["happiness"]
-    lasted_s = 1 + SMOOTHING_S - 1 / rate_hz
-    assert share == pytest.approx(1 - np.exp(-lasted_s / SMOOTHING_S), abs=0.03)
+    happy_s = (looks - 1) / rate_hz  # the last look is not told yet
+    assert share == pytest.approx(1 - np.exp(-happy_s / SMOOTHING_S), abs=1e-6)
 
 
-def test_probabilities_stay_probabilities() -> None:
-    net = FakeEmotionNet("neutral", "happiness", "neutral", "happiness")
-    reader = ExpressionReader(net, 5, live=False)
+def test_probabilities_stay_probabilities(recorded: Callable[..., ExpressionReader]) -> None:
+    reader = recorded(FakeEmotionNet("neutral", "happiness", "neutral", "happiness"))
     look(reader, 3)
     latest = reader.latest(3)
     assert latest is not None
     assert sum(p for _, p in latest.probabilities) == pytest.approx(1)
 
 
-def test_an_expression_not_seen_for_some_seconds_is_unknown() -> None:
-    reader = ExpressionReader(FakeEmotionNet("neutral"), 5, live=False)
+def test_an_expression_not_seen_for_some_seconds_is_unknown(
+    recorded: Callable[..., ExpressionReader],
+) -> None:
+    reader = recorded(FakeEmotionNet("neutral"))
     reader.look(IMAGE, FACE, 0)
+    reader.look(IMAGE, FACE, 0.2)
     assert reader.latest(STALE_S) is not None
     assert reader.latest(STALE_S + 0.1) is None
+
+
+def test_a_face_outside_the_picture_is_not_read(recorded: Callable[..., ExpressionReader]) -> None:
+    net = FakeEmotionNet("neutral")
+    reader = recorded(net)
+    reader.look(IMAGE, Box(700, 500, 800, 600), 0)
+    reader.close()
+    assert net.crops == []
 
 
 def test_live_the_newest_face_wins_and_none_waits_in_a_queue() -> None:
@@ -84,10 +150,11 @@ def test_live_the_newest_face_wins_and_none_waits_in_a_queue() -> None:
     assert [crop.mean() for crop in net.crops] == [100, 50]
 
 
-def test_live_the_camera_may_write_over_its_picture() -> None:
+@pytest.mark.parametrize("live", [True, False])
+def test_the_camera_may_write_over_its_picture(*, live: bool) -> None:
     net = FakeEmotionNet("neutral")
     net.go.clear()
-    reader = ExpressionReader(net, 5, live=True)
+    reader = ExpressionReader(net, 5, live=live)
     image = IMAGE.copy()
     reader.look(image, FACE, 0)
     image[:] = 0
@@ -97,10 +164,11 @@ def test_live_the_camera_may_write_over_its_picture() -> None:
     assert net.crops[0].mean() == 100
 
 
-def test_live_a_failure_on_the_thread_is_raised_by_the_next_look() -> None:
+@pytest.mark.parametrize("live", [True, False])
+def test_a_failure_on_the_thread_is_raised_by_the_next_look(*, live: bool) -> None:
     net = FakeEmotionNet("neutral")
     net.error = RuntimeError("out of memory")
-    reader = ExpressionReader(net, 5, live=True)
+    reader = ExpressionReader(net, 5, live=live)
     reader.look(IMAGE, FACE, 0)
     assert net.looked.acquire(timeout=10)
     reader.close()  # the thread has noted its failure
