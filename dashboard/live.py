@@ -164,11 +164,14 @@ def _line(one: Now, at: float) -> str:
     state = one.state or {}
     if one.standing is Standing.UNWATCHED:
         return ", ".join(theme.cause_word(cause) for cause in one.causes).capitalize()
-    closure = state.get("closure_s")
     parts = [f"eyes {state.get('eyes', 'unknown')}"]
-    if closure:
+    if closure := state.get("closure_s"):
         parts.append(f"closed for {closure:.1f} s")
-    parts.append(f"PERCLOS {theme.share(state.get('perclos'))}")
+    yaw = _signal(state, _YAW)
+    if one.kind == "distraction" and yaw is not None:
+        parts.append(f"head turned {abs(yaw):.0f}° {'left' if yaw > 0 else 'right'}")
+    else:
+        parts.append(f"PERCLOS {theme.share(state.get('perclos'))}")
     if speed := _signal(state, "Vehicle.Speed"):
         parts.append(f"{speed:.0f} km/h")
     return " · ".join(parts)
@@ -190,7 +193,7 @@ def _table(fleet: list[Now], at: float) -> pd.DataFrame:
                 "now": _plain(one),
                 "eyes": state.get("eyes"),
                 "perclos": _percent(state.get("perclos")),
-                "closure": state.get("closure_s"),
+                "closure": state.get("closure_s") if state.get("eyes") != "unknown" else None,
                 "yaw": _signal(state, _YAW),
                 "pitch": _signal(state, _PITCH),
                 "emotion": state.get("emotion"),

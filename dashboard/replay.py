@@ -2,8 +2,6 @@
 
 import hashlib
 import tempfile
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,61 +10,26 @@ import streamlit as st
 from pydantic import ValidationError
 
 from dashboard import charts, theme
+from dashboard.reruns import MAX_OBSERVATIONS, Rerun, run_again
 from dashboard.sensitivity import Labels, accepted, answered, read_labels
 from dashboard.session import guarded
 from dashboard.settings import settings
 from dashboard.tuning import DIALS, changed, tuned
 from monitor.config import explain
-from monitor.demo import score
 from monitor.errors import WakefulError
 from monitor.policy import Policy, built_in, load_policy
-from monitor.replay import Difference, compare, events_of
-from monitor.trace import SUFFIX, TraceHeader, read_trace
-from monitor.types import Event, Kind, Level
+from monitor.replay import Difference, compare
+from monitor.trace import SUFFIX, read_trace
+from monitor.types import Event, Level
 
-MAX_OBSERVATIONS: Final = 500_000  # about five hours at 30 fps
 LISTED: Final = 200
 RECORDED: Final = "as recorded"
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a policy made of a trace.
-
-    Attributes:
-        header: of the trace.
-        events: every telling, in order.
-        seconds: how long the trace is.
-        cut: it is longer than what was replayed.
-    """
-
-    header: TraceHeader
-    events: list[Event]
-    seconds: float
-    cut: bool
-
-
-@st.cache_data(max_entries=40, ttl=3600, show_spinner="Replaying the drive")
-def _replayed(_file: Path, digest: str, _policy: Policy, policy_hash: str) -> Replayed:
+@st.cache_data(max_entries=40, ttl=3600, show_spinner="Running the drive again")
+def _run(_file: Path, digest: str, _policy: Policy, policy_hash: str) -> Rerun:
     del digest, policy_hash  # they are the key: the same trace under the same policy
-    header, given = read_trace(_file)
-    first: float | None = None
-    last = 0.0
-    count = 0
-
-    def counted() -> Any:
-        nonlocal first, last, count
-        for one in islice(given, MAX_OBSERVATIONS):
-            first = one[0].timestamp_s if first is None else first
-            last, count = one[0].timestamp_s, count + 1
-            yield one
-
-    events = list(
-        events_of(
-            counted(), _policy, drive=header.drive, camera=header.camera, models=header.models
-        )
-    )
-    return Replayed(header, events, last - (first or 0.0), cut=count == MAX_OBSERVATIONS)
+    return run_again(_file, _policy)
 
 
 @guarded
@@ -79,8 +42,8 @@ def replay_page() -> None:
     base, policy = _policies(files[0])
     if policy is None:
         return
-    before = [_replayed(file, _digest(file), base, base.hash) for file in files]
-    after = [_replayed(file, _digest(file), policy, policy.hash) for file in files]
+    before = [_run(file, _digest(file), base, base.hash) for file in files]
+    after = [_run(file, _digest(file), policy, policy.hash) for file in files]
     labels = _labels(files)
     _tiles(before, after, labels, base, policy)
     for file, one, other in zip(files, before, after, strict=True):
@@ -217,8 +180,8 @@ def _beside(file: Path) -> Labels | None:
 
 
 def _tiles(
-    before: list[Replayed],
-    after: list[Replayed],
+    before: list[Rerun],
+    after: list[Rerun],
     labels: list[Labels | None],
     base: Policy,
     policy: Policy,
@@ -226,14 +189,20 @@ def _tiles(
     hours = sum(one.seconds for one in before) / 3600
     tiles = [
         theme.tile("Drive time", theme.lasting(hours * 3600), f"{len(before)} drives"),
-        _pair("Alerts", _count(before), _count(after), hours),
-        _pair("Warnings and critical", _count(before, 3), _count(after, 3), hours),
+        _pair("Alerts", _total(before), _total(after), hours),
+        _pair(
+            "Warnings and critical",
+            _total(before, Level.WARNING),
+            _total(after, Level.WARNING),
+            hours,
+        ),
     ]
     if any(labels):
-        was, now = _scored(before, labels, base), _scored(after, labels, policy)
-        tiles.append(_pair("False alarms", was[2], now[2], hours))
-        if now[1]:
-            tiles.append(theme.tile("Found", f"{now[0]} of {now[1]}", f"was {was[0]} of {was[1]}"))
+        was, now = tally(before, labels, base), tally(after, labels, policy)
+        tiles.append(_pair("False alarms", was.false, now.false, hours))
+        if now.due:
+            words = f"was {was.found} of {was.due}"
+            tiles.append(theme.tile("Found", f"{now.found} of {now.due}", words))
         tiles += _ddaw(before, after, labels)
     theme.tiles(*tiles)
     if any(one.cut for one in before):
@@ -250,43 +219,14 @@ def _pair(title: str, was: int, now: int, hours: float) -> str:
     return theme.tile(title, f"{was} → {now}", f"{rate}was {was}")
 
 
-def _count(runs: list[Replayed], level: int = Level.CAUTION) -> int:
-    return sum(
-        event.level >= level and event.kind is not Kind.DEGRADED
-        for run in runs
-        for event in _final(run.events)
-    )
+def _total(runs: list[Rerun], level: Level = Level.CAUTION) -> int:
+    return sum(run.count(level) for run in runs)
 
 
-def _final(events: list[Event]) -> list[Event]:
-    """Each alert once, as it was last told at its highest level."""
-    known: dict[str, Event] = {}
-    for event in events:
-        held = known.get(event.id)
-        if held is None or event.level >= held.level:
-            known[event.id] = event
-    return list(known.values())
-
-
-def _scored(
-    runs: list[Replayed], labels: list[Labels | None], policy: Policy
-) -> tuple[int, int, int]:
-    """Found, expected and false, over the drives with intervals."""
-    found = expected = false = 0
-    for run, known in zip(runs, labels, strict=True):
-        if known is None or not known.intervals:
-            continue
-        result = score(known.truth, run.events, policy)
-        expected += len(result.found)
-        found += sum(event is not None for _, event in result.found)
-        false += sum(event.level >= Level.CAUTION for event in result.false)
-    return found, expected, false
-
-
-def _ddaw(before: list[Replayed], after: list[Replayed], labels: list[Labels | None]) -> list[str]:
+def _ddaw(before: list[Rerun], after: list[Rerun], labels: list[Labels | None]) -> list[str]:
     """The regulation's sensitivity, over the drives with sleepiness reports."""
 
-    def of(runs: list[Replayed]) -> list[float]:
+    def of(runs: list[Rerun]) -> list[float]:
         judged = [
             answered(run.events, known.kss).sensitivity
             for run, known in zip(runs, labels, strict=True)
@@ -304,7 +244,7 @@ def _ddaw(before: list[Replayed], after: list[Replayed], labels: list[Labels | N
     return [theme.tile("DDAW sensitivity", theme.share(mean), f"{words}{known}; was {old}")]
 
 
-def _drive(file: Path, before: Replayed, after: Replayed) -> None:
+def _drive(file: Path, before: Rerun, after: Rerun) -> None:
     st.markdown(f"##### {theme.escape(_title(file))}")
     rows = _bars(before, "before") + _bars(after, "after")
     st.altair_chart(charts.two_runs(rows, before.seconds), key=f"runs-{file.name}")
@@ -325,7 +265,7 @@ def _drive(file: Path, before: Replayed, after: Replayed) -> None:
     )
 
 
-def _bars(run: Replayed, which: str) -> list[dict[str, Any]]:
+def _bars(run: Rerun, which: str) -> list[dict[str, Any]]:
     ends: dict[str, float] = {}
     for event in run.events:
         ends[event.id] = event.at_s
@@ -337,8 +277,7 @@ def _bars(run: Replayed, which: str) -> list[dict[str, Any]]:
             "level": theme.LEVEL_WORDS[event.level],
             "what": theme.kind_word(event.kind.value),
         }
-        for event in sorted(_final(run.events), key=lambda one: one.level)
-        if event.kind is not Kind.DEGRADED
+        for event in sorted(run.alerts, key=lambda one: one.level)
     ]
 
 

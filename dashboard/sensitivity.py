@@ -94,9 +94,10 @@ def read_labels(data: bytes) -> Labels:
 def answered(events: Sequence[Event], reports: Sequence[Report]) -> Answered:
     """Warnings of drowsiness against the driver's own reports.
 
-    Each report covers the time since the one before. A warning is right if the report before or after it is at least 7; what follows a right one is
-    not judged (Part 2, 5.1). A report of 8 or more without a warning in its time is a miss, unless
-    the next one is below 8 (7: an outlier; 6 or less: left out).
+    Each report covers the time since the one before. A warning is right if the report before or
+    after it is at least 7; what follows a right one is not judged (Part 2, 5.1). A report of 8 or
+    more without a warning in its time is a miss, unless the next one is below 8 (7: an outlier;
+    6 or less: left out).
     """
     warnings = sorted(e.started_s for e in events if _warns(e))
     ordered = sorted(reports, key=lambda report: report.at_s)

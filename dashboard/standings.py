@@ -49,9 +49,9 @@ def standings(reports: list[Report], task: str) -> list[Standing]:
 
 def datasets(rows: list[Standing]) -> list[str]:
     """Data sets with figures; the one with the most measured models first."""
-    counts = Counter({name_of(row): 0 for row in rows})
-    counts.update(name_of(row) for row in rows if row.origin == "measured")
-    return [name for name, _ in counts.most_common()]
+    figures = Counter(name_of(row) for row in rows)
+    measured = Counter(name_of(row) for row in rows if row.origin == "measured")
+    return sorted(figures, key=lambda name: (-measured[name], -figures[name], name))
 
 
 def name_of(row: Standing) -> str:
