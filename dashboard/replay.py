@@ -10,7 +10,7 @@ import streamlit as st
 from pydantic import ValidationError
 
 from dashboard import charts, theme
-from dashboard.reruns import MAX_OBSERVATIONS, Rerun, run_again
+from dashboard.reruns import MAX_OBSERVATIONS, Rerun, run_again, tally
 from dashboard.sensitivity import Labels, accepted, answered, read_labels
 from dashboard.session import guarded
 from dashboard.settings import settings
