@@ -227,7 +227,7 @@ def report(judged: Sequence[Judged], pictures: PictureSet) -> dict[str, Any]:
 # --- the worst errors ------------------------------------------------------------------------
 
 
-def worst(judged: Sequence[Judged], labels: Sequence[str], count: int = 24) -> list[Judged]:
+def worst(judged: Sequence[Judged], count: int = 24) -> list[Judged]:
     """Pictures whose true class scores least against the best wrong one."""
 
     def margin(one: Judged) -> float:

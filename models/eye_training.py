@@ -15,6 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import nn
 
+from models.disguise import wear_glasses
 from models.eye_crops import CROP_HW, cut_eye, standardise
 from models.eyes import EyeState, eye_state
 from models.face_warp import Landmarks, close_eyes
@@ -81,7 +82,10 @@ def played_eyes(
             if not shut and rng.random() < 0.4:
                 amount = 0.0
             amount = min(amount, 0.25) if gaze else amount  # lids follow the gaze by themselves
-            crops.append(roomy_eyes(close_eyes(image, mesh, amount, gaze_down=gaze), mesh))
+            played = close_eyes(image, mesh, amount, gaze_down=gaze)
+            if rng.random() < 0.4:
+                played = wear_glasses(played, mesh, rng, tint=rng.uniform(0, 0.4))
+            crops.append(roomy_eyes(played, mesh))
             closed += [float(shut)] * 2
     return EyeCrops(
         np.concatenate(crops), np.array(closed, np.float32), np.full(2 * len(crops), weight)
@@ -91,7 +95,7 @@ def played_eyes(
 def vary(crop: Image, rng: Generator) -> Image:
     """One stored crop as another camera, light and head would show it: (32, 48)."""
     image = crop
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         image = _behind_glasses(image, rng)
     angle, scale = rng.normal(0, 5), float(np.exp(rng.normal(0, 0.10)))
     matrix = cv2.getRotationMatrix2D((ROOM_HW[1] / 2, ROOM_HW[0] / 2), angle, scale)

@@ -222,4 +222,35 @@ register(
 
 # --- detectors -------------------------------------------------------------------------------
 
+register(
+    ModelCard(
+        name="awake_sleep_n",
+        task="detection",
+        architecture="models.yolov5:yolov5",
+        labels=("awake", "sleep", "yawn"),
+        input_hw=(320, 320),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        arguments={"size": "n"},
+        paper="Jocher et al., YOLOv5 by Ultralytics, v6.0 graph with the YOLOv5u head",
+        licence="AGPL-3.0-only",
+    )
+)
+
 # --- eye-state networks ----------------------------------------------------------------------
+
+register(
+    ModelCard(
+        name="eye_state",
+        task="eyes",
+        architecture="models.eyes:eye_state",
+        labels=("closed",),
+        input_hw=(32, 48),
+        channels=1,
+        # crops come standardised by `models.eye_crops`: median 0, like spread
+        mean=(0.0,),
+        std=(1.0,),
+        alignment={"kind": "eye corners level, 0.48 of the width apart; left eye mirrored"},
+        licence="AGPL-3.0-only",
+    )
+)
