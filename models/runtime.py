@@ -13,10 +13,12 @@ This module never imports torch for a CPU: what needs torch (turning weights int
 in a process of its own, and its product is kept in the user's cache, named by what it is made of.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 import structlog
@@ -132,6 +134,7 @@ def load(
     threads: int = 0,
     input_hw: tuple[int, int] | None = None,
     feed: Feed = "pixels",
+    streams: int = 1,
 ) -> Network:
     """Open a model for inference and warm it up.
 
@@ -142,6 +145,8 @@ def load(
         threads: CPU threads; 0 takes the cores this process may use.
         input_hw: (height, width) if not the card's.
         feed: what it will be given; normalisation is part of the graph with `pixels`.
+        streams: how many threads of the caller's will ask networks of this model at once; the
+            CPU threads are shared out among them.
 
     Raises:
         InferenceError: no such weights, damaged ones, or a runtime that cannot serve them.
@@ -151,7 +156,7 @@ def load(
     size = input_hw or card.input_hw
 
     def opened(choice: Choice) -> Network:
-        backend = _open(card, weights, choice, size, feed)
+        backend = _open(card, weights, choice, size, feed, streams)
         return Network(card, size, feed, choice, backend).warm_up()
 
     choice = choose(machine, device=device, runtime=runtime, precision=precision, threads=threads)
@@ -185,7 +190,12 @@ def _resolve(model: ModelCard | Path) -> tuple[ModelCard, Path]:
 
 
 def _open(
-    card: ModelCard, weights: Path, choice: Choice, size: tuple[int, int], feed: Feed
+    card: ModelCard,
+    weights: Path,
+    choice: Choice,
+    size: tuple[int, int],
+    feed: Feed,
+    streams: int,
 ) -> Backend:
     if choice.runtime == "torch":
         from models.torch_runtime import TorchBackend  # noqa: PLC0415 - never on the CPU's path
@@ -195,8 +205,8 @@ def _open(
     if choice.precision == "int8":
         graph = _calibrated(card, graph)
     if choice.runtime == "openvino":
-        return _OpenVino(graph, card, choice)
-    return _OnnxRuntime(graph, card, choice)
+        return _OpenVino(graph, choice, streams)
+    return _OnnxRuntime(graph, choice)
 
 
 def _calibrated(card: ModelCard, graph: Path) -> Path:
@@ -210,29 +220,27 @@ def _calibrated(card: ModelCard, graph: Path) -> Path:
 
 
 class _OpenVino:
-    """One compiled model a batch size: fixed shapes run faster than free ones."""
+    """One request a batch size: fixed shapes run faster than free ones.
+
+    Networks of the same graph and settings in one process share what is compiled.
+    """
 
     _HINT = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # noqa: RUF012
 
-    def __init__(self, graph: Path, card: ModelCard, choice: Choice) -> None:
+    def __init__(self, graph: Path, choice: Choice, streams: int) -> None:
         import openvino  # noqa: PLC0415 - only where it serves
 
         self._tensor = openvino.Tensor
         self._graph = graph
-        self._name = card.name
-        self._settings = {
+        self._settings = (
             # Left to itself, OpenVINO takes bf16 silently: say what is meant.
-            "INFERENCE_PRECISION_HINT": self._HINT[choice.precision],
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": choice.threads,
-            "NUM_STREAMS": 1,
-            "CACHE_DIR": str(graph.parent / "openvino"),
-        }
-        self._requests: dict[int, Any] = {}
-        try:
-            self._model = openvino_core().read_model(graph)
-        except RuntimeError as error:
-            raise InferenceError(_unreadable(graph, error)) from None
+            ("INFERENCE_PRECISION_HINT", self._HINT[choice.precision]),
+            ("PERFORMANCE_HINT", "LATENCY"),
+            ("INFERENCE_NUM_THREADS", choice.threads),
+            ("NUM_STREAMS", min(streams, choice.threads)),
+            ("CACHE_DIR", str(graph.parent / "openvino")),
+        )
+        self._requests: dict[int, tuple[Any, Any]] = {}
 
     def run(self, batch: Input) -> Outputs:
         request = self._request(batch)
@@ -250,14 +258,31 @@ class _OpenVino:
         return wait
 
     def _request(self, batch: Input) -> Any:
-        request = self._requests.get(len(batch))
-        if request is None:
-            model = self._model.clone()
-            model.reshape(list(batch.shape))
-            compiled = openvino_core().compile_model(model, "CPU", self._settings)
-            request = self._requests[len(batch)] = compiled.create_infer_request()
+        if len(batch) not in self._requests:
+            compiled = _compiled(self._graph, self._settings, batch.shape)
+            # The compiled model is kept beside its request: it lives as long as somebody uses it.
+            self._requests[len(batch)] = (compiled.create_infer_request(), compiled)
+        request = self._requests[len(batch)][0]
         request.set_input_tensor(self._tensor(batch, shared_memory=True))
         return request
+
+
+_shared: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
+_compiling = threading.Lock()
+
+
+def _compiled(graph: Path, settings: tuple[tuple[str, Any], ...], shape: tuple[int, ...]) -> Any:
+    with _compiling:
+        compiled = _shared.get((graph, settings, shape))
+        if compiled is None:
+            try:
+                model = openvino_core().read_model(graph)
+                model.reshape(list(shape))
+                compiled = openvino_core().compile_model(model, "CPU", dict(settings))
+            except RuntimeError as error:
+                raise InferenceError(_unreadable(graph, error)) from None
+            _shared[graph, settings, shape] = compiled
+        return compiled
 
 
 def _copies(request: Any) -> Outputs:
@@ -266,10 +291,9 @@ def _copies(request: Any) -> Outputs:
 
 
 class _OnnxRuntime:
-    def __init__(self, graph: Path, card: ModelCard, choice: Choice) -> None:
+    def __init__(self, graph: Path, choice: Choice) -> None:
         import onnxruntime  # noqa: PLC0415 - only where it serves
 
-        del card
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = choice.threads
         options.inter_op_num_threads = 1

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 # The network looks at a followed face from close by, in a square of this many pixels.
 CLOSE_PX = 256
+# More heads than this are no cabin; what follows is bounded whatever the picture holds.
+MOST_FACES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,12 @@ class Parts:
         return tuple(part.card.id for part in parts if part is not None)
 
 
-def open_parts(config: PerceptionConfig) -> Parts:
+def open_parts(config: PerceptionConfig, cameras: int = 1) -> Parts:
     """Load the models of a configuration.
+
+    Args:
+        config: which, and where they run.
+        cameras: how many cameras will look through models like these in this process.
 
     Raises:
         ConfigError: no such model, or its weights cannot be used; one line names the setting.
@@ -51,7 +57,7 @@ def open_parts(config: PerceptionConfig) -> Parts:
     eyes = _model(config.eyes, "eyes", "eyes")
     emotion = _model(config.emotion, "expression", "emotion")
     return Parts(
-        detector=AwakeDetector(detector, config) if detector else None,
+        detector=AwakeDetector(detector, config, cameras) if detector else None,
         eyes=EyeStateNet(eyes, config) if eyes else None,
         emotion=ExpressionNet(emotion, config) if emotion else None,
     )
@@ -96,10 +102,12 @@ def _load(
 class AwakeDetector:
     """YOLOv5 with the classes awake and sleep, and perhaps yawn."""
 
-    def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
+    def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
         wide = config.detector_input_px
-        self._wide = _load(model, "detector", config, input_hw=(wide, wide))
-        self._close = _load(model, "detector", config, input_hw=(CLOSE_PX, CLOSE_PX))
+        self._wide = _load(model, "detector", config, input_hw=(wide, wide), streams=cameras)
+        self._close = _load(
+            model, "detector", config, input_hw=(CLOSE_PX, CLOSE_PX), streams=cameras
+        )
         self.card = self._wide.card
         if not {"awake", "sleep"} <= set(self.card.labels):
             raise ConfigError(
@@ -130,7 +138,7 @@ class AwakeDetector:
         self, network: runtime.Network, pixels: Image
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         xyxy, scores = boxes.decode(network(pixels[None])[0], len(self.card.labels))
-        kept = boxes.suppress(xyxy, scores, self._min_score)
+        kept = boxes.suppress(xyxy, scores, self._min_score)[:MOST_FACES]
         return xyxy[kept], scores[kept]
 
     def _detections(

@@ -201,7 +201,12 @@ class Assembly:
         show: bool,
     ) -> None:
         perceive = self._stack.enter_context(
-            open_perception(self.config.perception, camera, live=source.live)
+            open_perception(
+                self.config.perception,
+                camera,
+                live=source.live,
+                cameras=len(self.config.cameras),
+            )
         )
         models = perceive.models
         engine = Engine(self.policy, drive=self.drive, camera=camera.id, models=models)

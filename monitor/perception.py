@@ -206,7 +206,7 @@ def _observation(frame: Frame, **measured: Any) -> Observation:
 
 
 def open_perception(
-    config: PerceptionConfig, camera: CameraConfig, *, live: bool = False
+    config: PerceptionConfig, camera: CameraConfig, *, live: bool = False, cameras: int = 1
 ) -> Perception:
     """Build the real parts the configuration asks for.
 
@@ -214,13 +214,14 @@ def open_perception(
         config: which models, where they run.
         camera: whose frames will be looked at.
         live: the frames come from a live source.
+        cameras: how many cameras are watched in this process; they share the models' memory.
 
     Raises:
         ConfigError: a model is not registered, or its weights are not what its card says.
     """
     from monitor.adapters import open_parts  # noqa: PLC0415 - inference runtimes load when needed
 
-    parts = open_parts(config)
+    parts = open_parts(config, cameras)
     return Perception(
         config,
         camera,

@@ -161,6 +161,20 @@ def test_answers_are_not_overwritten_by_the_next(classifier: Path) -> None:
     assert np.array_equal(first, kept)
 
 
+def test_networks_of_one_model_share_what_is_compiled_and_not_their_answers(
+    classifier: Path,
+) -> None:
+    first, second = (load(classifier, device="cpu", runtime="openvino", threads=1) for _ in "ab")
+    compiled = [network._backend._requests[1][1] for network in (first, second)]  # type: ignore[attr-defined]
+    assert compiled[0] is compiled[1]
+    pixels = some_pixels(2)
+    one, two = first(pixels[:1])[0], second(pixels[1:])[0]
+    later = first.start(pixels[:1]), second.start(pixels[1:])
+    assert later[0]()[0] == pytest.approx(one)
+    assert later[1]()[0] == pytest.approx(two)
+    assert np.abs(one - two).max() > 1e-2
+
+
 def test_bf16_stays_near_fp32(classifier: Path) -> None:
     if "BF16" not in machine.this_machine().cpu:
         pytest.skip("this chip has no bf16")
