@@ -200,7 +200,7 @@ def two_runs(rows: Sequence[Record], seconds: float) -> Chart:
     frame = pd.DataFrame(rows, columns=["run", "from", "to", "level", "what"])
     return (
         alt.Chart(frame)
-        .mark_bar(height={"band": 0.7}, cornerRadius=2)
+        .mark_bar(height={"band": 0.7}, cornerRadius=2, clip=True)
         .encode(
             x=alt.X(
                 "from:Q",

@@ -36,7 +36,7 @@ def _run(_file: Path, digest: str, _policy: Policy, policy_hash: str) -> Rerun:
 def replay_page() -> None:
     """Choose drives, turn the dials, compare."""
     theme.heading("Replay", "What would another threshold have done")
-    files = _choose()
+    files, given = _choose()
     if not files:
         return
     base, policy = _policies(files[0])
@@ -44,18 +44,17 @@ def replay_page() -> None:
         return
     before = [_run(file, _digest(file), base, base.hash) for file in files]
     after = [_run(file, _digest(file), policy, policy.hash) for file in files]
-    labels = _labels(files)
+    labels = _labels(files, given)
     _tiles(before, after, labels, base, policy)
     for file, one, other in zip(files, before, after, strict=True):
         _drive(file, one, other)
     _save(policy, base)
 
 
-def _choose() -> list[Path]:
-    """Recorded traces of this machine, or one from elsewhere."""
+def _choose() -> tuple[list[Path], bytes | None]:
+    """Recorded drives of this machine, one from elsewhere first; and labels, if any are given."""
     recorded = _recorded()
-    left, right = st.columns([1.4, 1], gap="large")
-    with left:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.multiselect(
             "Recorded drives",
             recorded,
@@ -63,20 +62,24 @@ def _choose() -> list[Path]:
             format_func=_title,
             placeholder="Choose one or more",
         )
-    with right:
-        given = st.file_uploader(
-            "or a trace from elsewhere", type=["gz"], help=f"A file that ends in {SUFFIX}."
-        )
-    if given is not None:
-        chosen = [*chosen, _kept(given.getvalue())]
+        with st.popover("From elsewhere", icon=":material/upload_file:", width=220):
+            trace = st.file_uploader("A trace", type=["gz"], help=f"A file that ends in {SUFFIX}.")
+            labels = st.file_uploader(
+                "Labels of it",
+                type=["json"],
+                help="What the driver did and when, or their own sleepiness reports: "
+                "docs/dashboard.md.",
+            )
+    if trace is not None:
+        chosen = [_kept(trace.getvalue()), *chosen]
     if not chosen:
         theme.nothing(
-            "No drive to replay" if not recorded else "Choose a drive",
+            "Choose a drive" if recorded else "No drive to replay",
             "A trace holds what was measured on every frame, and no picture. Record one:",
             "wakeful run --trace traces/            # a camera\n"
             "wakeful run --camera animated --trace traces/    # the animated driver",
         )
-    return chosen
+    return chosen, labels.getvalue() if labels is not None else None
 
 
 def _recorded() -> list[Path]:
@@ -158,17 +161,12 @@ def _dials(base: Policy) -> dict[str, float]:
     return values
 
 
-def _labels(files: list[Path]) -> list[Labels | None]:
-    """What is known of each drive: a file beside its trace, or one for the first from here."""
+def _labels(files: list[Path], given: bytes | None) -> list[Labels | None]:
+    """What is known of each drive: a file beside its trace, or the one given for the first."""
     found = [_beside(file) for file in files]
-    given = st.file_uploader(
-        "Labels of the first drive (optional)",
-        type=["json"],
-        help="What the driver did and when, or their own sleepiness reports: docs/dashboard.md.",
-    )
     if given is not None:
         try:
-            found[0] = read_labels(given.getvalue())
+            found[0] = read_labels(given)
         except ValueError as error:
             st.warning(str(error), icon=":material/label_off:")
     return found
@@ -188,7 +186,7 @@ def _tiles(
 ) -> None:
     hours = sum(one.seconds for one in before) / 3600
     tiles = [
-        theme.tile("Drive time", theme.lasting(hours * 3600), f"{len(before)} drives"),
+        theme.tile("Drive time", theme.lasting(hours * 3600), _drives(len(before))),
         _pair("Alerts", _total(before), _total(after), hours),
         _pair(
             "Warnings and critical",
@@ -215,8 +213,12 @@ def _tiles(
 
 
 def _pair(title: str, was: int, now: int, hours: float) -> str:
-    rate = f"{now / hours:.1f} an hour, " if hours > 0 else ""
-    return theme.tile(title, f"{was} → {now}", f"{rate}was {was}")
+    rate = f"{was / hours:.1f} → {now / hours:.1f} an hour" if hours > 0 else ""
+    return theme.tile(title, f"{was} → {now}", rate)
+
+
+def _drives(count: int) -> str:
+    return "one drive" if count == 1 else f"{count} drives"
 
 
 def _total(runs: list[Rerun], level: Level = Level.CAUTION) -> int:
@@ -253,7 +255,7 @@ def _drive(file: Path, before: Rerun, after: Rerun) -> None:
         st.caption("Both policies raise the same alerts at the same instants.")
         return
     st.dataframe(
-        pd.DataFrame([_difference(row) for row in differences]),
+        pd.DataFrame([_difference(row, before.first_s) for row in differences]),
         hide_index=True,
         column_config={
             "at": st.column_config.NumberColumn("At", format="%.1f s"),
@@ -272,8 +274,8 @@ def _bars(run: Rerun, which: str) -> list[dict[str, Any]]:
     return [
         {
             "run": which,
-            "from": event.started_s,
-            "to": max(ends[event.id], event.started_s + 0.2),
+            "from": event.started_s - run.first_s,
+            "to": max(ends[event.id], event.started_s + 0.2) - run.first_s,
             "level": theme.LEVEL_WORDS[event.level],
             "what": theme.kind_word(event.kind.value),
         }
@@ -281,11 +283,11 @@ def _bars(run: Rerun, which: str) -> list[dict[str, Any]]:
     ]
 
 
-def _difference(row: Difference) -> dict[str, Any]:
+def _difference(row: Difference, first_s: float) -> dict[str, Any]:
     one = row.before or row.after
     assert one is not None  # noqa: S101 - a difference has at least one side
     return {
-        "at": one.started_s,
+        "at": one.started_s - first_s,
         "what": theme.kind_word(one.kind.value),
         "before": _side(row.before),
         "after": _side(row.after),

@@ -23,12 +23,14 @@ class Rerun:
     Attributes:
         header: of the trace.
         events: every telling, in order.
+        first_s: the trace's first instant on its monotonic clock.
         seconds: how long the trace is.
         cut: it is longer than what was run.
     """
 
     header: TraceHeader
     events: list[Event]
+    first_s: float
     seconds: float
     cut: bool
 
@@ -66,7 +68,8 @@ def run_again(file: Path, policy: Policy) -> Rerun:
     clock = _Clock(given)
     made = events_of(clock, policy, drive=header.drive, camera=header.camera, models=header.models)
     events = list(made)
-    return Rerun(header, events, clock.last_s - clock.first_s, clock.count >= MAX_OBSERVATIONS)
+    seconds = clock.last_s - clock.first_s
+    return Rerun(header, events, clock.first_s, seconds, clock.count >= MAX_OBSERVATIONS)
 
 
 def tally(runs: list[Rerun], labels: list[Labels | None], policy: Policy) -> Tally:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from models.report import Accuracy, Detection, Latency, Report
+from models.report import Accuracy, Cost, Detection, Latency, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,9 @@ class Standing:
 
 def standings(reports: list[Report], task: str) -> list[Standing]:
     """Every figure of the reports of a task, the best first."""
+    costs = _costs(reports)
     found = [
-        _standing(report, figure)
+        _standing(report, figure, costs.get(report.model))
         for report in reports
         if report.task == task
         for figure in (report.accuracy if task == "expression" else report.detection)
@@ -69,8 +70,7 @@ def pick(rows: list[Standing], budget_ms: float) -> Standing | None:
     return max(fitting, key=lambda row: row.value, default=None)
 
 
-def _standing(report: Report, figure: Accuracy | Detection) -> Standing:
-    cost = report.cost
+def _standing(report: Report, figure: Accuracy | Detection, cost: Cost | None) -> Standing:
     interval, second = (
         (figure.ci, figure.mean_class)
         if isinstance(figure, Accuracy)
@@ -91,6 +91,15 @@ def _standing(report: Report, figure: Accuracy | Detection) -> Standing:
         params=(cost.params_live or cost.params_total) if cost else None,
         fastest=_fastest(report),
     )
+
+
+def _costs(reports: list[Report]) -> dict[str, Cost]:
+    """What each model costs: as counted here, else as published."""
+    known: dict[str, Cost] = {}
+    for report in reports:
+        if report.cost and (report.model not in known or report.cost.origin == "measured"):
+            known[report.model] = report.cost
+    return known
 
 
 def _value(figure: Accuracy | Detection) -> float | None:
