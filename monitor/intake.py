@@ -177,7 +177,8 @@ class Intake:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        if reason.is_failure:
+        # After a refusal the end of the connection is no news, and hides the cause.
+        if reason.is_failure and self.refusal is None:
             self._trouble(f"the connection is lost: {reason}")
         self._subscribed.clear()
 

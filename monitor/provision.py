@@ -55,7 +55,8 @@ def init(folder: Path, hosts: Iterable[str], shipped: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / "data").mkdir(exist_ok=True)
+        for inside in ("data", "vehicles"):
+            (folder / inside).mkdir(exist_ok=True, mode=0o700)
         if not (folder / "ca.key").exists():
             _make_authority(folder)
         _issue(folder, folder / "server", "wakeful broker", list(hosts))
@@ -183,6 +184,8 @@ def _snippet(name: str, host: str, prefix: str, *, certificate: bool) -> str:
         "  password_file: /etc/wakeful/password",
         "  # The fleet's database says when an alert is safe; the broker alone may lose it.",
         "  confirm: application",
+        # Home Assistant's topics are not in a fleet's rules.
+        "  discovery: false",
     ]
     if certificate:
         lines[8:9] = ["  cert_file: /etc/wakeful/client.crt", "  key_file: /etc/wakeful/client.key"]
