@@ -92,6 +92,10 @@ class Store:
             for statement, values in statements:
                 connection.execute(statement, values)
 
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.engine.dispose()
+
     def tables(self) -> frozenset[str]:
         """Names of the tables that are there; asked once, they only change with a migration."""
         if not self._tables:
