@@ -65,13 +65,16 @@ class Retention:
             _in_batches(engine, table, "at", long_ago)
 
     def _shrink(self, engine: Engine) -> None:
-        for table, column in ((schema.samples, "at"), (schema.events, "started_at")):
-            for _ in range(BATCHES):
-                with engine.begin() as connection:
-                    if eventlog.used_bytes(connection) <= self._config.max_bytes:
-                        return
-                    if not eventlog.forget_oldest(connection, table, column, eventlog.BATCH_ROWS):
-                        break
+        # Alerts go only when no sample is left to go.
+        tables = [(schema.samples, "at"), (schema.events, "started_at")]
+        for _ in range(BATCHES):
+            with engine.begin() as connection:
+                if eventlog.used_bytes(connection) <= self._config.max_bytes:
+                    return
+                any(
+                    eventlog.forget_oldest(connection, table, column, eventlog.BATCH_ROWS)
+                    for table, column in tables
+                )
 
 
 def _in_batches(engine: Engine, table: Table, column: str, before: float, **only: str) -> None:

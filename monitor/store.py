@@ -201,17 +201,26 @@ class Store:
 
     def _run(self) -> None:
         while not self._finished():
-            self._gather()
             try:
+                self._gather()
                 self._turn()
-            except CorruptError as error:
-                self._set_aside(error)
-            except StoreError as error:
-                self._fail(error)
             except Exception as error:  # noqa: BLE001 - the writer outlives whatever comes
-                self._fail(StoreError(f"{type(error).__name__}: {error}"))
+                self._survive(error)
             else:
                 self._retry_s, self._trouble = 0.0, None
+
+    def _survive(self, error: Exception) -> None:
+        try:
+            if isinstance(error, CorruptError):
+                self._set_aside(error)
+            elif isinstance(error, StoreError):
+                self._fail(error)
+            else:
+                log.error("event log failed in an unforeseen way", exc_info=error)
+                self._fail(StoreError(f"{type(error).__name__}: {error}"))
+        except Exception as worse:  # noqa: BLE001 - so it does from what comes of the cure
+            self._trouble = f"{type(worse).__name__}: {worse}"
+            self._retry_s = RETRY_S[1]
 
     def _finished(self) -> bool:
         with self._news:

@@ -4,6 +4,7 @@ No thread and no queue in here; `monitor.store` has those. Every method raises `
 `monitor.database` and leaves nothing half done.
 """
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -160,11 +161,7 @@ class Writer:
         if self._engine is None or self._path is None:
             return
         # First of all: a long write-ahead log is what stands in the way of every change.
-        with suppress(SQLAlchemyError), self._engine.connect() as connection:
-            connection.rollback()
-            raw = connection.connection.driver_connection
-            if raw is not None:
-                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        _checkpoint(self._engine)
         for _ in range(10):
             try:
                 with self._engine.begin() as connection:
@@ -172,6 +169,7 @@ class Writer:
                         return
             except SQLAlchemyError:
                 return
+        _checkpoint(self._engine)
 
     def set_aside(self) -> Salvage:
         """Move the damaged file away and read what is readable; open a new one afterwards.
@@ -219,3 +217,11 @@ class Writer:
             if engine is not None:
                 engine.dispose()
         self._engine = self._reader = None
+
+
+def _checkpoint(engine: Engine) -> None:
+    # On the driver's own connection: SQLAlchemy would begin a transaction first.
+    with suppress(SQLAlchemyError, sqlite3.Error), engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        if raw is not None:
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
