@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from monitor.config import CameraConfig, Config, load, state_dir
+from monitor.errors import ConfigError
 from monitor.policy import Policy, load_policy
 from monitor.screen import draw
-from monitor.types import DriverState, Event, Frame, Image, Kind, Observation, Phase
+from monitor.types import DriverState, Event, Frame, Image, Kind, Level, Observation, Phase
 
 # What the script calls things, and what the watch is expected to make of them.
 IMPAIRED = {"dark": "low_light", "glare": "glare", "frozen": "camera_frozen", "noise": ""}
@@ -156,7 +157,8 @@ class SheetSink:
         self._tile_px = tile_px
         self._columns = columns
         self._tiles: list[Image] = []
-        self._due: list[str] = []
+        self._due = False
+        self._kept: set[tuple[str, Kind, Level]] = set()
         self._calm_at_s = 5.0
 
     def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
@@ -172,12 +174,14 @@ class SheetSink:
                 small, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255,) * 3, 1, cv2.LINE_AA
             )
             self._tiles.append(small)
-        self._due.clear()
+        self._due = False
 
     def tell(self, event: Event) -> None:
         """The next frame is worth keeping when something begins or climbs."""
-        if event.phase is not Phase.END and event.kind is not Kind.YAWNING:
-            self._due.append(event.id)
+        rung = (event.id, event.kind, event.level)
+        if event.phase is not Phase.END and rung not in self._kept:
+            self._kept.add(rung)
+            self._due = True
 
     def trouble(self) -> str | None:
         """None: it is memory."""
@@ -254,14 +258,17 @@ def play(
     port: int,
 ) -> bool:
     """Run the demo and print the score; True when everything scripted was found and no more."""
-    from models.drive import Drive
+    from models.drive import Drive, DriveError
     from monitor import assembly
     from monitor.camera import DEMO_SCRIPT
 
     config = settings(
         script=script, portrait=portrait, policy=policy, fast=fast, fps=fps, port=port
     )
-    drive = Drive.load(str(script) if script else DEMO_SCRIPT)
+    try:
+        drive = Drive.load(script or DEMO_SCRIPT)
+    except DriveError as error:
+        raise ConfigError(str(error)) from None
     memory, sheet = MemorySink(), SheetSink()
     began_s = time.monotonic()
     told = assembly.run(config, console=console, extra=(memory, sheet))

@@ -10,13 +10,16 @@ A sink may fail and a stage may fail; the watch goes on and says so. Only the en
 or `stop` ends it, and then the open events are closed and told.
 """
 
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
+import sdnotify
 import structlog
 
 from monitor.sinks import Sink
@@ -227,16 +230,21 @@ class Heartbeat:
         return any(p.beat_s and now_s - p.beat_s > self._hung_after_s for p in self._pulses)
 
     def _run(self) -> None:
-        import sdnotify  # noqa: PLC0415 - only where a loop runs
-
+        if "NOTIFY_SOCKET" not in os.environ:
+            self._beat(lambda _: None)
+            return
         notifier = sdnotify.SystemdNotifier()
-        notifier.notify("READY=1")
+        with closing(notifier.socket):
+            self._beat(notifier.notify)
+
+    def _beat(self, notify: Callable[[str], object]) -> None:
+        notify("READY=1")
         said = False
         while not self._stop.wait(1.0):
             hung = self.hung(time.monotonic())
             if not hung:
-                notifier.notify("WATCHDOG=1")
+                notify("WATCHDOG=1")
             elif not said:
                 log.error("the watch hangs: no frame finished", for_s=self._hung_after_s)
             said = hung
-        notifier.notify("STOPPING=1")
+        notify("STOPPING=1")
