@@ -11,7 +11,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import sdnotify
@@ -70,13 +70,19 @@ class Ingester:
         engine: of a database at the current version.
         inbox: where messages come from.
         metrics: where they are counted.
+        passing: called at named points of a batch (`ingest.before_commit`, ...); tests crash there.
     """
 
     def __init__(
-        self, config: FleetConfig, engine: Engine, inbox: Inbox, metrics: IngestMetrics
+        self,
+        config: FleetConfig,
+        engine: Engine,
+        inbox: Inbox,
+        metrics: IngestMetrics,
+        passing: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._config, self._engine, self._inbox = config, engine, inbox
-        self._metrics = metrics
+        self._metrics, self._passing = metrics, passing
         self._sorter = Sorter(config.mqtt.prefix, config.ingest, metrics)
         self._faults = _Faults(engine)
         self._trouble: str | None = None
@@ -106,7 +112,9 @@ class Ingester:
         self._metrics.states_skipped.inc(found.skipped)
         if not found.batch.empty and not self._persist(found, arrivals, stop):
             return
+        self._passing("ingest.after_commit")
         self._inbox.confirm(arrivals)
+        self._passing("ingest.after_confirm")
         self._inbox.acknowledge(found.ids)
         self._account(found, len(arrivals))
 
@@ -158,7 +166,9 @@ class Ingester:
 
     def _store(self, found: Sorted) -> None:
         with self._metrics.transaction.time():
-            moved = ledger.write(self._engine, found.batch)
+            moved = ledger.write(
+                self._engine, found.batch, lambda: self._passing("ingest.before_commit")
+            )
         self._metrics.events.labels("new").inc(moved)
         self._metrics.events.labels("repeat").inc(max(len(found.batch.alerts) - moved, 0))
 

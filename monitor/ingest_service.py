@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 from sqlalchemy import Engine
@@ -20,13 +21,19 @@ log = structlog.get_logger(__name__)
 BUSY_S = 10.0
 
 
-def serve(config: FleetConfig, url: str, stop: threading.Event) -> None:
+def serve(
+    config: FleetConfig,
+    url: str,
+    stop: threading.Event,
+    passing: Callable[[str], None] = lambda _: None,
+) -> None:
     """Take in until `stop` is set.
 
     Args:
         config: of the fleet.
         url: of the database.
         stop: set by whoever wants it to end; what was taken is finished first.
+        passing: called at named points of a batch; tests crash there.
 
     Raises:
         ConfigError, StoreError: a setting or a database that needs a person.
@@ -36,7 +43,8 @@ def serve(config: FleetConfig, url: str, stop: threading.Event) -> None:
         return
     engine = open_engine(url, busy_s=BUSY_S, immediate=True)
     metrics = IngestMetrics()
-    ingester = Ingester(config, engine, Intake(config.mqtt, config.ingest), metrics)
+    intake = Intake(config.mqtt, config.ingest)
+    ingester = Ingester(config, engine, intake, metrics, passing)
     pages = Pages(config.metrics, metrics.registry, ingester.health)
     upkeep = threading.Thread(target=_upkeep, args=(config, url, stop), name="upkeep", daemon=True)
     upkeep.start()
