@@ -86,6 +86,12 @@ class Mosquitto:
         until(lambda: listening(self.port), what="mosquitto listens")
         return self
 
+    @property
+    def pid(self) -> int:
+        """The running process."""
+        assert self._process
+        return self._process.pid
+
     def kill(self) -> None:
         """SIGKILL: no goodbye, nothing saved."""
         self._signal(signal.SIGKILL)
