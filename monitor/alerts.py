@@ -209,10 +209,11 @@ class Alerts:
         if not waits or answered or now.silent or alert.kind is Kind.UNRESPONSIVE:
             alert.unanswered_s = 0.0
             return
-        # A camera that fails is no driver who fails to answer.
+        # A camera that fails is no driver who fails to answer, and opening eyes may yet answer.
         if not now.blind and now.now_s > alert.warned_s:
             alert.unanswered_s += step_s
-        if reached(alert.unanswered_s, self._policy.unresponsive_after_warning_s):
+        opening = now.attentive_s > 0
+        if not opening and reached(alert.unanswered_s, self._policy.unresponsive_after_warning_s):
             alert.evidence["unanswered_s"] = round(alert.unanswered_s, 3)
             level = max(alert.level, self._policy.levels.unresponsive)
             yield self._escalate(alert, level, Kind.UNRESPONSIVE, now)
@@ -223,8 +224,7 @@ class Alerts:
             return
         if reached(now.now_s - alert.told_s, every_s):
             alert.repeats += 1
-            alert.evidence["repeat"] = alert.repeats
-            yield self._tell(alert, Phase.UPDATE, now)
+            yield self._tell(alert, Phase.UPDATE, now, repeat=alert.repeats)
 
     def _escalate(self, alert: Alert, level: Level, kind: Kind, now: Situation) -> Event:
         if level > alert.level:
@@ -246,11 +246,17 @@ class Alerts:
         # Never before what was told last, so that the tellings of one alert stay in order.
         return self._tell(alert, Phase.END, now, max(alert.over_s, alert.told_s))
 
-    def _tell(self, alert: Alert, phase: Phase, now: Situation, at_s: float | None = None) -> Event:
+    def _tell(
+        self,
+        alert: Alert,
+        phase: Phase,
+        now: Situation,
+        at_s: float | None = None,
+        **more: Any,
+    ) -> Event:
         at_s = now.now_s if at_s is None else at_s
-        if phase is not Phase.END:
-            alert.told_s = at_s
-        evidence = dict(alert.evidence)
+        alert.told_s = at_s
+        evidence = {**alert.evidence, **more}
         notice = self._policy.escalation.fleet_notice
         if alert.level is Level.CRITICAL and (
             self._criticals >= notice.terminal_count or self._critical_s >= notice.terminal_s
