@@ -138,6 +138,12 @@ class ChimeSink:
             if self._muted:
                 self._forget(None)
 
+    @property
+    def sounding(self) -> bool:
+        """Something sounds, or is about to."""
+        with self._news:
+            return self._waiting is not None or self._playing is not None
+
     def trouble(self) -> str | None:
         """Why nothing is heard; None when all is well."""
         return self._trouble
