@@ -4,7 +4,6 @@ broker ─ store ─┬─ chime, store, mqtt, trace, clips …   (sinks, in the
                 └─ one Watch a camera: source → perception → engine
 """
 
-import logging
 import signal
 import sys
 import threading
@@ -22,12 +21,13 @@ from monitor.broker import LOOPBACK, EmbeddedBroker
 from monitor.camera import open_source
 from monitor.chime import ChimeSink
 from monitor.clips import ClipsSink
-from monitor.config import CameraConfig, Config, LogConfig
+from monitor.config import CameraConfig, Config
 from monitor.console import ConsoleSink
 from monitor.engine import Engine
 from monitor.errors import BrokerError
 from monitor.eventfile import EventFileSink
 from monitor.logbook import StoreSink
+from monitor.logs import configure_logging
 from monitor.mqtt import MqttSink
 from monitor.payloads import Loop
 from monitor.perception import open_perception
@@ -72,27 +72,6 @@ def overrides(
     if trace is not None:
         found["trace"] = {"enabled": True, "folder": trace}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def configure_logging(config: LogConfig) -> None:
-    """The process's own log, to standard error: readable on a terminal, JSON elsewhere."""
-    human = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[config.level.upper()]
-        ),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=False,
-    )
 
 
 class Assembly:

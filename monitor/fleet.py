@@ -120,8 +120,10 @@ def ingest(
 ) -> None:
     """Take alerts, states and reports from the broker into the database until stopped."""
     from monitor.ingest_service import serve
+    from monitor.logs import configure_logging
 
     settings = load_fleet(config)
+    configure_logging(settings.log)
     if broker is not None:
         host, _, port = broker.partition(":")
         changed = {"host": host, "port": int(port or settings.mqtt.port)}
