@@ -83,7 +83,8 @@ class Recipe:
             "mosaic": self.mosaic, "mixup": self.mixup, "copy_paste": self.copy_paste,
             "degrees": self.degrees, "translate": self.translate, "scale": self.scale,
             "hsv_h": self.hue, "hsv_s": self.saturation, "hsv_v": self.brightness,
-            "close_mosaic": self.plain_epochs, "cls": self.class_gain, "freeze": self.freeze or None, "seed": self.seed,
+            "close_mosaic": self.plain_epochs, "cls": self.class_gain,
+            "freeze": self.freeze or None, "seed": self.seed,
         }  # fmt: skip
 
 
@@ -184,6 +185,12 @@ class _Dataset(YOLODataset):  # type: ignore[misc]
     def get_img_files(self, img_path: str) -> list[str]:
         del img_path
         return [str(picture.path) for picture in self.pictures]
+
+    def cache_images(self) -> None:
+        """Keep all pictures in memory, without ultralytics' own progress bar."""
+        for index in range(self.ni):
+            loaded = self.load_image(index)
+            self.ims[index], self.im_hw0[index], self.im_hw[index] = loaded
 
     def get_labels(self) -> list[dict[str, Any]]:
         return [
@@ -309,8 +316,7 @@ def _draw_anew(trainer: _Trainer) -> None:
     if trainer.train_loader.generator is not None:
         trainer.train_loader.generator.manual_seed(seed)
     trainer.train_loader.dataset.buffer = []
-    if trainer.train_loader.num_workers:
-        trainer.train_loader.reset()
+    trainer.train_loader.reset()  # its sampler runs ahead of the epoch and drew already
 
 
 def _keep_epochs(curves: Path, written: str, epochs: int) -> None:
