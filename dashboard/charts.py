@@ -38,7 +38,9 @@ def trend(rows: Sequence[Record]) -> Chart:
                 axis=alt.Axis(format="%d %b", tickCount=8, grid=False, labelOverlap=True),
             ),
             y=alt.Y("sum(rate):Q", title="per 100 monitored hours", axis=alt.Axis(tickCount=4)),
-            color=alt.Color("word:N", scale=_level_scale(), title=None, legend=_legend()),
+            color=alt.Color(
+                "word:N", scale=_level_scale(frame["word"]), title=None, legend=_legend()
+            ),
             order=alt.Order("level:Q", sort="descending"),
             tooltip=[
                 alt.Tooltip("date:T", title="day (UTC)", format="%a %d %b"),
@@ -47,7 +49,7 @@ def trend(rows: Sequence[Record]) -> Chart:
                 alt.Tooltip("rate:Q", title="per 100 h", format=".1f"),
             ],
         )
-        .properties(height=230)
+        .properties(height=270)
     )
 
 
@@ -97,7 +99,7 @@ def heat_map(rows: Sequence[Record]) -> Chart:
                 alt.Tooltip("hours:Q", title="monitored h", format=",.0f"),
             ],
         )
-        .properties(height=250)
+        .properties(height=290)
     )
 
 
@@ -137,7 +139,7 @@ def kinds(rows: Sequence[Record]) -> Chart:
                 axis=alt.Axis(ticks=False, domain=False, labelLimit=160),
             ),
             x=alt.X("sum(events):Q", title="alerts", axis=alt.Axis(tickCount=4)),
-            color=alt.Color("word:N", scale=_level_scale(), title=None, legend=None),
+            color=alt.Color("word:N", scale=_level_scale(frame["word"]), title=None, legend=None),
             tooltip=[
                 alt.Tooltip("what:N", title="kind"),
                 alt.Tooltip("word:N", title="level"),
@@ -148,9 +150,10 @@ def kinds(rows: Sequence[Record]) -> Chart:
     )
 
 
-def _level_scale() -> alt.Scale:
-    colors = theme.level_colors()
-    shown = [Level.INFO, Level.CAUTION, Level.WARNING, Level.CRITICAL]
+def _level_scale(words: pd.Series) -> alt.Scale:
+    """The colours of the levels there are, the least urgent first."""
+    colors, there = theme.level_colors(), set(words)
+    shown = [level for level in Level if theme.LEVEL_WORDS[level] in there]
     return alt.Scale(
         domain=[theme.LEVEL_WORDS[level] for level in shown],
         range=[colors[level] for level in shown],
@@ -210,7 +213,9 @@ def two_runs(rows: Sequence[Record], seconds: float) -> Chart:
             ),
             x2="to:Q",
             y=alt.Y("run:N", sort=["before", "after"], title=None, scale=_both()),
-            color=alt.Color("level:N", scale=_level_scale(), title=None, legend=_legend()),
+            color=alt.Color(
+                "level:N", scale=_level_scale(frame["level"]), title=None, legend=_legend()
+            ),
             tooltip=[
                 alt.Tooltip("what:N", title="what"),
                 alt.Tooltip("level:N", title="level"),
@@ -218,7 +223,7 @@ def two_runs(rows: Sequence[Record], seconds: float) -> Chart:
                 alt.Tooltip("to:Q", title="to, s", format=".1f"),
             ],
         )
-        .properties(height=130)
+        .properties(height=190)
     )
 
 

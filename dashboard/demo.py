@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.progress import track
 from sqlalchemy import Engine, delete, insert, update
 
+from dashboard.data import rollup
+from dashboard.data.store import Store
 from monitor import schema
 from monitor.config import state_dir
 from monitor.database import open_engine, upgrade
@@ -55,9 +57,16 @@ def prepare(console: Console, vehicles: int, days: float) -> str:
     numbers = range(1, vehicles + 1)
     for number in track(numbers, "Simulating a fleet", console=console, transient=True):
         fleet.write_past(number)
+    _sum_up(url, now)
     console.print(f"A simulated fleet of {vehicles} vehicles over {days:g} days in {_short(file)}")
     threading.Thread(target=fleet.live, args=(time.time, time.sleep), daemon=True).start()
     return url
+
+
+def _sum_up(url: str, now: float) -> None:
+    store = Store(url)
+    rollup.refresh(store, now)
+    store.close()
 
 
 def _short(file: Path) -> str:
@@ -82,6 +91,7 @@ class Fleet:
         self._now = now
         self._lives: list[Life] = []
         self._coming: list[Moment] = []
+        self._sampled_at = now
 
     def write_past(self, number: int) -> None:
         """Write what a vehicle has lived through; keep the rest for later."""
@@ -139,10 +149,13 @@ class Fleet:
                     changed = {"availability": row["status"], "availability_at": row["at"]}
                     connection.execute(_of(row["vehicle"]), changed)
                 connection.execute(insert(table), row)
+            due = at - self._sampled_at >= SAMPLE_S
             for life in self._lives:
-                self._state(connection, life, at)
+                self._state(connection, life, at, sampled=due)
+            if due:
+                self._sampled_at = at
 
-    def _state(self, connection: Any, life: Life, at: float) -> None:
+    def _state(self, connection: Any, life: Life, at: float, *, sampled: bool) -> None:
         drive = next((d for d in life.drives if d.started_at <= at < d.ended_at), None)
         if drive is None:
             return
@@ -151,7 +164,7 @@ class Fleet:
         if at % STATS_S == 0:
             told["stats"] = json.loads(stats_of(life, drive, at).encode())
         connection.execute(_of(life.vehicle.id), told)
-        if at % SAMPLE_S == 0:
+        if sampled:
             row = next(iter(Sampling(life).at(drive, np.array([at]))))
             connection.execute(insert(schema.samples), _named("samples", row))
 

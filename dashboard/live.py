@@ -170,8 +170,8 @@ def _line(one: Now, at: float) -> str:
     yaw = _signal(state, _YAW)
     if one.kind == "distraction" and yaw is not None:
         parts.append(f"head turned {abs(yaw):.0f}° {'left' if yaw > 0 else 'right'}")
-    else:
-        parts.append(f"PERCLOS {theme.share(state.get('perclos'))}")
+    elif state.get("perclos") is not None:
+        parts.append(f"PERCLOS {theme.share(state['perclos'])}")
     if speed := _signal(state, "Vehicle.Speed"):
         parts.append(f"{speed:.0f} km/h")
     return " · ".join(parts)

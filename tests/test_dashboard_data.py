@@ -259,9 +259,8 @@ def test_both_databases_count_alike(sqlite_fleet: Store, request: pytest.Fixture
     assert summary(sqlite_fleet, one) == summary(other, one)
 
 
-@pytest.mark.postgres
-def test_sums_of_days_change_no_number(postgres: Postgres, opened: Callable[[str], Store]) -> None:
-    store = opened(simulated(postgres.database("summed"), vehicles=3, days=6).url)
+def test_sums_of_days_change_no_number(url: str, opened: Callable[[str], Store]) -> None:
+    store = opened(simulated(url, vehicles=3, days=6).url)
     assert rollup.edge(store) == 0.0
     span = Span(rollup.day_of(NOW) - 5 * DAY_S, NOW)
     raw = summary(store, span)
@@ -274,18 +273,21 @@ def test_sums_of_days_change_no_number(postgres: Postgres, opened: Callable[[str
     assert rollup.refresh(store, NOW) == 0, "nothing is due again at once"
 
 
-@pytest.mark.postgres
-def test_what_was_told_late_is_summed_again(
-    postgres: Postgres, opened: Callable[[str], Store]
-) -> None:
-    url = postgres.database("late")
-    told(url, events=[event(1, started_at=NOW - 4 * DAY_S, updated_at=NOW - 4 * DAY_S)])
+def test_what_was_told_late_is_summed_again(url: str, opened: Callable[[str], Store]) -> None:
+    began = NOW - 4 * DAY_S
+    told(url, vehicles=[vehicle("a"), vehicle("b")], events=[event(1, started_at=began)])
     store = opened(url)
     rollup.refresh(store, NOW)
-    late = NOW - 4 * DAY_S + 60
-    told(url, events=[event(2, started_at=late, updated_at=late)])
+    told(url, events=[event(2, started_at=began + 60)])
     rollup.refresh(store, NOW + 4 * DAY_S)
     assert sum(row["events"] for row in store.rows(select(event_days))) == 2
+
+
+def test_one_vehicles_own_log_is_left_to_its_one_writer(
+    url: str, opened: Callable[[str], Store]
+) -> None:
+    told(url, vehicles=[vehicle()], events=[event(1, started_at=NOW - 9 * DAY_S)])
+    assert rollup.refresh(opened(url), NOW) == 0
 
 
 @given(age=st.floats(2, 400), again=st.floats(0, 400))

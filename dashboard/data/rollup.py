@@ -1,9 +1,10 @@
 """Sums of whole past days, so that a fleet's months are read at a glance.
 
-Made from `events` and `coverage`, day by day, in PostgreSQL only: a desk's SQLite is small enough
-to be read as it is, and has one writer, the watch. The last days are never summed, because most
-of what is late is only minutes late; an older day is made again ever less often, in case a
-vehicle that had been out of reach still told of it. Losing these tables loses nothing.
+Made from `events` and `coverage`, day by day, where there is more than one vehicle: one vehicle's
+own log is small enough to be read as it is, and has one writer, the watch. The last days are never
+summed, because most of what is late is only minutes late; an older day is made again ever less
+often, in case a vehicle that had been out of reach still told of it. Losing these tables loses
+nothing.
 """
 
 import logging
@@ -24,6 +25,7 @@ from monitor.schema import (
     event_hours,
     events,
     rolled_days,
+    vehicles,
 )
 
 DAY_S: Final = 86_400.0
@@ -44,7 +46,7 @@ def day_of(at: float) -> float:
 
 def edge(store: Store) -> float:
     """Up to where, epoch seconds, sums may be read; 0 where there are none."""
-    if not store.postgresql or rolled_days.name not in store.tables():
+    if rolled_days.name not in store.tables():
         return 0.0
     row = store.one(select(func.max(rolled_days.c.day).label("last")))
     return 0.0 if row is None or row["last"] is None else row["last"] + DAY_S
@@ -64,11 +66,9 @@ def refresh(store: Store, now: float) -> int:
     Returns:
         How many days were summed; 0 while another dashboard is at it.
     """
-    if not store.postgresql:
-        return 0
     summed = 0
     with store.told(), store.engine.connect() as connection:
-        if not connection.execute(text(f"SELECT pg_try_advisory_lock({_LOCK})")).scalar():
+        if not _worth_it(connection) or not _mine(connection):
             return 0
         try:
             for day in _days_due(connection, now):
@@ -77,8 +77,25 @@ def refresh(store: Store, now: float) -> int:
                 summed += 1
         finally:
             connection.rollback()
-            connection.execute(text(f"SELECT pg_advisory_unlock({_LOCK})"))
+            _leave(connection)
     return summed
+
+
+def _worth_it(connection: Connection) -> bool:
+    fleet = select(func.count()).select_from(select(vehicles.c.vehicle).limit(2).subquery())
+    return connection.execute(fleet).scalar_one() > 1
+
+
+def _mine(connection: Connection) -> bool:
+    """Whether no other dashboard is at it; SQLite's own lock orders those that would be."""
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.execute(text(f"SELECT pg_try_advisory_lock({_LOCK})")).scalar())
+
+
+def _leave(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_unlock({_LOCK})"))
 
 
 def keep_fresh(store: Store, clock: Any, stop: threading.Event) -> threading.Thread:
