@@ -6,7 +6,6 @@ torchrun: `torchrun --nproc-per-node 2 -m models.cli train MODEL --data …`.
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from typer.core import TyperGroup
 
+from models import detection_cli, face_scenes_cli
 from models.comparison import (
     COLUMNS,
     PUBLISHED_COLUMNS,
@@ -79,7 +79,7 @@ def list_models(
         typer.echo(json.dumps(rows, indent=1))
         return
     table = Table(title="Models", title_justify="left")
-    for column in ("model", "task", "input", "labels", "params total/live/trainable, M", "MMACs"):
+    for column in ("model", "task", "input", "labels", "M parameters\ntotal/live/trained", "MMACs"):
         table.add_column(column)
     table.add_column("weights")
     for row in rows:
@@ -89,7 +89,7 @@ def list_models(
             row["task"],
             "x".join(map(str, row["input_hw"])),
             str(len(row["labels"])),
-            " / ".join("-" if x is None else f"{x / 1e6:.2f}" for x in counted),
+            "/".join("-" if x is None else f"{x / 1e6:.2f}" for x in counted),
             "-" if row["macs"] is None else f"{row['macs'] / 1e6:,.0f}",
             row["weights"] or "not shipped",
         )
@@ -120,7 +120,7 @@ def _listing(card: ModelCard) -> dict[str, Any]:
 def train(
     model: ModelArgument,
     data: DataOption,
-    run: Annotated[Path | None, typer.Option(help="Folder of the run; runs/MODEL.")] = None,
+    into: Annotated[Path | None, typer.Option(help="Folder of the run; runs/MODEL.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Name in configs/train, or a file.")] = None,
     weights: Annotated[str, typer.Option(help="`shipped` or a file to start from.")] = "",
     labels: Annotated[str, typer.Option(help="Classes, with commas; the data's own.")] = "",
@@ -140,7 +140,7 @@ def train(
 
     if threads:
         torch.set_num_threads(threads)
-    folder = run or Path("runs") / model
+    folder = into or Path("runs") / model
     given = {"epochs": epochs, "batch": batch, "lr": lr, "seed": seed}
     with _bar() as bar:
         task = bar.add_task("landmarks of each face", total=None, visible=False)
@@ -229,7 +229,9 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
     robustness: Annotated[bool, typer.Option(help="Spoil the pictures too.")] = True,
     threads: Annotated[str, typer.Option(help="Latency at these thread counts; none.")] = "1",
-    run: Annotated[Path | None, typer.Option(help="Run folder, for what it cost.")] = None,
+    trained_in: Annotated[
+        Path | None, typer.Option(help="Folder of the run, to tell what it cost.")
+    ] = None,
     name: Annotated[str, typer.Option(help="What to call it in the report.")] = "",
     note: Annotated[list[str] | None, typer.Option(help="A line for the report.")] = None,
     device: DeviceOption = "auto",
@@ -256,7 +258,7 @@ def evaluate(
     report = report.model_copy(
         update={
             "model": name or report.model,
-            "budget": read_budget(run) if run else None,
+            "budget": read_budget(trained_in) if trained_in else None,
             "notes": (*report.notes, *(note or ())),
         }
     )
@@ -291,6 +293,30 @@ def _tell(report: Report) -> None:
         )
     for g in report.agreement:
         console.print(f"{g.runtime} {g.precision}: same label as eager fp32 {g.same_top1:.2%}")
+
+
+@models_app.command()
+def cost(
+    model: ModelArgument,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write a report here.")] = None,
+    note: Annotated[list[str] | None, typer.Option(help="A line for the report.")] = None,
+) -> None:
+    """Count a model's parameters and multiplications, attention included."""
+    from models.evaluation import cost_of, open_model
+
+    card = find(model)
+    counted = cost_of(open_model(card, None), card)
+    if json_file:
+        Report(
+            model=card.name, task=card.task, labels=card.labels, cost=counted,
+            command=f"wakeful models cost {model}", notes=tuple(note or ()),
+        ).save(json_file)  # fmt: skip
+    console.print(
+        f"{card.name}: {counted.params_total:,} parameters as released, {counted.params_live:,} "
+        f"live, {counted.params_trainable:,} trained; {(counted.macs or 0) / 1e6:,.1f} MMACs at "
+        f"{card.input_hw[1]}x{card.input_hw[0]}",
+        highlight=False,
+    )
 
 
 @models_app.command("compare")
@@ -352,10 +378,8 @@ def export(
         console.print(f"int8 for the watch: {kept}")
 
 
-if find_spec("models.detection_cli"):
-    from models import detection_cli  # type: ignore[attr-defined]
-
-    detection_cli.mount(models_app)
+detection_cli.mount(models_app)
+face_scenes_cli.mount(models_app)
 
 if __name__ == "__main__":
     models_app()

@@ -75,7 +75,7 @@ def read_picture(picture: Path | bytes, name: str = "") -> NDArray[np.uint8]:
 def _from_deep(grey: NDArray[np.float64]) -> NDArray[np.uint8]:
     """16-bit grey to RGB: the top byte, or the value itself where it fits in one."""
     shallow = grey / 257 if grey.max(initial=0) > 255 else grey
-    return np.repeat(shallow.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    return np.repeat(shallow.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def resize(image: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -30,14 +30,25 @@ class Objective(nn.Module):
 
 
 class LandmarkObjective(Objective):
-    """POSTER V2 whose landmark branch also learns landmarks, where the data has them."""
+    """POSTER V2 trained from nothing: its branches are taught directly too.
 
-    def __init__(self, model: PosterV2, criterion: Criterion, *, landmarks: float = 1.0) -> None:
+    Args:
+        model: the network.
+        criterion: of the logits.
+        landmarks: weight of the landmarks that the landmark branch must find.
+        trunk: weight of a second classifier on the image branch alone (deep supervision, Lee et
+            al. 2015): without pretrained backbones the way through fusion and ViT is slow.
+    """
+
+    def __init__(
+        self, model: PosterV2, criterion: Criterion, *, landmarks: float = 1.0, trunk: float = 0.0
+    ) -> None:
         super().__init__(model, criterion)
-        self.weight = landmarks
+        self.weight, self.trunk = landmarks, trunk
         self.head = LandmarkHead(
             model.landmark.widths[-1], model.working_px // 16, len(MIRROR_OF_68)
         )
+        self.short = nn.Linear(model.image.widths[-1], model.vit.head.out_features)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss (scalar) and logits (B, K) of a batch."""
@@ -45,6 +56,9 @@ class LandmarkObjective(Objective):
         image, landmark = model.maps(batch.images)
         logits = model.classify(image, landmark).float()
         loss = self.criterion(logits, batch.targets)
+        if self.trunk:
+            short = self.short(image[2].mean((2, 3))).float()
+            loss = loss + self.trunk * self.criterion(short, batch.targets)
         if batch.points is not None:
             loss = loss + self.weight * _landmark_loss(self.head(landmark[2]).float(), batch.points)
         return loss, logits

@@ -219,6 +219,20 @@ register(
         licence="AGPL-3.0-only",
     )
 )
+register(
+    ModelCard(
+        name="yolov5_faces",
+        task="detection",
+        architecture="models.yolov5:yolov5",
+        labels=FER_PLUS_LABELS,
+        input_hw=(128, 128),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        arguments={"size": "n"},
+        paper="ultralytics/yolov5 v6.0 with YOLOv5u's head; boxes named by expression",
+        licence="AGPL-3.0-only",
+    )
+)
 
 # --- detectors -------------------------------------------------------------------------------
 

@@ -58,9 +58,7 @@ def labels_for(card: ModelCard, source: Source, asked: Sequence[str] = ()) -> tu
 
 
 def card_for(name: str, recipe: Recipe, labels: tuple[str, ...], source: Source) -> ModelCard:
-    """The card of a model about to be trained."""
-    if name not in MODELS:
-        raise TrainingError(f"no model {name!r}; registered: {', '.join(sorted(MODELS))}")
+    """The card of a registered model about to be trained."""
     card = MODELS[name]
     side = recipe.input_px
     return replace(
@@ -96,14 +94,16 @@ def weights_and_card(name: str, asked: str) -> tuple[Path, ModelCard]:
     """A weights file and the card it answers to: its own where one lies beside it.
 
     Raises:
-        TrainingError, CheckpointError: no such model or file, or a card of another model.
+        KeyError: no such model.
+        TrainingError, CheckpointError: no such file, or a card of another model.
     """
+    registered = find(name)
     path, card = starting_weights(name, asked)
     if card is None and path.suffix == ".safetensors":
         card = read_card(path)
         if card.name != name:
             raise TrainingError(f"{path}: its card says {card.name}, not {name}")
-    return path, card or find(name)
+    return path, card or registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,10 @@ def plan(
     Raises:
         ValueError: of the parts, one line each.
     """
-    chosen = load_recipe(find_recipe(recipe or name), **(overrides or {}))
-    source = find_source(data)
     if name not in MODELS:
         raise TrainingError(f"no model {name!r}; registered: {', '.join(sorted(MODELS))}")
+    chosen = load_recipe(find_recipe(recipe or name), **(overrides or {}))
+    source = find_source(data)
     card = card_for(name, chosen, labels_for(MODELS[name], source, labels), source)
     training, validation = open_for_training(
         data, card.labels, card.input_hw,
