@@ -107,6 +107,11 @@ class ClipsSink:
             self._filmed.discard(event.id)
             self._pictures.put(event)
 
+    @property
+    def idle(self) -> bool:
+        """No picture waits for its JPEG."""
+        return self._pictures.empty()
+
     def trouble(self) -> str | None:
         """Why no film was made; None when all is well."""
         return self._trouble

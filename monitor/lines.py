@@ -50,6 +50,11 @@ class LineWriter:
             self._lines.append(line)
             self._news.notify()
 
+    @property
+    def waiting(self) -> int:
+        """Lines that are not taken up yet."""
+        return len(self._lines)
+
     def trouble(self) -> str | None:
         """What is wrong with the writing; None when all is well."""
         if self._trouble is None and self.dropped:

@@ -97,6 +97,11 @@ class TraceWriter:
         """The file being written."""
         return self.folder / f"{self._stem}.{self._part:04d}{SUFFIX}"
 
+    @property
+    def waiting(self) -> int:
+        """Lines that are not taken up yet."""
+        return self._lines.waiting
+
     def record(
         self, observation: Observation, speed_kmh: float | None, commands: Sequence[Command]
     ) -> None:
