@@ -5,7 +5,6 @@ broker ─ store ─┬─ chime, store, mqtt, trace, clips …   (sinks, in the
 """
 
 import signal
-import sys
 import threading
 import time
 import uuid
