@@ -34,6 +34,8 @@ from monitor.types import (
 # Log-odds at the two openness thresholds: probability 0.75 of closed at `closed_enter`.
 _SURE = math.log(3)
 _CLIP = 4.0
+# However far the head is down, lids that measure like the open eye's are open.
+_MOST_SHUT = 0.6
 # Two faces change places in the driver's track: ambiguous for this long.
 _AMBIGUOUS_S = 2.0
 _CONDITIONS = {
@@ -172,10 +174,17 @@ class Evidence:
         self, observation: Observation, calibration: Calibration, pose: HeadPose | None
     ) -> float | None:
         ear = frontal_ear(observation)
-        sharp = _sharp_enough(observation.quality, self.policy)
-        if ear is None or not sharp or (pose is not None and not self._within_gate(pose)):
+        if ear is None or not _sharp_enough(observation.quality, self.policy):
             return None
-        return openness_of(ear, calibration.ear_open, self.policy.eye.closed_ratio)
+        eye, down_deg = self.policy.eye, 0.0
+        if pose is not None:
+            if not self._within_gate(pose):
+                return None
+            down_deg = max(-pose.pitch_deg, 0.0)
+        if down_deg > eye.lids_down_deg:
+            return None
+        shut = eye.closed_ratio + eye.closed_ratio_per_deg_down * down_deg
+        return openness_of(ear, calibration.ear_open, min(shut, _MOST_SHUT))
 
     def _within_gate(self, pose: HeadPose) -> bool:
         gate = self.policy.eye.pose_gate_deg

@@ -118,6 +118,8 @@ class EyePolicy(Section):
     calibration: CalibrationPolicy = CalibrationPolicy()
     population_ear_open: float = Field(0.257, gt=0.05, lt=0.6)
     closed_ratio: Share = 0.15
+    closed_ratio_per_deg_down: float = Field(0.02, ge=0, le=0.05)
+    lids_down_deg: Degrees = 12.0
     openness: Openness = Openness()
     pose_gate_deg: PoseGate = PoseGate()
 

@@ -86,6 +86,23 @@ def test_beyond_the_pose_gate_eyes_are_unknown(lids: Observation, yaw: float, pi
     assert Cause.EYES_NOT_VISIBLE not in reading.causes, "looking away is no impairment"
 
 
+def test_lids_of_a_head_that_is_down_are_judged_by_a_network_or_not_at_all() -> None:
+    """Shut lids measure like open ones there: an open eye must not be made of them."""
+    down = turned(OPEN, pitch=-P.eye.lids_down_deg - 1)
+    assert eyes(down) is Eyes.UNKNOWN
+    assert Cause.EYES_NOT_VISIBLE in judged(down).causes
+    assert eyes(replace(down, closed=0.02)) is Eyes.OPEN
+    assert eyes(replace(down, closed=0.98)) is Eyes.CLOSED
+
+
+@pytest.mark.parametrize("down_deg", [0.0, 5.0, 11.0])
+def test_the_measure_of_shut_lids_rises_as_the_head_goes_down(down_deg: float) -> None:
+    shut_ear = 0.30 * (P.eye.closed_ratio + P.eye.closed_ratio_per_deg_down * down_deg)
+    shut = replace(SHUT, ear_left=shut_ear, ear_right=shut_ear)
+    assert eyes(turned(shut, pitch=-down_deg)) is Eyes.CLOSED
+    assert eyes(turned(OPEN, pitch=-down_deg)) is Eyes.OPEN
+
+
 def test_the_gate_turns_with_the_drivers_own_neutral() -> None:
     aside = replace(OWN, neutral=HeadPose(30, 0, 0))
     assert Evidence(P).weigh(turned(OPEN, 30), aside).eyes is not Eyes.UNKNOWN
@@ -244,7 +261,7 @@ def test_a_head_that_goes_down_a_little_with_the_lids_is_looking_down() -> None:
 def test_a_head_that_sinks_later_or_further_is_asleep() -> None:
     late_s = P.evidence.looking_down.within_s + 0.3
     assert sinking(10, after_s=late_s).eyes is Eyes.CLOSED
-    assert sinking(P.nod.pitch_drop_deg + 3, after_s=0).eyes is Eyes.CLOSED
+    assert sinking(P.nod.pitch_drop_deg + 3, after_s=0).looking_down is None
 
 
 def test_half_lowered_eyes_with_low_irises_are_open_and_look_down() -> None:
