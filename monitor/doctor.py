@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from monitor.config import CameraConfig, Config, state_dir
 from monitor.errors import WakefulError
@@ -31,7 +32,7 @@ class Finding:
 def examine(config: Config) -> Iterator[Finding]:
     """Every part in turn; a part that breaks in an unforeseen way is a failure, not a crash."""
     checks: list[tuple[str, Callable[[], Finding]]] = [
-        *((f"camera {c.id}", lambda c=c: _camera(c)) for c in config.cameras),  # type: ignore[misc]
+        *((f"camera {c.id}", partial(_camera, c)) for c in config.cameras),
         ("policy", lambda: _policy(config)),
         ("landmarks", _landmarks),
         ("detector", lambda: _model(config.perception.detector, "detection")),
@@ -157,11 +158,11 @@ def _sound(config: Config) -> Finding:
 
 
 def _gpu() -> Finding:
-    from models.runtime import devices
+    from models.machine import choose, this_machine
 
-    found = devices()
-    verdict = Verdict.OK if any("cuda" in d.lower() or "gpu" in d.lower() for d in found) else None
-    text = ", ".join(found)
-    if verdict is None:
-        return Finding("gpu", Verdict.NOTICE, f"none; models run on {text}")
-    return Finding("gpu", Verdict.OK, text)
+    machine = this_machine()
+    choice = choose(machine)
+    text = f"models run on {choice.runtime}, {choice.device}, {choice.precision} ({choice.why})"
+    if machine.cuda:
+        return Finding("gpu", Verdict.OK, f"NVIDIA; {text}")
+    return Finding("gpu", Verdict.NOTICE, f"none; {text}")
