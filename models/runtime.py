@@ -62,6 +62,7 @@ class Network:
         input_hw: (height, width) it takes.
         feed: `pixels` as a camera gives them, or `floats` in the network's own scale.
         choice: how it runs.
+        graph: the file it was read from; None in torch.
     """
 
     def __init__(
@@ -71,11 +72,13 @@ class Network:
         feed: Feed,
         choice: Choice,
         backend: Backend,
+        graph: Path | None = None,
     ) -> None:
         self.card = card
         self.input_hw = input_hw
         self.feed = feed
         self.choice = choice
+        self.graph = graph
         self._backend = backend
         pixels = feed == "pixels"
         self._dtype = np.dtype(np.uint8 if pixels else np.float32)
@@ -156,8 +159,9 @@ def load(
     size = input_hw or card.input_hw
 
     def opened(choice: Choice) -> Network:
-        backend = _open(card, weights, choice, size, feed, streams)
-        return Network(card, size, feed, choice, backend).warm_up()
+        graph = None if choice.runtime == "torch" else _graph(card, weights, choice, size, feed)
+        backend = _open(card, weights, choice, feed, graph, streams)
+        return Network(card, size, feed, choice, backend, graph).warm_up()
 
     choice = choose(machine, device=device, runtime=runtime, precision=precision, threads=threads)
     try:
@@ -189,27 +193,12 @@ def _resolve(model: ModelCard | Path) -> tuple[ModelCard, Path]:
     return card, weights
 
 
-def _open(
-    card: ModelCard,
-    weights: Path,
-    choice: Choice,
-    size: tuple[int, int],
-    feed: Feed,
-    streams: int,
-) -> Backend:
-    if choice.runtime == "torch":
-        from models.torch_runtime import TorchBackend  # noqa: PLC0415 - never on the CPU's path
-
-        return TorchBackend(card, weights, choice, feed)
+def _graph(
+    card: ModelCard, weights: Path, choice: Choice, size: tuple[int, int], feed: Feed
+) -> Path:
     graph = weights if weights.suffix == ".onnx" else derived(card, weights, size, feed)
-    if choice.precision == "int8":
-        graph = _calibrated(card, graph)
-    if choice.runtime == "openvino":
-        return _OpenVino(graph, choice, streams)
-    return _OnnxRuntime(graph, choice)
-
-
-def _calibrated(card: ModelCard, graph: Path) -> Path:
+    if choice.precision != "int8":
+        return graph
     quantised = graph.with_suffix(".int8.xml")
     if not quantised.is_file():
         raise InferenceError(
@@ -217,6 +206,23 @@ def _calibrated(card: ModelCard, graph: Path) -> Path:
             "`wakeful models export --int8 --pictures FOLDER`"
         )
     return quantised
+
+
+def _open(
+    card: ModelCard,
+    weights: Path,
+    choice: Choice,
+    feed: Feed,
+    graph: Path | None,
+    streams: int,
+) -> Backend:
+    if graph is None:
+        from models.torch_runtime import TorchBackend  # noqa: PLC0415 - never on the CPU's path
+
+        return TorchBackend(card, weights, choice, feed)
+    if choice.runtime == "openvino":
+        return _OpenVino(graph, choice, streams)
+    return _OnnxRuntime(graph, choice)
 
 
 class _OpenVino:

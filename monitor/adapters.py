@@ -42,6 +42,12 @@ class Parts:
         parts = (self.detector, self.eyes, self.emotion)
         return tuple(part.card.id for part in parts if part is not None)
 
+    @property
+    def networks(self) -> tuple[runtime.Network, ...]:
+        """Everything loaded, to be described."""
+        parts = (self.detector, self.eyes, self.emotion)
+        return tuple(network for part in parts if part is not None for network in part.networks)
+
 
 def open_parts(config: PerceptionConfig, cameras: int = 1) -> Parts:
     """Load the models of a configuration.
@@ -108,6 +114,7 @@ class AwakeDetector:
         self._close = _load(
             model, "detector", config, input_hw=(CLOSE_PX, CLOSE_PX), streams=cameras
         )
+        self.networks = (self._wide, self._close)
         self.card = self._wide.card
         if not {"awake", "sleep"} <= set(self.card.labels):
             raise ConfigError(
@@ -158,6 +165,7 @@ class EyeStateNet:
 
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
         self._network = _load(model, "eyes", config, feed="floats", threads=1)
+        self.networks = (self._network,)
         self.card = self._network.card
 
     def __call__(self, image: Image, landmarks: Points) -> float | None:
@@ -178,6 +186,7 @@ class ExpressionNet:
 
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
         self._network = _load(model, "emotion", config, threads=config.threads or 1)
+        self.networks = (self._network,)
         self.card = self._network.card
         self.margin = float(self.card.alignment.get("margin", 0.0))
         # One mean for all channels: trained on grey faces (FER+), to be shown grey ones.

@@ -1,0 +1,173 @@
+"""What `wakeful bench` measured, as tables and as a picture."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from monitor.errors import ConfigError
+
+TITLES = {
+    "naive": "naive, as its packages ship",
+    "naive-threads": "naive, torch told of all cores",
+    "poster-every": "ours, full POSTER V2 every frame",
+    "poster-fifth": "ours, full POSTER V2 every 5th",
+    "shipped": "ours, as shipped",
+}
+
+Result = dict[str, Any]
+
+
+def print_report(console: Console, result: Result) -> None:
+    """All tables."""
+    about = result["machine"]
+    console.print(
+        f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB, {about['system']}, "
+        f"Python {about['python']}; load before {about['load_before']:.1f}"
+    )
+    if about["load_before"] > 0.5 * about["cores"]:
+        console.print("[yellow]the machine was busy before: figures are too low, ratios less sure")
+    console.print(_speed(result))
+    console.print(_cost(result["contestants"]))
+    for line in result["contestants"].get("shipped", {}).get("how", []):
+        console.print(f"  {line}", highlight=False)
+    console.print(_stages(result["contestants"]))
+    if result["cameras"]:
+        console.print(_cameras(result["cameras"]))
+    console.print(_roofline(result["roofline"]))
+    if "vehicle" in result:
+        for line in _vehicle(result["vehicle"]):
+            console.print(line)
+
+
+def _speed(result: Result) -> Table:
+    columns = ("", "fps", "x naive", "x all cores", "p50", "p95", "p99 ms")
+    table = _table("frames as fast as they go: 640x480, animated drive, in turns", columns)
+    for name, one in result["contestants"].items():
+        times = result["ratios"].get(name, {})
+        table.add_row(
+            TITLES[name],
+            f"{one['fps']:.1f}",
+            *(_times(times.get(naive)) for naive in ("naive", "naive-threads")),
+            *(f"{one['frame_ms'][key]:.1f}" for key in ("p50", "p95", "p99")),
+        )
+    return table
+
+
+def _cost(contestants: Result) -> Table:
+    columns = ("", "CPU ms a frame", "cores", "MB", "start s", "torch loaded")
+    table = _table("what it costs", columns)
+    for name, one in contestants.items():
+        table.add_row(
+            TITLES[name],
+            f"{one['cpu_ms_per_frame']:.1f}",
+            f"{one['cores']:.2f}",
+            f"{one['memory_mb']:.0f}",
+            f"{one['start_s']:.1f}",
+            "yes" if one["torch"] else "no",
+        )
+    return table
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.1f}x"
+
+
+def _stages(contestants: Result) -> Table:
+    table = _table(
+        "stage by stage, ms a call", ("contestant", "stage", "p50", "p95", "p99", "calls")
+    )
+    for name, one in contestants.items():
+        for stage, took in one["stages_ms"].items():
+            values = (f"{took[key]:.2f}" for key in ("p50", "p95", "p99"))
+            table.add_row(TITLES[name], stage, *values, str(took["n"]))
+    return table
+
+
+def _cameras(rows: Iterable[Result]) -> Table:
+    columns = ("cameras", "fps together", "fps each", "cores", "MB", "MB a camera more")
+    table = _table("cameras in one process, as fast as they go", columns)
+    before: Result | None = None
+    for row in rows:
+        more = ""
+        if before is not None:
+            grown = row["memory_mb"] - before["memory_mb"]
+            more = f"{grown / (row['cameras'] - before['cameras']):.0f}"
+        each = row["fps"] / row["cameras"]
+        table.add_row(
+            str(row["cameras"]), f"{row['fps']:.0f}", f"{each:.0f}", f"{row['cores']:.2f}",
+            f"{row['memory_mb']:.0f}", more,
+        )  # fmt: skip
+        before = row
+    return table
+
+
+def _roofline(measured: Result) -> Table:
+    rates = ", ".join(
+        f"{name} {rate:.0f} GFLOP/s" for name, rate in measured["gflops_per_s"].items()
+    )
+    title = f"roofline: matmul {rates}; copy {measured['copy_gb_per_s']:.0f} GB/s"
+    table = _table(title, ("model", "GFLOP", "floor ms", "takes ms", "of the roofline"))
+    for one in measured["models"]:
+        share = one["floor_ms"] / one["ms"]
+        table.add_row(
+            one["model"], f"{one['gflops']:.2f}", f"{one['floor_ms']:.2f}", f"{one['ms']:.2f}",
+            f"{share:.0%}",
+        )  # fmt: skip
+    return table
+
+
+def _vehicle(measured: Result) -> list[str]:
+    torch = "torch loaded" if measured["torch"] else "no torch"
+    whole = (
+        f"`wakeful run` at {measured['fps']} fps with {measured['broker']}: first state after "
+        f"{measured['start_s']:.1f} s, {measured['memory_mb']:.0f} MB, {torch}, "
+        f"{measured['cores']:.0%} of one core"
+    )
+    lines = [whole]
+    for kind, late in measured["late_ms"].items():
+        if late["n"]:
+            lines.append(
+                f"  from capture to the subscriber, {kind}: p50 {late['p50']:.1f}, p95 "
+                f"{late['p95']:.1f}, p99 {late['p99']:.1f} ms ({late['n']} messages)"
+            )
+    return lines
+
+
+def _table(title: str, columns: Iterable[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(columns):
+        words = number == 0 or name == "stage"
+        table.add_column(name, justify="left" if words else "right", no_wrap=words)
+    return table
+
+
+def draw_plot(result: Result, path: Path) -> None:
+    """Frames a second of every contestant, and of more cameras, as a PNG.
+
+    Raises:
+        ConfigError: the file cannot be written, or matplotlib is not there.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - half a second, only for a plot
+    except ImportError:
+        raise ConfigError("--plot: matplotlib is not installed; pip install matplotlib") from None
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2, width_ratios=(3, 2)) if result["cameras"] else [figure.subplots()]
+    contestants = result["contestants"]
+    names, fps = [TITLES[name] for name in contestants], [c["fps"] for c in contestants.values()]
+    bars = axes[0].barh(names[::-1], fps[::-1], color="#3b6ea5")
+    axes[0].bar_label(bars, fmt="%.0f", padding=3)
+    axes[0].set_xlabel("frames a second")
+    axes[0].margins(x=0.12)
+    if result["cameras"]:
+        rows = result["cameras"]
+        axes[1].plot([r["cameras"] for r in rows], [r["fps"] for r in rows], "o-", color="#3b6ea5")
+        axes[1].set(xlabel="cameras in one process", ylabel="frames a second, together", ylim=0)
+    figure.suptitle(f"{result['machine']['cpu']}, {result['machine']['cores']} cores", fontsize=10)
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--plot {path}: cannot be written ({error})") from None
