@@ -129,6 +129,10 @@ class Fleet:
         self._coming.append((at, name, begun))
         return None
 
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
     def live(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         """Go on until the simulated time is over."""
         second = int(clock())

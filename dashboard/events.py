@@ -44,9 +44,9 @@ def events_page() -> None:
     place = _place(wanted, sort)
     found = _page(store(), wanted, sort, place[-1])
     if not found.rows:
-        _empty(wanted)
+        _empty()
         return
-    _above(wanted, found.rows)
+    _above(wanted)
     _list(found.rows, key=f"list-{hash((wanted, sort, place[-1]))}")
     _turn(place, found.after)
 
@@ -132,9 +132,8 @@ def _place(wanted: Filter, sort: str) -> list[str | None]:
     return place
 
 
-def _empty(wanted: Filter) -> None:
-    narrowed = wanted != Filter(min_level=wanted.min_level, since=wanted.since)
-    if narrowed or wanted.min_level or wanted.since:
+def _empty() -> None:
+    if alerts.any_at_all(store()):
         theme.nothing("No alert matches", "Take a filter away or choose a longer time.")
         st.button("Show everything", on_click=_everything)
         return
@@ -152,14 +151,13 @@ def _everything() -> None:
     )
 
 
-def _above(wanted: Filter, rows: list[Record]) -> None:
+def _above(wanted: Filter) -> None:
     count = _count(store(), wanted)
     many = f"{count:,}" if count <= alerts.COUNT_CAP else f"more than {alerts.COUNT_CAP:,}"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{many}** alert{'s' if count != 1 else ''}", width="stretch")
         if may(Role.REVIEWER):
             export.offer(wanted)
-    del rows
 
 
 def _list(rows: list[Record], key: str) -> None:

@@ -23,11 +23,24 @@ SLOW_S: Final = 0.3
 log = logging.getLogger("wakeful.dashboard")
 
 
+_stores: list[tuple[Store, threading.Event]] = []
+
+
 @st.cache_resource(show_spinner=False)
 def _opened(url: str) -> Store:
-    store = Store(url)
-    rollup.keep_fresh(store, time.time, threading.Event())
+    store, stop = Store(url), threading.Event()
+    _stores.append((store, stop))
+    rollup.keep_fresh(store, time.time, stop)
     return store
+
+
+def close_all() -> None:
+    """Close every store and stop what keeps its sums fresh."""
+    while _stores:
+        store, stop = _stores.pop()
+        stop.set()
+        store.close()
+    _opened.clear()
 
 
 def store() -> Store:
@@ -92,5 +105,5 @@ def trouble(error: WakefulError) -> None:
     """A fault as a page that says what to do next."""
     theme.nothing("This page cannot be shown now", str(error))
     if st.button("Try again", icon=":material/refresh:"):
-        _opened.clear()
+        close_all()
         st.rerun(scope="app")

@@ -63,10 +63,10 @@ def _closure(told: Record, seconds: float) -> str:
 
 
 def _drowsy(told: Record, _seconds: float) -> str:
+    if not _is_number(told.get("perclos")):
+        return "The eyes were closed for too large a share of the time"
     window = told.get("window_s", 60)
-    words = (
-        f"The eyes were closed for {theme.share(told.get('perclos'), 1)} of the last {window:.0f} s"
-    )
+    words = f"The eyes were closed for {theme.share(told['perclos'], 1)} of the last {window:.0f} s"
     if _is_number(told.get("coverage")):
         words += f", of which {theme.share(told['coverage'])} was observed"
     return words
@@ -87,7 +87,9 @@ def _yawning(told: Record, seconds: float) -> str:
     length = told.get("open_s", told.get("yawn_s", seconds))
     words = f"The mouth stayed wide open for {length:.1f} s"
     if _is_number(told.get("yawns")) and told["yawns"] > 1:
-        words += f", the {told['yawns']:.0f}th yawn in {told.get('window_s', 600) / 60:.0f} min"
+        words += (
+            f", one of {told['yawns']:.0f} yawns within {told.get('window_s', 600) / 60:.0f} min"
+        )
     return words
 
 

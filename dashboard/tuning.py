@@ -48,6 +48,7 @@ DIALS: Final[dict[str, tuple[Dial, ...]]] = {
     "Closed eyes": (
         _seconds("closure.microsleep_log_s", "Microsleep, noted from", 0.5, 3.0),
         _seconds("closure.microsleep_warn_s", "Microsleep, warned from", 0.5, 4.0),
+        _seconds("closure.microsleep_repeat_warn_s", "A repeated one, from", 0.6, 5.0),
         _seconds("closure.sleep_s", "Sleep from", 1.5, 6.0),
         _seconds("closure.unresponsive_s", "Unresponsive from", 3.0, 15.0),
         _share("eye.openness.closed_enter", "Closed below (own eye = 1)", 0.10, 0.60),

@@ -115,6 +115,11 @@ def count(store: Store, wanted: Filter) -> int:
     return int(store.rows(select(func.count().label("n")).select_from(found.subquery()))[0]["n"])
 
 
+def any_at_all(store: Store) -> bool:
+    """Whether the log holds any alert."""
+    return store.one(select(_e.id).limit(1)) is not None
+
+
 def one(store: Store, event: str) -> Record | None:
     """An alert with everything that is known of it; None for an id that is not there."""
     found = store.one(select(events).where(_e.id == event))

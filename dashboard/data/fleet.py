@@ -137,13 +137,6 @@ def reachable(store: Store, span: Span) -> list[Record]:
     return store.rows(statement)
 
 
-def extent(store: Store) -> tuple[float, float] | None:
-    """Epoch seconds of the first and the last alert; None in an empty store."""
-    first = func.min(events.c.started_at).label("first")
-    row = store.rows(select(first, func.max(events.c.started_at).label("last")))[0]
-    return None if row["first"] is None else (row["first"], row["last"])
-
-
 def _alert(source: Subquery, min_level: int) -> ColumnElement[bool]:
     return (source.c.level >= min_level) & (source.c.kind != Kind.DEGRADED.value)
 
