@@ -6,6 +6,7 @@ size the closer look shows them, it notices within minutes; the detector then st
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,9 +39,8 @@ class FaceState(nn.Module):
 
     def _outputs(self, index: int) -> int:
         layer = self.layers[index]
-        last = layer.cv3 if index == 6 else layer.cv2
-        outputs: int = last.conv.out_channels  # type: ignore[union-attr]
-        return outputs
+        last: Any = layer.cv3 if index == 6 else layer.cv2
+        return int(last.conv.out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in 0..1 to (B, classes) logits."""
@@ -114,7 +114,8 @@ def teach_backbone(
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     count = int(classes.max()) + 1
-    network = FaceState(detector, count).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network = FaceState(detector, count)
+    network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
     chance = 1 / np.bincount(classes)[classes]
@@ -137,4 +138,5 @@ def teach_backbone(
         right += 0.03 * (float((logits.argmax(1) == target).float().mean()) - right)
         if progress is not None:
             progress(step + 1, steps, right)
-    return network.eval()
+    network.eval()
+    return network

@@ -60,7 +60,9 @@ def cut_eye(image: Image, landmarks: Floats, side: str, hw: tuple[int, int] = CR
     matrix = eye_matrix(outer, inner, hw)
     scale = float(np.hypot(*matrix[0, :2]))
     if scale < 0.7:  # large eyes are averaged down, else the crop aliases
-        small = cv2.resize(_round(image, outer, inner), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(
+            _round(image, outer, inner), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+        )
         corner = _corner(outer, inner)
         matrix = eye_matrix((outer - corner) * scale, (inner - corner) * scale, hw)
         image = np.asarray(small, np.uint8)
@@ -72,7 +74,7 @@ def cut_eye(image: Image, landmarks: Floats, side: str, hw: tuple[int, int] = CR
 
 def _corner(outer: Floats, inner: Floats) -> Floats:
     reach = 1.5 * float(np.hypot(*(inner - outer)))
-    return np.maximum(np.floor((outer + inner) / 2 - reach), 0)
+    return np.asarray(np.maximum(np.floor((outer + inner) / 2 - reach), 0), np.float32)
 
 
 def _round(image: Image, outer: Floats, inner: Floats) -> Image:

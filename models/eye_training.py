@@ -102,7 +102,8 @@ def vary(crop: Image, rng: Generator) -> Image:
     matrix[:, 2] += np.array(CROP_HW[::-1]) / 2 - np.array(ROOM_HW[::-1]) / 2
     matrix[:, 2] += rng.normal(0, 1.6, 2)
     matrix[1, :2] *= rng.uniform(0.85, 1.15)  # a face seen from above or below; squeezed pictures
-    matrix[1, 2] += CROP_HW[0] / 2 - (matrix[1, :2] @ [ROOM_HW[1] / 2, ROOM_HW[0] / 2] + matrix[1, 2])
+    middle_row = matrix[1, :2] @ np.array([ROOM_HW[1] / 2, ROOM_HW[0] / 2]) + matrix[1, 2]
+    matrix[1, 2] += CROP_HW[0] / 2 - middle_row
     matrix[1, 2] += rng.normal(0, 2.2)
     image = np.asarray(
         cv2.warpAffine(image, matrix, CROP_HW[::-1], borderMode=cv2.BORDER_REPLICATE), np.uint8
@@ -110,7 +111,8 @@ def vary(crop: Image, rng: Generator) -> Image:
     if rng.random() < 0.6:  # down to an eye of 8 px
         wide = int(rng.integers(16, 48))
         small = cv2.resize(image, (wide, max(wide * 2 // 3, 6)), interpolation=cv2.INTER_AREA)
-        image = np.asarray(cv2.resize(small, CROP_HW[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+        grown = cv2.resize(small, CROP_HW[::-1], interpolation=cv2.INTER_LINEAR)
+        image = np.asarray(grown, np.uint8)
     return _relit(image, rng)
 
 
@@ -119,9 +121,9 @@ def _relit(image: Image, rng: Generator) -> Image:
     if rng.random() < 0.25:
         out = _beside_a_window(out, rng)
     if rng.random() < 0.5:
-        x = np.linspace(-1, 1, CROP_HW[1])[None] * rng.uniform(-0.5, 0.5)
-        y = np.linspace(-1, 1, CROP_HW[0])[:, None] * rng.uniform(-0.5, 0.5)
-        out *= 1 + (x + y).astype(np.float32)
+        across = np.linspace(-1, 1, CROP_HW[1])[None] * rng.uniform(-0.5, 0.5)
+        down = np.linspace(-1, 1, CROP_HW[0])[:, None] * rng.uniform(-0.5, 0.5)
+        out *= 1 + (across + down).astype(np.float32)
     gain = float(np.exp(rng.uniform(np.log(0.12), np.log(1.4))))
     out = 255 * np.clip(out / 255 * gain, 0, 1) ** rng.uniform(0.6, 1.5)
     out += rng.normal(0, rng.uniform(0, 6) * min(gain, 1), out.shape)
@@ -137,11 +139,12 @@ def _beside_a_window(image: NDArray[np.float32], rng: Generator) -> NDArray[np.f
     height, width = image.shape
     edge = rng.uniform(0, 0.3) * width
     slant = rng.uniform(-0.3, 0.3) * width
-    corners = [[0, 0], [edge + slant, 0], [edge - slant, height], [0, height]]
+    corners = np.array([[0, 0], [edge + slant, 0], [edge - slant, height], [0, height]])
     if rng.random() < 0.5:
-        corners = [[width - x, y] for x, y in corners]
+        corners[:, 0] = width - corners[:, 0]
     lit = image.copy()
-    cv2.fillPoly(lit, [np.array(corners, np.int32)], float(rng.uniform(120, 255)), cv2.LINE_AA)
+    bright = float(rng.uniform(120, 255))
+    cv2.fillPoly(lit, [corners.astype(np.int32)], bright, cv2.LINE_AA)
     return lit
 
 
@@ -165,7 +168,8 @@ def _behind_glasses(image: Image, rng: Generator) -> Image:
         glare = np.zeros_like(out)
         spot = (int(rng.uniform(0.2, 0.8) * width), int(rng.uniform(0.25, 0.75) * height))
         axes = (int(rng.uniform(2, 16)), int(rng.uniform(1, 7)))
-        cv2.ellipse(glare, spot, axes, float(rng.uniform(-60, 60)), 0, 360, float(rng.uniform(40, 200)), -1)
+        tilt, shine = float(rng.uniform(-60, 60)), float(rng.uniform(40, 200))
+        cv2.ellipse(glare, spot, axes, tilt, 0, 360, shine, -1)
         out += cv2.GaussianBlur(glare, (0, 0), float(rng.uniform(0.5, 3)))
     return np.clip(out, 0, 255).astype(np.uint8)
 
@@ -191,11 +195,13 @@ def train_eyes(
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     network = eye_state()
+    steps = epochs * (samples // batch)
     averaged = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995), use_buffers=True
+        network,
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(1 - 2.5 / steps),  # type: ignore[no-untyped-call]
+        use_buffers=True,
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=5e-3)
-    steps = epochs * (samples // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.15)
     judge = nn.BCEWithLogitsLoss()
     chance = data.weights / data.weights.sum()
@@ -217,5 +223,5 @@ def train_eyes(
             total += float(loss.detach())
         if progress is not None:
             progress(epoch + 1, epochs, total / (samples // batch))
-    trained: EyeState = averaged.module
-    return trained.eval()
+    network.load_state_dict(averaged.module.state_dict())
+    return network.eval()

@@ -1,8 +1,8 @@
 """Whole sets of labelled pictures, written to disk in the YOLO layout with their provenance.
 
 `write_scenes` plays portraits in cabins (`wakeful models synthesize`); `write_views` cuts closer
-and wider views out of a real set. Both write `data.yaml`, `people.csv` (a portrait is a person, so that
-sets are split by person) and `provenance.json`: from what, by what, with which seed.
+and wider views out of a real set. Both write `data.yaml`, `people.csv` (a portrait is a person, so
+that sets are split by person) and `provenance.json`: from what, by what, with which seed.
 """
 
 import csv

@@ -79,7 +79,7 @@ def face_box(landmarks: Landmarks) -> NDArray[np.float32]:
     """(4,) corners of a face's box from its mesh."""
     low, high = landmarks[:468, :2].min(0), landmarks[:468, :2].max(0)
     inset = BOX_INSET * (high - low)
-    return np.concatenate([low + inset, high - inset]).astype(np.float32)
+    return np.asarray(np.concatenate([low + inset, high - inset]), np.float32)
 
 
 # --- actors ----------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def cabin(hw: tuple[int, int], rng: Generator) -> Image:
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.012 * width))
     texture = rng.normal(0, rng.uniform(0, 14), (height // 4 + 1, width // 4 + 1, 1))
     texture = cv2.resize(texture.astype(np.float32), (width, height))[..., None]
-    return np.clip(image + texture, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image + texture, 0, 255), np.uint8)
 
 
 def place(
@@ -335,7 +335,7 @@ def compose(
 
 
 def view(scene: Scene, side_px: float, centre: tuple[float, float], size: int) -> Scene:
-    """A square cut of `side_px` round `centre`, resized to `size`; padded where it leaves the picture.
+    """A square cut of `side_px` round `centre`, resized to `size`, grey beyond the picture.
 
     Faces whose centre is cut away are dropped.
     """

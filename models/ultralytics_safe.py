@@ -70,13 +70,13 @@ def mend_torchvision() -> str:
     """
     spec = find_spec("torchvision")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        for library in sorted(Path(folder).glob("_C*")):
+        for compiled in sorted(Path(folder).glob("_C*")):
             try:
-                torch.ops.load_library(str(library))
+                torch.ops.load_library(str(compiled))  # type: ignore[no-untyped-call]
             except (OSError, RuntimeError):
                 continue
             return "intact"
-    library = torch.library.Library("torchvision", "DEF")
+    library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.impl("nms", nms, "CPU")
@@ -104,4 +104,5 @@ def ultralytics() -> ModuleType:
 
     torch.set_num_threads(threads)
     package.settings.update({"sync": False})
-    return package
+    loaded: ModuleType = package
+    return loaded

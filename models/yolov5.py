@@ -14,7 +14,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 Size = Literal["n", "s", "m", "l"]
 
@@ -201,7 +200,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, 2 H, 2 W)."""
-        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class YOLOv5(nn.Module):
