@@ -6,6 +6,7 @@ short gap is no news.
 """
 
 import queue
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -151,10 +152,7 @@ class Connection:
         try:
             self._client.connect(config.host, config.port, _ping_s(config.keepalive_s), **options)
         except (OSError, ValueError) as error:
-            raise BrokerError(
-                f"{self._where}: {_reason(error)}; start a broker there or correct mqtt.host and "
-                "mqtt.port; alerts wait on disk"
-            ) from None
+            raise BrokerError(f"{self._where}: {_reason(error)}; {_cure(error)}") from None
         self._client.loop_start()
         timeout_s = max(0.1, config.connect_timeout_s)
         if self.modern and config.protocol == "auto" and config.host in LOCAL:
@@ -220,6 +218,12 @@ def _properties(packet: int, **values: Any) -> Properties:
     for name, value in values.items():
         setattr(properties, name, value)
     return properties
+
+
+def _cure(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "set mqtt.ca_file to the authority that signed the broker's certificate"
+    return "start a broker there or correct mqtt.host and mqtt.port; alerts wait on disk"
 
 
 def _reason(error: Exception) -> str:

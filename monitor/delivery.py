@@ -70,15 +70,16 @@ class Delivery:
         self._ids[mid] = pending.id
         self._furthest = max(self._furthest, pending.sequence)
 
-    def taken(self, mid: int) -> None:
-        """The broker has taken the packet `mid`."""
+    def taken(self, mid: int) -> bool:
+        """The broker has taken the packet `mid`; False if it is not one of ours."""
         id_ = self._ids.pop(mid, None)
         flight = self._flights.get(id_) if id_ else None
         if id_ is None or flight is None:
-            return
+            return False
         flight.taken = True
         if self._confirm == "broker":
             self._done([id_])
+        return True
 
     def refused(self, mid: int, now_s: float) -> bool:
         """The broker would not take the packet `mid`: try it again later; False if not ours."""

@@ -255,7 +255,8 @@ class MqttSink:
         while not connection.receipts.empty():
             receipt = connection.receipts.get()
             if receipt.refusal is None:
-                self._delivery.taken(receipt.mid)
+                if self._delivery.taken(receipt.mid):
+                    self._refusal = None
             elif self._delivery.refused(receipt.mid, now_s):
                 self._refusal = (
                     f"mqtt: the broker will not take alerts ({receipt.refusal}); let this user "

@@ -47,10 +47,10 @@ def alerts(count: int, *, start: int = 0) -> list[Event]:
     return [event(f"alert-{n}", began_s=n) for n in range(start, start + count)]
 
 
-def settings(folder: Path, **sections: dict[str, Any]) -> Config:
+def settings(folder: Path, vehicle: str = "car-7", **sections: dict[str, Any]) -> Config:
     """A vehicle whose log is `log.db` in `folder`; sections as in the YAML."""
     store = {"url": f"sqlite:///{folder / 'log.db'}", **sections.pop("store", {})}
-    return load(None, vehicle="car-7", store=store, **sections)
+    return load(None, vehicle=vehicle, store=store, **sections)
 
 
 def moment(

@@ -43,6 +43,7 @@ from monitor.types import (
 from monitor.vehicle import SpeedSource
 from tests.servers import Mosquitto, free_port, pause, resume, until
 from tests.tellings import NOW, alerts, event, moment, settings
+from tests.test_provision import Yard
 
 TOPICS = Topics("dms/v1", "car-7")
 
@@ -285,6 +286,7 @@ def test_a_hung_broker_is_noticed_within_one_and_a_half_keepalives(
             until(lambda: not sink.connected, deadline_s=30, what="noticed")
             noticed_s = time.monotonic() - stopped_s
             store.record(event())
+            assert store.flush()
         finally:
             resume(mosquitto.pid)
         assert noticed_s <= 1.5 * 6 + 0.5
@@ -434,6 +436,47 @@ def test_a_wrong_password_is_told_and_never_printed(tmp_path: Path) -> None:
             assert "hush-hush" not in f"{sink.trouble()} {config!r} {config.mqtt}"
             store.record(event())
             assert store.flush()
+
+
+@pytest.mark.parametrize("credentials", ["password", "certificate"])
+def test_a_provisioned_vehicle_is_let_in_over_tls(tmp_path: Path, credentials: str) -> None:
+    yard = Yard(tmp_path / "yard")
+    own = yard.folder / "vehicles" / "truck-1"
+    mqtt = yard.settings("truck-1")
+    if credentials == "certificate":
+        pair = {"cert_file": own / "client.crt", "key_file": own / "client.key"}
+        nobody = {"username": None, "password_file": None}
+        mqtt = mqtt.model_copy(update={"port": yard.certificate_port, **pair, **nobody})
+    with yard.broker:
+        config = settings(tmp_path, "truck-1").model_copy(update={"mqtt": mqtt})
+        with watching(config) as (store, sink):
+            store.record(event())
+            assert store.flush()
+            until(lambda: store.outbox and store.outbox.waiting == 0, what="delivered")
+            assert sink.trouble() is None
+
+
+def test_a_vehicle_under_another_s_name_is_told_that_it_may_not(tmp_path: Path) -> None:
+    yard = Yard(tmp_path / "yard")
+    with yard.broker:
+        mqtt = yard.settings("truck-1")
+        config = settings(tmp_path, "truck-2").model_copy(update={"mqtt": mqtt})
+        with watching(config) as (store, sink):
+            store.record(event())
+            until(lambda: "access list" in (sink.trouble() or ""), what="the refusal told")
+            assert store.outbox is not None
+            assert store.outbox.waiting == 1
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
+def test_a_broker_of_another_authority_is_not_trusted(tmp_path: Path) -> None:
+    yard, other = Yard(tmp_path / "yard"), Yard(tmp_path / "other")
+    with yard.broker:
+        mqtt = yard.settings("truck-1", ca_file=other.folder / "ca.crt")
+        config = settings(tmp_path, "truck-1").model_copy(update={"mqtt": mqtt})
+        with watching(config) as (_, sink):
+            until(lambda: "mqtt.ca_file" in (sink.trouble() or ""), what="distrust told")
 
 
 def test_an_old_broker_is_spoken_to_in_mqtt_3(tmp_path: Path) -> None:
