@@ -26,7 +26,7 @@ from monitor.engine import Engine
 from monitor.errors import BrokerError
 from monitor.eventfile import EventFileSink
 from monitor.logbook import StoreSink
-from monitor.logs import configure_logging
+from monitor.logs import configure_logging, natives_silenced
 from monitor.mqtt import MqttSink
 from monitor.payloads import Loop
 from monitor.perception import open_perception
@@ -295,9 +295,10 @@ def run(
     Raises:
         WakefulError: a part that the watch cannot do without is missing or wrong.
     """
-    configure_logging(config.log)
-    with (
-        Assembly(config, console=console, events=events, show=show, extra=extra) as assembly,
-        _stopped_by_signals(assembly),
-    ):
-        return assembly.run()
+    with natives_silenced(config.log):
+        configure_logging(config.log)
+        with (
+            Assembly(config, console=console, events=events, show=show, extra=extra) as assembly,
+            _stopped_by_signals(assembly),
+        ):
+            return assembly.run()

@@ -1,7 +1,10 @@
 """The process's own log, for whoever runs one: the watch, an ingester."""
 
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -28,3 +31,29 @@ def configure_logging(config: LogConfig) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+@contextmanager
+def natives_silenced(config: LogConfig) -> Iterator[None]:
+    """Keep what C++ libraries print past Python off standard error, unless the level is debug.
+
+    MediaPipe greets with a dozen warnings on threads of its own, FFmpeg complains of every damaged
+    packet: neither helps a driver, and the second would fill a log. Python's own standard error
+    stays what it was.
+    """
+    if config.level == "debug":
+        yield
+        return
+    sys.stderr.flush()
+    ours, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    python_stderr = sys.stderr
+    with os.fdopen(os.dup(ours), "w", buffering=1) as private:
+        sys.stderr = private
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(ours, 2)
+            sys.stderr = python_stderr
+            os.close(ours)
+            os.close(nowhere)
