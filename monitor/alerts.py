@@ -256,12 +256,8 @@ class Alerts:
     ) -> Event:
         at_s = now.now_s if at_s is None else at_s
         alert.told_s = at_s
-        evidence = {**alert.evidence, **more}
-        notice = self._policy.escalation.fleet_notice
-        if alert.level is Level.CRITICAL and (
-            self._criticals >= notice.terminal_count or self._critical_s >= notice.terminal_s
-        ):
-            evidence["fleet_notice"] = True
+        if self._too_much(alert):
+            more["fleet_notice"] = True
         anchor_s = self._origin.anchor_s
         return Event(
             id=alert.id,
@@ -275,11 +271,17 @@ class Alerts:
             drive=self._origin.drive,
             camera=self._origin.camera,
             acknowledged=alert.acknowledged,
-            evidence=evidence,
+            evidence={**alert.evidence, **more},
             policy=self._origin.policy,
             calibration=now.calibration,
             models=self._origin.models,
         )
+
+    def _too_much(self, alert: Alert) -> bool:
+        """So much critical in one drive is the fleet's business."""
+        notice = self._policy.escalation.fleet_notice
+        often = self._criticals >= notice.terminal_count
+        return alert.level is Level.CRITICAL and (often or self._critical_s >= notice.terminal_s)
 
 
 _CLIMB = (Kind.DISTRACTION, Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)

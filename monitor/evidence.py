@@ -12,7 +12,7 @@ distraction timer runs: a sleeper mistaken for a reader is warned later, not nev
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from monitor.calibration import frontal_ear, openness_of
@@ -54,9 +54,14 @@ class Witness(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
-    eyes: Eyes
-    confidence: float
+class _Sight:
+    """What was seen of the eyes; the default is nothing."""
+
+    eyes: Eyes = Eyes.UNKNOWN
+    confidence: float = 0.0
+    openness: float | None = None
+    pose: HeadPose | None = None
+    looking_down: bool | None = None
 
 
 @dataclass
@@ -70,9 +75,12 @@ class Evidence:
     policy: Policy
     _eyes: Eyes = Eyes.UNKNOWN
     _seen_s: float = -math.inf
-    _lids: LoweredLids | None = None
+    _lids: LoweredLids = field(init=False)
     _face: tuple[float, Box] | None = None
     _jumped_s: float = -math.inf
+
+    def __post_init__(self) -> None:
+        self._lids = LoweredLids(self.policy)
 
     def weigh(
         self, observation: Observation, calibration: Calibration, speed_kmh: float | None = None
@@ -84,36 +92,39 @@ class Evidence:
             calibration: the baseline in use.
             speed_kmh: passed on to the rules.
         """
-        now_s = observation.timestamp_s
         causes = self._causes(observation)
         blind = bool(causes & {*_CONDITIONS.values(), Cause.OBSCURED})
-        pose = None if blind else _relative(observation.pose, calibration.neutral)
-        openness = None if blind else self._openness(observation, calibration, pose)
-        self._lids = self._lids or LoweredLids(self.policy)
-        lowered = openness is not None and self._lids.update(
-            observation, calibration, openness, pose
-        )
-        witnesses = [] if blind else self._witnesses(observation, openness, pose, lowered)
-        shut = openness is not None and openness < self.policy.eye.openness.closed_enter
-        verdict = self._judge(now_s, witnesses, hold=not (lowered and shut))
-        looking_down = self._looking_down(observation, verdict, openness, lowered)
-        self._remember(now_s, verdict.eyes)
+        sight = _Sight() if blind else self._look(observation, calibration)
         present = self._present(observation, blind)
         return Reading(
-            timestamp_s=now_s,
+            timestamp_s=observation.timestamp_s,
             captured_at=observation.captured_at,
             present=present,
-            eyes=verdict.eyes,
-            openness=openness,
-            confidence=verdict.confidence,
-            pose=pose,
+            eyes=sight.eyes,
+            openness=sight.openness,
+            confidence=sight.confidence,
+            pose=sight.pose,
             mouth=None if blind else self._mouth(observation, calibration),
-            looking_down=looking_down,
+            looking_down=sight.looking_down,
             emotion=observation.emotion.label if observation.emotion else None,
             camera=observation.condition,
-            causes=causes | self._about_eyes(present, verdict.eyes, pose, looking_down),
+            causes=causes | self._about_eyes(present, sight),
             speed_kmh=speed_kmh,
         )
+
+    def _look(self, observation: Observation, calibration: Calibration) -> _Sight:
+        now_s = observation.timestamp_s
+        pose = _relative(observation.pose, calibration.neutral)
+        openness, lowered, shut = self._openness(observation, calibration, pose), False, False
+        if openness is not None:
+            lowered = self._lids.update(observation, calibration, openness, pose)
+            shut = openness < self.policy.eye.openness.closed_enter
+        witnesses = self._witnesses(observation, openness, pose, lowered)
+        eyes, confidence = self._judge(now_s, witnesses, hold=not (lowered and shut))
+        if eyes is not Eyes.UNKNOWN:
+            self._eyes, self._seen_s = eyes, now_s
+        looking_down = self._looking_down(observation, eyes, openness, lowered)
+        return _Sight(eyes, confidence, openness, pose, looking_down)
 
     # --- can anything be seen? -------------------------------------------------------------
 
@@ -158,13 +169,11 @@ class Evidence:
             return True
         return None if observation.errors else False
 
-    def _about_eyes(
-        self, present: bool | None, eyes: Eyes, pose: HeadPose | None, looking_down: bool | None
-    ) -> frozenset[Cause]:
+    def _about_eyes(self, present: bool | None, sight: _Sight) -> frozenset[Cause]:
         if present is False:
             return frozenset({Cause.NO_FACE})
-        turned = pose is not None and not self._within_gate(pose)
-        if present and eyes is Eyes.UNKNOWN and not turned and not looking_down:
+        turned = sight.pose is not None and not self._within_gate(sight.pose)
+        if present and sight.eyes is Eyes.UNKNOWN and not turned and not sight.looking_down:
             return frozenset({Cause.EYES_NOT_VISIBLE})
         return frozenset()
 
@@ -191,12 +200,12 @@ class Evidence:
         return abs(pose.yaw_deg) <= gate.yaw and -gate.pitch_down <= pose.pitch_deg <= gate.pitch_up
 
     def _looking_down(
-        self, observation: Observation, verdict: _Verdict, openness: float | None, lowered: bool
+        self, observation: Observation, eyes: Eyes, openness: float | None, lowered: bool
     ) -> bool | None:
         if lowered:
-            return verdict.eyes is not Eyes.CLOSED
-        if verdict.eyes is not Eyes.OPEN or openness is None:
-            return False if verdict.eyes is Eyes.CLOSED else None
+            return eyes is not Eyes.CLOSED
+        if eyes is not Eyes.OPEN or openness is None:
+            return False if eyes is Eyes.CLOSED else None
         gaze = observation.gaze_down
         partly = openness < self.policy.eye.openness.closed_exit
         return partly and gaze is not None and gaze >= self.policy.evidence.looking_down.gaze_down
@@ -243,26 +252,22 @@ class Evidence:
         share = seen.sleep / (seen.sleep + seen.awake)
         return Witness(_log_odds(share), limits.weights.detector * best)
 
-    def _judge(self, now_s: float, witnesses: list[Witness], *, hold: bool) -> _Verdict:
-        """Between the thresholds the verdict is held: open or closed as a moment ago."""
+    def _judge(self, now_s: float, witnesses: list[Witness], *, hold: bool) -> tuple[Eyes, float]:
+        """The verdict and its confidence; between the thresholds it is held for a moment."""
         total = sum(witness.weight for witness in witnesses)
         if total == 0:
-            return _Verdict(Eyes.UNKNOWN, 0.0)
+            return Eyes.UNKNOWN, 0.0
         said = sum(witness.log_odds * witness.weight for witness in witnesses)
         loud = sum(abs(witness.log_odds) * witness.weight for witness in witnesses)
         agreement = abs(said) / loud if loud else 0.0
         mean = said / total
         confidence = math.tanh(abs(mean) / 2) * agreement
         if mean >= _SURE - 1e-9:
-            return _Verdict(Eyes.CLOSED, confidence)
+            return Eyes.CLOSED, confidence
         if mean <= -_SURE + 1e-9:
-            return _Verdict(Eyes.OPEN, confidence)
+            return Eyes.OPEN, confidence
         recent = hold and now_s - self._seen_s <= self.policy.max_gap_s
-        return _Verdict(self._eyes if recent else Eyes.UNKNOWN, confidence)
-
-    def _remember(self, now_s: float, eyes: Eyes) -> None:
-        if eyes is not Eyes.UNKNOWN:
-            self._eyes, self._seen_s = eyes, now_s
+        return (self._eyes if recent else Eyes.UNKNOWN), confidence
 
     def _mouth(self, observation: Observation, calibration: Calibration) -> float | None:
         """MAR against the driver's own; the detector's `yawn` where landmarks are lost."""

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from monitor.policy import Policy, Window
+from monitor.policy import Policy
+from monitor.policy_rules import Window
 from monitor.rules.absence import Absence
 from monitor.rules.attention import Attention, Road
 from monitor.rules.closure import Closure, Rung

@@ -9,12 +9,14 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
+import pytest
+
 from monitor.engine import Engine
-from monitor.policy import Policy
+from monitor.policy import Policy, load_policy
 from monitor.types import (
     Box,
     CameraCondition,
@@ -112,11 +114,6 @@ class Story:
     def driving(self, kmh: float | None) -> "Story":
         """The same story at this speed."""
         return self.but(speed_kmh=kmh)
-
-    def scene(self, t: float) -> Scene:
-        """What is to be seen at `t` seconds."""
-        starts = [0.0, *accumulate(part.seconds for part in self.parts)]
-        return self._scene(t, starts)
 
     def _scene(self, t: float, starts: list[float]) -> Scene:
         # A hair late, so that a frame on the boundary belongs to what begins there.
@@ -301,6 +298,24 @@ def recalibrating(story: Story) -> Story:
     return story.but(commands=(Command.RECALIBRATE,))
 
 
+# --- a whole drive round what happens ---
+
+POLICY = load_policy("default")
+CLOSURES = (Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)
+DROWSINESS = (*CLOSURES, Kind.DROWSY)
+# Long enough for a provisional baseline, and for a latched alert to be released.
+WARM_UP = blinking(4)
+COOL_DOWN = attentive(POLICY.escalation.latch.attentive_s + 1)
+BEGAN_S = WARM_UP.seconds
+
+every_rate = pytest.mark.parametrize("fps", [5, 10, 30, 60])
+
+
+def drive(middle: Story) -> Story:
+    """An attentive driver, what happens at `BEGAN_S`, and an attentive driver again."""
+    return WARM_UP + middle + COOL_DOWN
+
+
 # --- watching them ---
 
 
@@ -312,7 +327,6 @@ class Watched:
     states: list[DriverState]
     start_s: float
     fps: float
-    ids: list[str] = field(default_factory=list)
 
     def of(self, *kinds: Kind) -> list[Event]:
         """Every telling of alerts that ever were of one of these kinds, in order."""
@@ -374,3 +388,13 @@ def watch(
 
 def kinds(events: Sequence[Event]) -> list[Kind]:
     return [event.kind for event in events]
+
+
+def only(seen: Watched, *wanted: Kind) -> Event:
+    """The last word on the one alert there was; fails when there were others."""
+    assert kinds(seen.alerts()) == list(wanted)
+    return seen.alerts()[0]
+
+
+def within_a_frame(told_s: float | None, expected_s: float, fps: float) -> bool:
+    return told_s is not None and abs(told_s - expected_s) <= 1 / fps + 1e-6

@@ -72,6 +72,7 @@ class Closure:
     _episode: Episode | None = None
     _eyes: Eyes = Eyes.UNKNOWN
     _nodded: bool = False
+    _confidence: float = 0.0
 
     @property
     def closed_s(self) -> float:
@@ -84,6 +85,8 @@ class Closure:
         self._elapsed = self._elapsed or Elapsed(self.max_gap_s)
         self._nodded = self.nod.update(reading)
         was, self._eyes = self._eyes, reading.eyes
+        if reading.eyes is Eyes.CLOSED:
+            self._confidence = reading.confidence
         turned = reading.pose is not None and abs(reading.pose.yaw_deg) > self.turned_deg
         spans = self._elapsed.spans(reading.timestamp_s, was, reading.eyes, Eyes.UNKNOWN)
         for start_s, end_s, eyes in spans:
@@ -182,6 +185,7 @@ class Closure:
             held=reading.eyes is not Eyes.CLOSED,
             evidence={
                 "closed_s": round(episode.closed_s, 3),
+                "confidence": round(self._confidence, 2),
                 "held_over_unknown": reading.eyes is Eyes.UNKNOWN,
                 "nod": self._nodded,
             },
