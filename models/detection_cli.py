@@ -4,7 +4,6 @@ The detector has other settings than the classifiers, so its commands are its ow
 them behind the same words.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,12 +126,13 @@ def evaluate_awake_sleep(
             data, weights, people=tuple(hold_out or ()), input_px=input_px, closer=closer,
             scene=scene, told=told,
         )  # fmt: skip
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if grid:
-        from models.detection_report import draw_grid, worst  # noqa: PLC0415 - as above
+    from models.detection_report import as_report, draw_grid, worst  # noqa: PLC0415 - as above
 
+    if json_file:
+        command = f"wakeful models evaluate awake_sleep --data {data.name}"
+        command += f" --scene {scene}" if scene else ""
+        as_report(report, command=command).save(json_file)
+    if grid:
         draw_grid(worst(judged), report["labels"], grid)
         console.print(f"worst errors: {grid}", highlight=False)
     tell(report)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.boxes import Faces, prominent
 from models.detection_data import Picture, PictureSet
+from models.report import Accuracy, Detection, Report, wilson
 from models.ultralytics_safe import ultralytics
 
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -222,6 +223,70 @@ def report(judged: Sequence[Judged], pictures: PictureSet) -> dict[str, Any]:
         "all": figures(judged, pictures.labels),
         "people": groups,
     }
+
+
+def as_report(measured: dict[str, Any], *, command: str, notes: Sequence[str] = ()) -> Report:
+    """The same figures as the document `models list`, `compare` and the dashboard read."""
+    scene = f", shrunk into {measured['scene']} scenes" if measured.get("scene") else ""
+    groups = {"all people": measured["all"]} | dict(measured["people"])
+    dataset = f"{measured['dataset']}{scene}"
+    return Report(
+        model=measured["model"].partition("@")[0],
+        task="detection",
+        labels=tuple(measured["labels"]),
+        created=measured.get("measured_at", ""),
+        command=command,
+        detection=tuple(_detection(dataset, name, row) for name, row in groups.items()),
+        accuracy=tuple(
+            _accuracy(dataset, name, row) for name, row in groups.items() if row.get("confusion")
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _detection(dataset: str, group: str, row: dict[str, Any]) -> Detection:
+    classes = {label: dict(values) for label, values in row["classes"].items()}
+    if row.get("sleep_roc") is not None and "sleep" in classes:
+        classes["sleep"]["roc"] = row["sleep_roc"]
+    acted = {"map50": row["awake_sleep_map50"], "map50_95": row["awake_sleep_map50_95"]}
+    low, high = row["intervals_95"]["awake_sleep_map50"]
+    means = {
+        key: float(np.mean([values[key] for values in row["classes"].values()]))
+        for key in ("precision", "recall")
+    }
+    return Detection(
+        dataset=dataset,
+        split=group,
+        n=row["n"],
+        instances=row["boxes"],
+        map50=row["map50"],
+        map50_95=row["map50_95"],
+        ci_map50=tuple(row["intervals_95"]["map50"]),
+        per_class=classes | {"awake and sleep": acted | {"map50_low": low, "map50_high": high}},
+        selection="validation",
+        origin="measured",
+        **means,
+    )
+
+
+def _accuracy(dataset: str, group: str, row: dict[str, Any]) -> Accuracy:
+    answers = ("awake", "sleep", "no face")
+    rows = [tuple(row["confusion"][truth][said] for said in answers) for truth in answers[:2]]
+    right, n = sum(rows[k][k] for k in range(2)), sum(map(sum, rows))
+    recalls = [rows[k][k] / sum(rows[k]) for k in range(2) if sum(rows[k])]
+    return Accuracy(
+        dataset=dataset,
+        split=group,
+        n=n,
+        overall=right / n,
+        mean_class=float(np.mean(recalls)),
+        ci=wilson(right, n),
+        selection="validation",
+        origin="measured",
+        filter="pictures of awake and sleep, by the driver's face",
+        labels=answers,
+        confusion=(*rows, (0, 0, 0)),
+    )
 
 
 # --- the worst errors ------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """A whole training or evaluation of the detector, from folders to files."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -268,9 +267,3 @@ def judge_in_cabins(
         judged.append(Judged(picture, placed.boxes, look(placed.image)))
         done()
     return judged
-
-
-def save(report_: dict[str, Any], path: Path) -> None:
-    """Write a report."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report_, indent=1) + "\n", encoding="utf-8")
