@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 QUEUE_VITAL = 5_000
 QUEUE_OTHER = 200
 TRANSACTION_JOBS = 200
+# Forgetting what was delivered may wait, so that its write to the disk delays no alert's.
+FORGET_EVERY_S = 0.5
 RETRY_S = (0.2, 5.0)
 CLOSE_S = 4.0
 
@@ -104,6 +106,8 @@ class Store:
         self._dropped = 0
         self._closing_s: float | None = None
         self._retry_s = 0.0
+        self._retry_at_s = 0.0
+        self._forgot_s = 0.0
         self._trouble: str | None = None
         self._notice: str | None = None
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
@@ -203,11 +207,14 @@ class Store:
         while not self._finished():
             try:
                 self._gather()
+                if time.monotonic() < self._retry_at_s and self._closing_s is None:
+                    continue
                 self._turn()
             except Exception as error:  # noqa: BLE001 - the writer outlives whatever comes
                 self._survive(error)
             else:
-                self._retry_s, self._trouble = 0.0, None
+                self._retry_s = self._retry_at_s = 0.0
+                self._trouble = None
 
     def _survive(self, error: Exception) -> None:
         try:
@@ -220,28 +227,31 @@ class Store:
                 self._fail(StoreError(f"{type(error).__name__}: {error}"))
         except Exception as worse:  # noqa: BLE001 - so it does from what comes of the cure
             self._trouble = f"{type(worse).__name__}: {worse}"
-            self._retry_s = RETRY_S[1]
+            self._wait_before_retry()
 
     def _finished(self) -> bool:
         with self._news:
             if self._closing_s is None:
                 return False
             over = time.monotonic() - self._closing_s > CLOSE_S
-            return over or not (self._jobs or self._something_new())
+            confirmed = self.outbox is not None and self.outbox.confirmed
+            return over or not (self._jobs or self._vital or self._other or confirmed)
 
-    def _something_new(self) -> bool:
-        confirmed = self.outbox is not None and self.outbox.confirmed
-        return bool(self._vital or self._other or confirmed)
+    def _idle_s(self) -> float:
+        """How long there is nothing to do, if nothing new comes."""
+        if self._retry_s:
+            return max(0.0, self._retry_at_s - time.monotonic())
+        due_s = self._writer.due_s()
+        if self.outbox is not None and self.outbox.confirmed:
+            due_s = min(due_s, self._forgot_s + FORGET_EVERY_S - time.monotonic())
+        return max(0.0, due_s)
 
     def _gather(self) -> None:
         with self._news:
-            if self._retry_s:
-                self._news.wait_for(lambda: self._closing_s is not None, self._retry_s)
-            else:
-                self._news.wait_for(
-                    lambda: self._something_new() or self._closing_s is not None,
-                    self._writer.due_s(),
-                )
+            if self._closing_s is not None and self._retry_s:
+                self._news.wait(RETRY_S[0])
+            elif self._closing_s is None and not (self._vital or self._other):
+                self._news.wait(self._idle_s())
             requests = [*self._vital, *self._other]
             self._vital.clear()
             self._other.clear()
@@ -261,8 +271,9 @@ class Store:
             self._write(batch)
             for _ in batch:
                 self._jobs.popleft()
-        while self._writer.forget_delivered():
-            pass
+        forget = time.monotonic() - self._forgot_s >= FORGET_EVERY_S or self._closing_s is not None
+        while forget and self._writer.forget_delivered():
+            self._forgot_s = time.monotonic()
         if self._writer.due_s() <= 0:
             self._writer.keep_house()
 
@@ -303,10 +314,14 @@ class Store:
             self._scribe.sequence = int(time.time())
         self._trouble = f"{error}; meanwhile alerts go out from memory"
         self._from_memory(self._jobs)
-        self._retry_s = min(max(self._retry_s * 2, RETRY_S[0]), RETRY_S[1])
+        self._wait_before_retry()
         if "free space" in str(error):
             self._jobs = deque(job for job in self._jobs if job.vital)
             self._writer.make_room()
+
+    def _wait_before_retry(self) -> None:
+        self._retry_s = min(max(self._retry_s * 2, RETRY_S[0]), RETRY_S[1])
+        self._retry_at_s = time.monotonic() + self._retry_s
 
     def _from_memory(self, jobs: Sequence[Job] | deque[Job]) -> None:
         if self.outbox is not None:

@@ -295,7 +295,7 @@ POINTS = [
 def test_a_process_killed_at_a_named_point_loses_and_doubles_nothing(
     tmp_path: Path, point: str
 ) -> None:
-    _crash_and_check(tmp_path, [(point, nth) for nth in (1, 4)])
+    _crash_and_check(tmp_path, [(point, nth) for nth in (1, 2)])
 
 
 @pytest.mark.slow
