@@ -42,6 +42,7 @@ def mount(app: typer.Typer) -> None:
     app.info.cls = WithDetector
     app.command("train awake_sleep", hidden=True)(train_awake_sleep)
     app.command("evaluate awake_sleep", hidden=True)(evaluate_awake_sleep)
+    app.command("train eye_state", hidden=True)(train_eye_state)
     app.command("synthesize")(synthesize)
 
 
@@ -102,6 +103,43 @@ def train_awake_sleep(
     with _bar("training") as told:
         weights = run_training(plan, device=device, resume=resume, told=told)
     console.print(f"weights and card: {weights}; curves and pictures: {into}", highlight=False)
+
+
+def train_eye_state(
+    data: DataOption,
+    portraits: Annotated[
+        Path | None, typer.Option(help="Folder of faces; their eyes are closed by warping.")
+    ] = None,
+    into: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/eye_state"),
+    hold_out: HoldOutOption = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    samples: Annotated[int, typer.Option(min=128, help="Crops drawn an epoch.")] = 8000,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Train the network that tells open eyes from closed ones by their pixels."""
+    from models import eye_runs  # noqa: PLC0415 - imports torch
+    from models.detection_data import read_picture_set, split_by_person  # noqa: PLC0415
+    from models.scene_sets import list_portraits  # noqa: PLC0415 - as above
+
+    pictures, held = read_picture_set(data), None
+    if hold_out:
+        pictures, held = split_by_person(pictures, hold_out)
+    kept, back = eye_runs.split_portraits(list_portraits(portraits) if portraits else [])
+    out = into / "eye_state.safetensors"
+    with _bar("training") as told:
+        eye_runs.run_training(
+            list(eye_runs.portrait_faces(kept)), list(eye_runs.set_faces(pictures)), out,
+            epochs=epochs, samples=samples, seed=seed, told=told,
+        )  # fmt: skip
+    console.print(f"weights and card: {out}", highlight=False)
+    network = eye_runs.open_eyes(out)
+    for name, faces in (
+        ("portraits kept back", list(eye_runs.portrait_faces(back))),
+        ("people held out", list(eye_runs.set_faces(held)) if held else []),
+    ):
+        area = eye_runs.area(network, faces)
+        if area is not None:
+            console.print(f"{name}: n = {len(faces)}, ROC {area:.3f}", highlight=False)
 
 
 def evaluate_awake_sleep(
