@@ -1,0 +1,137 @@
+"""A real dashboard on loopback and a real Chromium that reads it."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import free_port, listening, until
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# The client first asks below a sub-page's own path, is told 404, and goes on at the root.
+PROBES = ("/_stcore/health", "/_stcore/host-config")
+DRAWN = '[data-testid="stVegaLiteChart"] svg, [data-testid="stVegaLiteChart"] canvas'
+
+
+@contextlib.contextmanager
+def dashboard(database: str, home: Path, *arguments: str, **environment: str) -> Iterator[str]:
+    """`wakeful dashboard` in a process of its own; gives its address."""
+    port = free_port()
+    command = [sys.executable, "-c", "from monitor.cli import main; main()", "dashboard"]
+    if database:
+        command += ["--database", database]
+    with (home / "dashboard.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(port), *arguments],
+            env={**os.environ, "WAKEFUL_HOME": str(home), **environment},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        until(lambda: listening(port) or process.poll() is not None, 120, "the dashboard listens")
+        assert process.poll() is None, (home / "dashboard.log").read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+
+
+@dataclass
+class Reader:
+    """One browser window, and everything that went wrong in it.
+
+    Attributes:
+        page: Playwright's.
+        base: the dashboard's address.
+        faults: responses of 400 and more, and errors in the console.
+        received: bytes of answers and of the socket since `forget`.
+    """
+
+    page: Any
+    base: str
+    faults: list[str] = field(default_factory=list)
+    received: int = 0
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._console)
+        self.page.on("response", self._response)
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
+
+    def go(self, path: str = "") -> "Reader":
+        """Open a page and wait until it is drawn to its foot."""
+        self.page.goto(f"{self.base}/{path}")
+        return self.settled()
+
+    def settled(self) -> "Reader":
+        """Wait until the script has run to its end."""
+        self.page.wait_for_selector(".wk-foot", timeout=60_000)
+        self.page.wait_for_function(
+            "() => !document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=60_000
+        )
+        return self
+
+    def text(self) -> str:
+        """Everything readable."""
+        return str(self.page.inner_text('[data-testid="stMain"]'))
+
+    def sees(self, words: str) -> None:
+        """Wait until these words stand on the page."""
+        self.page.get_by_text(words, exact=False).first.wait_for(timeout=30_000)
+
+    def charts(self, at_least: int) -> None:
+        """Wait until so many charts are drawn."""
+        self.page.wait_for_function(
+            f"() => document.querySelectorAll('{DRAWN}').length >= {at_least}", timeout=30_000
+        )
+
+    def forget(self) -> None:
+        """Count from here."""
+        self.received = 0
+
+    def _console(self, message: Any) -> None:
+        place = (message.location or {}).get("url", "")
+        if message.type == "error" and not any(probe in place for probe in PROBES):
+            self.faults.append(f"console: {message.text[:300]} ({place})")
+
+    def _response(self, response: Any) -> None:
+        if response.status >= 400 and not response.url.endswith(PROBES):
+            self.faults.append(f"{response.status}: {response.url}")
+        if "/media/" in response.url or "/_stcore/" in response.url:
+            self.received += int(response.headers.get("content-length", 0))
+
+    def _frame(self, payload: str | bytes) -> None:
+        self.received += len(payload)
+
+
+@contextlib.contextmanager
+def chromium(**options: Any) -> Iterator[Any]:
+    """A real Chromium's context; skips where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="pip install 'wakeful[dev]'")
+    if not Path(CHROMIUM).exists():
+        pytest.skip("no Chromium here (apt-get install chromium)")
+    settings = {"viewport": {"width": 1440, "height": 900}, "timezone_id": "Europe/Berlin"}
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield browser.new_context(**{**settings, **options})
+        finally:
+            browser.close()
