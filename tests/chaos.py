@@ -134,14 +134,11 @@ class Victim:
         return self._process.poll() is None
 
 
-def run(plan: Plan, say: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Let a fleet live through it."""
+def run(plan: Plan, url: str, say: Callable[[str], None] = lambda _: None) -> Outcome:
+    """Let a fleet live through it, with an empty database at `url`."""
     outcome = Outcome()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wakeful-chaos-")))
-        postgres = Postgres()
-        stack.callback(postgres.close)
-        url = postgres.database("fleet")
         broker = stack.enter_context(Mosquitto(folder))
         ingesters = [_ingester(folder, n, url, broker.port) for n in range(plan.ingesters)]
         vehicles = [_vehicle(folder, n, broker.port, plan) for n in range(plan.vehicles)]
@@ -347,6 +344,8 @@ def ingester_process(url: str, port: int, crash_at: str) -> None:
     config = load_fleet(
         mqtt={"host": "127.0.0.1", "port": port, "retry_s": (0.1, 1.0)},
         database={"retry_s": (0.1, 1.0)},
+        # Small transactions: more commits to be killed at.
+        ingest={"batch": 50},
     )
     serve(config, url, _on_sigterm(), crashing(crash_at))
 
@@ -397,8 +396,12 @@ def main() -> None:
         ingester_process(given.url, given.port, given.crash_at)
     else:
         plan = Plan(given.vehicles, given.ingesters, given.kills, given.seconds, seed=given.seed)
-        with progress() as say:
-            outcome = run(plan, say)
+        postgres = Postgres()
+        try:
+            with progress() as say:
+                outcome = run(plan, postgres.database("fleet"), say)
+        finally:
+            postgres.close()
         Console().print(outcome.table())
         raise SystemExit(0 if outcome.fine else 1)
 

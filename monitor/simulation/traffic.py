@@ -138,6 +138,12 @@ class Traffic:
         self._moved = threading.Condition(self._lock)
         self._acknowledged = 0
 
+    @property
+    def missing(self) -> int:
+        """Durable messages told that the fleet has not said to have."""
+        with self._lock:
+            return len(self._unacknowledged)
+
     def run(self, advance: Callable[[int], None] = lambda _count: None) -> Told:
         """Tell everything and wait until it is stored.
 
