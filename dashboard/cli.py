@@ -1,5 +1,6 @@
 """`wakeful dashboard`: starts the pages with safe settings; `passwd` makes accounts."""
 
+import logging
 import os
 import socket
 import sys
@@ -67,6 +68,7 @@ def start(
             f"--address {address}: others could see everything without signing in; make an "
             "account with `wakeful dashboard passwd NAME --role admin`, or listen on 127.0.0.1"
         )
+    _log_at(chosen.config.log.level)
     _serve(console, address, port)
 
 
@@ -104,6 +106,16 @@ def _password() -> str:
         return sys.stdin.readline().rstrip("\n")
     password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     return password
+
+
+def _log_at(level: str) -> None:
+    """Say on standard error how long views took: slow ones, or with `debug` every one."""
+    log = logging.getLogger("wakeful.dashboard")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(level.upper())
+    log.propagate = False
 
 
 def _serve(console: Console, address: str, port: int) -> None:
