@@ -25,6 +25,8 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wakeful.example/events")
 # What a driver can answer to by looking at the road.
 _ANSWERABLE = frozenset({"closure", "distraction"})
 _DRIVER = frozenset({"closure", "distraction", "drowsy", "yawning"})
+# What a head that drops in sleep brings along: one alert, not four.
+_TOLD_BY_CLOSURE = frozenset({"distraction", "absent", "yawning", "degraded:eyes_not_visible"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Alerts:
         """A warned closure speaks for itself; a slow state that just ended is not told again."""
         closure = self._open.get("closure")
         latched = closure is not None and closure.level >= self._policy.escalation.latch.from_level
-        if latched and finding.track in {"distraction", "absent", "yawning"}:
+        if latched and finding.track in _TOLD_BY_CLOSURE:
             return True
         if finding.kind in self._policy.escalation.cooldown_kinds:
             ended_s, level = self._cooling.get(finding.track, (-1e18, Level.NONE))

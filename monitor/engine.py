@@ -57,7 +57,7 @@ class Engine:
         self._ladder = Ladder(policy)
         self._alerts: Alerts | None = None
         self._anchor_s = 0.0
-        self._began_s = 0.0
+        self._learning_s = 0.0
         self._last_s = 0.0
         self._situation: Situation | None = None
 
@@ -82,10 +82,10 @@ class Engine:
             self._alerts = self._begin(observation)
         if observation.timestamp_s < self._last_s:
             observation = replace(observation, timestamp_s=self._last_s)
-        self._last_s = observation.timestamp_s
         if Command.RECALIBRATE in commands:
-            self._baseline.reset()
+            self._learn_anew(looking_ahead=True)
         reading = self._read(observation, speed_kmh)
+        self._last_s = observation.timestamp_s
         findings = [self._capped(found, speed_kmh) for found in self._ladder.update(reading)]
         self._situation = now = self._now(reading)
         events = self._alerts.update(findings, now)
@@ -93,7 +93,7 @@ class Engine:
             events.extend(self._alerts.acknowledge(now))
         if now.abandoned:
             self._ladder.forget_driver()
-            self._baseline.reset(looking_ahead=False)
+            self._learn_anew(looking_ahead=False)
         self._baseline.update(observation, frozen=self._frozen(reading))
         return self._state(reading), events
 
@@ -105,17 +105,23 @@ class Engine:
 
     def _begin(self, first: Observation) -> Alerts:
         self._anchor_s = first.captured_at - first.timestamp_s
-        self._began_s = self._last_s = first.timestamp_s
+        self._last_s = first.timestamp_s
         return Alerts(
             self._policy,
             Origin(self._drive, self._camera, self._policy.hash, self._models, self._anchor_s),
         )
 
+    def _learn_anew(self, *, looking_ahead: bool) -> None:
+        self._learning_s = 0.0
+        self._baseline.reset(looking_ahead=looking_ahead)
+
     def _read(self, observation: Observation, speed_kmh: float | None) -> Reading:
         calibration = self._baseline.calibration
         reading = self._evidence.weigh(observation, calibration, speed_kmh)
-        learning_s = observation.timestamp_s - self._began_s
-        if calibration.ready or learning_s < self._policy.eye.calibration.max_learning_s:
+        if reading.present:
+            self._learning_s += min(observation.timestamp_s - self._last_s, self._policy.max_gap_s)
+        limit_s = self._policy.eye.calibration.max_learning_s
+        if calibration.ready or self._learning_s < limit_s:
             return reading
         return replace(reading, causes=reading.causes | {Cause.UNCALIBRATED})
 

@@ -149,7 +149,6 @@ class LongPolicy(Section):
     """One long look away."""
 
     nominal_s: Short = 3.0
-    min_speed_kmh: Speed = 20.0
 
 
 class AddwPolicy(Section):

@@ -84,13 +84,12 @@ class CalibrationPolicy(Section):
 class Openness(Section):
     """Shares of the driver's own open eye."""
 
-    deep: Share = 0.20
     closed_enter: Share = 0.30
     closed_exit: Share = 0.40
 
     @model_validator(mode="after")
     def _order(self) -> Self:
-        rising("", deep=self.deep, closed_enter=self.closed_enter, closed_exit=self.closed_exit)
+        rising("", closed_enter=self.closed_enter, closed_exit=self.closed_exit)
         return self
 
 

@@ -70,7 +70,7 @@ def lives(events: list[Event]) -> dict[str, list[Event]]:
 
 
 @given(parts=DRIVES, fps=st.sampled_from([5.0, 10.0, 30.0]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_alert_is_told_from_its_start_to_its_end_and_never_falls(
     parts: list[Story], fps: float
 ) -> None:
@@ -86,7 +86,7 @@ def test_every_alert_is_told_from_its_start_to_its_end_and_never_falls(
 
 
 @given(parts=DRIVES, fps=st.sampled_from([5.0, 15.0]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_same_calls_give_the_same_events_byte_for_byte(parts: list[Story], fps: float) -> None:
     def told() -> bytes:
         seen = watch(joined(parts), fps, noise=1.0, seed=7)
@@ -96,7 +96,7 @@ def test_the_same_calls_give_the_same_events_byte_for_byte(parts: list[Story], f
 
 
 @given(parts=DRIVES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_state_names_the_open_alerts_and_the_most_urgent_of_them(parts: list[Story]) -> None:
     seen = watch(joined(parts), 10)
     open_now: dict[str, Event] = {}
@@ -116,7 +116,7 @@ def test_the_state_names_the_open_alerts_and_the_most_urgent_of_them(parts: list
 
 
 @given(parts=DRIVES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_evidence_is_plain_json(parts: list[Story]) -> None:
     for event in watch(joined(parts), 10).events:
         assert plain(event.evidence) == event.evidence
@@ -132,7 +132,7 @@ def test_a_driver_nobody_can_see_is_never_asleep_or_distracted(seconds: float, f
 
 
 @given(closed_s=st.floats(0.2, 8), fps=st.sampled_from([10.0, 30.0, 60.0]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_frame_rate_moves_no_event_by_more_than_a_frame(closed_s: float, fps: float) -> None:
     rungs = (C.microsleep_log_s, C.microsleep_warn_s, C.microsleep_repeat_warn_s, C.sleep_s)
     if any(abs(closed_s - rung) < 0.11 for rung in (*rungs, C.unresponsive_s)):

@@ -112,13 +112,13 @@ def test_a_phone_in_the_lap_is_distraction_and_not_sleep(fps: float) -> None:
 def test_an_impaired_camera_is_told_and_told_when_it_is_over(
     fps: float, trouble: Callable[[float], Story], cause: Cause
 ) -> None:
-    seen = watch(drive(trouble(15)), fps)
+    seen = watch(drive(trouble(8)), fps)
     event = only(seen, Kind.DEGRADED)
     assert event.evidence["cause"] == cause
     told_s = seen.first_s(Kind.DEGRADED)
     assert told_s is not None
     assert told_s - BEGAN_S <= P.degraded.notify_within_s
-    assert within_a_frame(event.at_s - seen.start_s, BEGAN_S + 15, fps)
+    assert within_a_frame(event.at_s - seen.start_s, BEGAN_S + 8, fps)
     assert seen.states[-1].monitored
 
 
@@ -179,7 +179,7 @@ def test_a_lost_speed_source_is_taken_as_moving(fps: float) -> None:
 
 @every_rate
 def test_slow_traffic_mutes_distraction_but_not_sleep(fps: float) -> None:
-    slow = (P.activation.closure.min_speed_kmh + D.long.min_speed_kmh) / 2
+    slow = (P.activation.closure.min_speed_kmh + P.activation.distraction.min_speed_kmh) / 2
     assert watch(drive(look_left(5)).driving(slow), fps).events[0].level is Level.INFO
     asleep = watch(drive(eyes_closed(C.sleep_s + 0.2)).driving(slow), fps)
     assert max(event.level for event in asleep.events) is Level.CRITICAL
