@@ -44,7 +44,7 @@ from monitor.payloads import (
     source_of,
 )
 from monitor.record import plain
-from monitor.types import Cause, Command, DriverState, Event, HeadPose, Kind, Level, Phase
+from monitor.types import Cause, Command, DriverState, Event, Kind, Level, Phase
 
 CLOUDEVENTS_JSON = "application/cloudevents+json; charset=utf-8"
 # Ours are some 2 KB; more is not ours.
@@ -280,15 +280,11 @@ def alert(topics: Topics, telling: Telling, sequence: int, recorded_at: float) -
     )
 
 
-def coverage_id(vehicle: str, drive: str, camera: str, started_at: float) -> str:
-    """Message id of a coverage report: the same for the same stretch of time."""
-    return str(uuid5(_NAMESPACE, f"coverage/{vehicle}/{drive}/{camera}/{started_at!r}"))
-
-
 def coverage(topics: Topics, data: CoverageData, sequence: int, recorded_at: float) -> Message:
-    """The report of how long the driver was watched."""
+    """The report of how long the driver was watched; one stretch of time has one message id."""
+    stretch = f"coverage/{data.vehicle}/{data.drive}/{data.camera}/{data.started_at!r}"
     told = Coverage(
-        id=coverage_id(data.vehicle, data.drive, data.camera, data.started_at),
+        id=str(uuid5(_NAMESPACE, stretch)),
         source=source_of(data.vehicle, data.camera),
         subject=data.drive,
         time=utc(data.ended_at),
@@ -345,14 +341,12 @@ def stats(topics: Topics, told: Stats) -> Message:
 
 def available(topics: Topics, status: Availability) -> Message:
     """Whether the vehicle's watch runs."""
-    payload = status.value.encode()
-    return Message(topics.channel("available"), payload, retain=True, content_type="text/plain")
+    return _bare_word(topics.channel("available"), status)
 
 
 def camera_status(topics: Topics, camera: str, status: CameraStatus) -> Message:
     """What a camera delivers."""
-    payload = status.value.encode()
-    return Message(topics.camera(camera), payload, retain=True, content_type="text/plain")
+    return _bare_word(topics.camera(camera), status)
 
 
 def acknowledgement(topics: Topics, ids: Sequence[str]) -> Message:
@@ -372,6 +366,10 @@ def utc(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 
+def _bare_word(topic: str, word: StrEnum) -> Message:
+    return Message(topic, word.value.encode(), retain=True, content_type="text/plain")
+
+
 def _is_warning(level: Level, kind: Kind | None) -> bool:
     return level >= Level.CAUTION and kind is not Kind.DEGRADED
 
@@ -385,15 +383,14 @@ def _calibration(told: DriverState) -> CalibrationStatus | None:
 
 
 def _signals(told: DriverState) -> Signals:
-    pose = told.pose or HeadPose(0.0, 0.0, 0.0)
-    known = told.pose is not None
+    pose = told.pose
     return Signals(
         fatigue=told.fatigue,
         distraction=told.distraction,
         eyes_on_road=told.eyes_on_road,
-        yaw_deg=_within(pose.yaw_deg, 180) if known else None,
-        pitch_deg=_within(pose.pitch_deg, 90) if known else None,
-        roll_deg=_within(pose.roll_deg, 180) if known else None,
+        yaw_deg=_within(pose.yaw_deg, 180) if pose else None,
+        pitch_deg=_within(pose.pitch_deg, 90) if pose else None,
+        roll_deg=_within(pose.roll_deg, 180) if pose else None,
         warning=_is_warning(told.level, told.kind),
         error=not _ERRORS.isdisjoint(told.degraded),
         speed_kmh=told.speed_kmh,
