@@ -1,4 +1,4 @@
-"""The networks under the expression models: IR-50 and a small residual trunk, MobileFaceNet.
+"""The networks under the expression models: IR-50, MobileFaceNet, ResNet-18, two small trunks.
 
 Each of them maps a face to three feature maps, fine to coarse. Module names inside IR-50 and
 MobileFaceNet are those of the files their authors publish, so that `models.checkpoint` maps them
@@ -11,6 +11,7 @@ is not a dependency, because its wheel must match torch's build to the letter to
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +103,7 @@ def _residual_stage(inputs: int, width: int, depth: int, stride: int) -> nn.Sequ
 
 
 class SmallTrunk(nn.Module):
-    """A stem and three stages of ResNet basic blocks: both branches of the small POSTER V2.
+    """A stem and three stages of ResNet basic blocks: the small POSTER V2's landmark branch.
 
     Plain convolutions on purpose: on a CPU a strided depthwise convolution trains eight times
     slower than its multiplications would say.
@@ -131,6 +132,34 @@ class SmallTrunk(nn.Module):
         fine = self.stages[0](self.stem(x))  # (B, w0, s/2, s/2)
         middle = self.stages[1](fine)  # (B, w1, s/4, s/4)
         coarse = self.stages[2](middle)  # (B, w2, s/8, s/8)
+        return fine, middle, coarse
+
+
+def plain_stages(widths: Sequence[int]) -> nn.Sequential:
+    """A stem, then a stage a width: pooling by two and two 3x3 convolutions, BN and ReLU."""
+    layers = [*_convolution(3, widths[0])]
+    for before, width in pairwise(widths):
+        layers += [nn.MaxPool2d(2), *_convolution(before, width), *_convolution(width, width)]
+    return nn.Sequential(*layers)
+
+
+def _convolution(inputs: int, width: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+
+
+class PlainTrunk(nn.Module):
+    """The convolutions of `cnn`, by the same names: the small POSTER V2 starts from its weights."""
+
+    def __init__(self, widths: tuple[int, int, int, int] = (24, 48, 96, 192)) -> None:
+        super().__init__()
+        self.widths = widths[1:]
+        self.stages = plain_stages(widths)
+
+    def forward(self, x: Tensor) -> Maps:
+        """Face (B, 3, S, S) to three maps."""
+        fine = self.stages[:10](x)  # (B, w1, S/2, S/2)
+        middle = self.stages[10:17](fine)  # (B, w2, S/4, S/4)
+        coarse = self.stages[17:](middle)  # (B, w3, S/8, S/8)
         return fine, middle, coarse
 
 

@@ -1,11 +1,10 @@
 """The plain ones: ResNet-18, and a stack of convolutions. What the others must beat."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from torch import Tensor, nn
 
-from models.backbones import ResNet18
+from models.backbones import ResNet18, plain_stages
 
 
 class ResNetClassifier(nn.Module):
@@ -24,10 +23,6 @@ class ResNetClassifier(nn.Module):
         return logits
 
 
-def _convolution(inputs: int, width: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-
-
 class PlainCNN(nn.Module):
     """Four stages of two 3x3 convolutions with pooling between them: no shortcut, no attention."""
 
@@ -38,10 +33,7 @@ class PlainCNN(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        stages: list[nn.Module] = [*_convolution(3, widths[0])]
-        for before, width in pairwise(widths):
-            stages += [nn.MaxPool2d(2), *_convolution(before, width), *_convolution(width, width)]
-        self.stages = nn.Sequential(*stages)
+        self.stages = plain_stages(widths)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], len(labels))
 

@@ -107,6 +107,8 @@ FDRL: tuple[Rule, ...] = (
 
 # torchvision's ResNet-18, as trained on MS-Celeb-1M or ImageNet.
 RESNET18: tuple[Rule, ...] = ((r"^fc\.", None),)
+# Our own `cnn` under the small POSTER V2.
+CNN: tuple[Rule, ...] = ((r"^head\.", None),)
 MOBILEFACENET: tuple[Rule, ...] = ()
 
 
@@ -167,6 +169,8 @@ def translate(model: nn.Module, tensors: Tensors) -> tuple[Part, Tensors]:
         return whole, _stack_branches(rename(tensors, FDRL))
     if "input_layer.0.weight" in keys and hasattr(model, "image"):
         return Part("image", "IR-50, the image backbone"), rename(tensors, IR50)
+    if "stages.0.weight" in keys and hasattr(model, "image"):
+        return Part("image", "`cnn`, the small image backbone"), rename(tensors, CNN)
     if "conv2_dw.conv.weight" in keys and hasattr(model, "landmark"):
         what = "MobileFaceNet, the landmark backbone"
         return Part("landmark", what), rename(tensors, MOBILEFACENET)

@@ -117,6 +117,15 @@ def test_the_files_poster_v2_starts_from_fill_its_backbones(tmp_path: Path) -> N
     assert rename({"body1.0.x": torch.ones(1)}, IR50).keys() == {"body1.0.x"}
 
 
+def test_the_small_poster_v2_starts_from_the_plain_network(tmp_path: Path) -> None:
+    donor, model = plain_cnn(FER_PLUS_LABELS), poster_v2_s(FER_PLUS_LABELS)
+    write_weights(donor, MODELS["cnn"], tmp_path / "cnn.safetensors")
+    assert load_weights(model, tmp_path / "cnn.safetensors").prefix == "image"
+    x = torch.rand(2, 3, 48, 48)
+    coarse = model.eval().image(x)[2]
+    torch.testing.assert_close(coarse, donor.eval().stages(x), atol=2e-2, rtol=2e-2)
+
+
 def test_a_third_party_fdrl_file_is_mapped(tmp_path: Path) -> None:
     donor = FDRL(RAF_LABELS, from_messages=True)
     children = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
@@ -203,7 +212,7 @@ def test_a_file_that_is_not_its_cards_is_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     write_weights(plain_cnn(FER_PLUS_LABELS), MODELS["cnn"], tmp_path / "cnn.safetensors")
     with pytest.raises(ForeignCheckpointError, match="another model"):
-        load_weights(poster_v2_s(FER_PLUS_LABELS), tmp_path / "cnn.safetensors")
+        load_weights(FDRL(FER_PLUS_LABELS), tmp_path / "cnn.safetensors")
     with pytest.raises(ForeignCheckpointError, match="number of labels"):
         load_weights(plain_cnn(RAF_LABELS), tmp_path / "cnn.safetensors")
     torch.save({"epoch": 1}, tmp_path / "empty.pth")
