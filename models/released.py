@@ -157,25 +157,26 @@ def _stack_branches(tensors: Tensors) -> Tensors:
     return stacked
 
 
+# A key only one kind of backbone file has, the submodules it may fill, what it is, and its rules.
+_BACKBONES: tuple[tuple[str, tuple[str, ...], str, tuple[Rule, ...]], ...] = (
+    ("input_layer.0.weight", ("image",), "IR-50, the image backbone", IR50),
+    ("stages.0.weight", ("image",), "`cnn`, the small image backbone", CNN),
+    ("conv2_dw.conv.weight", ("landmark",), "MobileFaceNet, the landmark backbone", MOBILEFACENET),
+    ("layer4.1.conv2.weight", ("backbone", "trunk"), "ResNet-18, the backbone", RESNET18),
+)
+
+
 def translate(model: nn.Module, tensors: Tensors) -> tuple[Part, Tensors]:
     """Which part of `model` the tensors are of, and the tensors under that part's names."""
     keys = tensors.keys()
-    name = type(model).__name__
-    whole = Part("", f"all of {name}")
+    whole = Part("", f"all of {type(model).__name__}")
     if "ir_back.input_layer.0.weight" in keys:
         rules = POSTER if any(k.startswith("pyramid_fuse.") for k in keys) else POSTER_V2
         return whole, rename(tensors, rules)
     if "fdn.fdn_fc0.0.weight" in keys:
         return whole, _stack_branches(rename(tensors, FDRL))
-    if "input_layer.0.weight" in keys and hasattr(model, "image"):
-        return Part("image", "IR-50, the image backbone"), rename(tensors, IR50)
-    if "stages.0.weight" in keys and hasattr(model, "image"):
-        return Part("image", "`cnn`, the small image backbone"), rename(tensors, CNN)
-    if "conv2_dw.conv.weight" in keys and hasattr(model, "landmark"):
-        what = "MobileFaceNet, the landmark backbone"
-        return Part("landmark", what), rename(tensors, MOBILEFACENET)
-    if "layer4.1.conv2.weight" in keys:
-        trunk = "backbone" if hasattr(model, "backbone") else "trunk"
-        if hasattr(model, trunk):
-            return Part(trunk, "ResNet-18, the backbone"), rename(tensors, RESNET18)
+    for marker, places, what, rules in _BACKBONES:
+        place = next((p for p in places if hasattr(model, p)), None)
+        if marker in keys and place:
+            return Part(place, what), rename(tensors, rules)
     return whole, dict(tensors)
