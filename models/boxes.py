@@ -30,6 +30,10 @@ CLOSER_BELOW = 0.45
 CLOSER_SIDE = 1.75
 
 
+class OutputError(ValueError):
+    """A network gives what no detector of its card's classes gives."""
+
+
 @dataclass(frozen=True, slots=True)
 class Letterbox:
     """How a picture was fitted into the network's input, to find the way back.
@@ -85,14 +89,14 @@ def decode(output: NDArray[np.floating[Any]], classes: int) -> tuple[Floats, Flo
     """Corners (N, 4) in input pixels and class scores (N, classes) of one picture's raw output.
 
     Raises:
-        ValueError: the output has none of the known layouts for so many classes.
+        OutputError: the output has none of the known layouts for so many classes.
     """
     rows = np.asarray(output, np.float32)
     rows = rows[0] if rows.ndim == 3 and rows.shape[0] == 1 else rows
     if rows.ndim == 2 and rows.shape[0] == 4 + classes and rows.shape[1] != 5 + classes:
         rows = rows.T
     if rows.ndim != 2 or rows.shape[1] not in {4 + classes, 5 + classes}:
-        raise ValueError(
+        raise OutputError(
             f"detector output {tuple(output.shape)} fits no {classes}-class YOLOv5: expected "
             f"(1, {4 + classes}, N) or (1, N, {5 + classes}); are the labels on its card right?"
         )

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.checkpoint import DamagedCheckpointError, ForeignCheckpointError
 from models.yolov5 import SIZES, YOLOv5, load_tensors, yolov5
 
 # Names a YOLOv5 checkpoint may mention. They are never imported: stand-ins answer to them.
@@ -48,18 +49,21 @@ def read_legacy(path: Path) -> LegacyCheckpoint:
     """Lift tensors and class names out of a pickled YOLOv5 checkpoint.
 
     Raises:
-        ValueError: not such a checkpoint, damaged, or it names code of another kind.
+        DamagedCheckpointError: not readable.
+        ForeignCheckpointError: no such checkpoint, or it names code of another kind.
     """
     network = _unpickle(path)
     if isinstance(network, dict):
         network = network.get("ema") or network.get("model")
     if not isinstance(network, _Inert):
-        raise ValueError(f"{path}: holds no pickled YOLOv5 network under 'ema' or 'model'")
+        raise ForeignCheckpointError(
+            f"{path}: holds no pickled YOLOv5 network under 'ema' or 'model'"
+        )
     names = network.state.get("names")
     if isinstance(names, dict):
         names = [names[index] for index in sorted(names)]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{path}: the checkpoint does not say its class names")
+        raise ForeignCheckpointError(f"{path}: the checkpoint does not say its class names")
     return LegacyCheckpoint(tuple(names), dict(_tensors(network)))
 
 
@@ -67,12 +71,12 @@ def _unpickle(path: Path) -> Any:
     try:
         found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (OSError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise ValueError(
+        raise DamagedCheckpointError(
             f"{path}: not a readable torch checkpoint ({_first_line(error)})"
         ) from None
     for name in found:
         if name not in {"builtins.set", "__builtin__.set"} and not name.startswith(KNOWN):
-            raise ValueError(
+            raise ForeignCheckpointError(
                 f"{path}: the file names {name}, which is no part of a YOLOv5 network; "
                 f"nothing was loaded. Export it to ONNX where it was trained"
             )
@@ -84,7 +88,9 @@ def _unpickle(path: Path) -> Any:
         with torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (ValueError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: damaged or unsafe checkpoint ({_first_line(error)})") from None
+        raise DamagedCheckpointError(
+            f"{path}: damaged or unsafe checkpoint ({_first_line(error)})"
+        ) from None
 
 
 def _first_line(error: BaseException) -> str:
@@ -106,7 +112,8 @@ def from_legacy(path: Path) -> YOLOv5:
     """A detector trained with the original YOLOv5 repository, ready to run.
 
     Raises:
-        ValueError: unreadable or unsafe, or no size of ours (n, s, m, l) fits its tensors.
+        DamagedCheckpointError: not readable.
+        ForeignCheckpointError: unsafe, or no size of ours (n, s, m, l) fits its tensors.
     """
     checkpoint = read_legacy(path)
     first = checkpoint.tensors.get("model.0.conv.weight")
@@ -117,4 +124,4 @@ def from_legacy(path: Path) -> YOLOv5:
             tensors = {k: v for k, v in checkpoint.tensors.items() if not k.endswith("anchor_grid")}
             load_tensors(network, tensors)
             return network.eval()
-    raise ValueError(f"{path}: not YOLOv5 n, s, m or l of release 6.0 or later")
+    raise ForeignCheckpointError(f"{path}: not YOLOv5 n, s, m or l of release 6.0 or later")

@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from models.checkpoint import ForeignCheckpointError
+
 Size = Literal["n", "s", "m", "l"]
 
 # depth and width multiples of the published yaml files
@@ -290,16 +292,16 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Load a checkpoint's tensors, each of which must fit.
 
     Raises:
-        ValueError: a tensor is missing, left over or of another shape.
+        ForeignCheckpointError: a tensor is missing, left over or of another shape.
     """
     own = network.state_dict()
     for name in sorted(own.keys() ^ tensors.keys()):
         if not name.endswith("num_batches_tracked"):
             side = "is missing from" if name in own else "does not belong to this network; it is in"
-            raise ValueError(f"tensor {name} {side} the checkpoint")
+            raise ForeignCheckpointError(f"tensor {name} {side} the checkpoint")
     for name, tensor in tensors.items():
         if name in own and own[name].shape != tensor.shape:
-            raise ValueError(
+            raise ForeignCheckpointError(
                 f"tensor {name} is {tuple(tensor.shape)} in the checkpoint, "
                 f"this network needs {tuple(own[name].shape)}: another size or other classes?"
             )
