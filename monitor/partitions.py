@@ -102,8 +102,15 @@ def drop_before(connection: Connection, table: str, before: float) -> int:
 
 
 def _exists(connection: Connection, name: str) -> bool:
-    found = connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar()
-    return found is not None
+    # Not `to_regclass`: after waiting for an advisory lock it still answers from a stale cache.
+    found = connection.execute(
+        text(
+            "SELECT 1 FROM pg_class JOIN pg_namespace space ON space.oid = relnamespace "
+            "WHERE relname = :name AND space.nspname = ANY (current_schemas(false))"
+        ),
+        {"name": name},
+    )
+    return found.first() is not None
 
 
 def _make(connection: Connection, table: str, column: str, start: float, end: float) -> None:
