@@ -228,7 +228,7 @@ class _SoundDevice:
             )
             self._stream.start()
         except (self._failure, ValueError) as error:
-            raise OSError(str(error).strip()) from None
+            raise OSError(f"no sound device ({str(error).strip()})") from None
 
     def write(self, sound: Samples) -> None:
         try:

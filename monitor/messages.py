@@ -375,8 +375,7 @@ def _is_warning(level: Level, kind: Kind | None) -> bool:
 
 
 def _calibration(told: DriverState) -> CalibrationStatus | None:
-    known = told.calibration
-    if known is None:
+    if (known := told.calibration) is None:
         return None
     percent = round(known.progress * 100, 1)
     return CalibrationStatus(percent=percent, ready=known.ready, id=known.id)

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 CLOSE_S = 3.0
 HEALTHY_S = 30.0  # a connection that lasted this long ends the growing of pauses
 COMMANDS_KEPT = 32
+FIRST_STATS_S = 5.0  # by then the loops have numbers
 PACKET_OVERHEAD = 128  # fixed header, packet id and the properties we set
 
 
@@ -214,7 +215,8 @@ class MqttSink:
         for camera in self._cameras.values():
             camera.status_due = camera.watch.status is not None
         self._published = None
-        self._next_state_s = self._next_stats_s = 0.0
+        self._next_state_s = 0.0
+        self._next_stats_s = time.monotonic() + min(FIRST_STATS_S, self._config.stats_every_s)
 
     def _part(self, connection: Connection) -> None:
         last = connection.publish(messages.available(self._topics, Availability.STOPPED))

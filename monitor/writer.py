@@ -102,7 +102,12 @@ class Writer:
         if self._path is not None and self._claim is None:
             make_folder(self._path.parent)
             self._claim = Claim(self._path)
+        new = self._path is not None and not self._path.exists()
         upgrade(self._url)
+        if self._path is not None and new:
+            # When somebody drove, slept or looked away is nobody else's business. (FAT knows none.)
+            with suppress(OSError):
+                self._path.chmod(0o600)
         self._engine = open_engine(self._url, busy_s=BUSY_S, immediate=True)
         self._reader = open_engine(self._url)
         try:

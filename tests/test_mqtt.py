@@ -371,8 +371,9 @@ def test_the_vehicle_s_speed_comes_in(
 def test_stats_tell_how_the_process_does(
     mosquitto: Mosquitto, listener: Listener, tmp_path: Path
 ) -> None:
-    with watching(vehicle(tmp_path, mosquitto.port), troubles=lambda: {"chime": "silent"}):
-        (payload,) = until(lambda: listener.on("stats"), what="stats")
+    config = vehicle(tmp_path, mosquitto.port, stats_every_s=0.2)
+    with watching(config, troubles=lambda: {"chime": "silent"}):
+        payload = until(lambda: listener.on("stats"), what="stats")[0]
     told = messages.read(TOPICS.parse(TOPICS.channel("stats")), payload)
     assert told.troubles == {"chime": "silent"}  # type: ignore[union-attr]
 

@@ -115,6 +115,14 @@ def test_the_database_is_written_through_to_the_disk(store: Store, config: Confi
     engine.dispose()
 
 
+def test_the_log_is_its_owner_s_alone(store: Store, config: Config) -> None:
+    store.record(event())
+    assert store.flush()
+    for part in database(config).parent.glob("log.db*"):
+        if part.suffix not in {".lock", ".ballast"}:
+            assert part.stat().st_mode & 0o077 == 0, part.name
+
+
 def test_an_event_is_one_row_at_its_highest_and_latest(store: Store, config: Config) -> None:
     store.record(event())
     store.record(event(phase=Phase.UPDATE, after_s=1, level=Level.CRITICAL, acknowledged=True))
