@@ -361,7 +361,8 @@ def export(
     file_format: Annotated[str, typer.Option("--format", help="onnx or openvino.")] = "onnx",
     int8: Annotated[bool, typer.Option(help="Also calibrate int8 for OpenVINO.")] = False,
     pictures: Annotated[
-        Path | None, typer.Option(help="Faces to calibrate int8 on: any layout, split `train`.")
+        Path | None,
+        typer.Option(help="To calibrate int8 on: faces, any layout; for a detector, a folder."),
     ] = None,
 ) -> None:
     """Write ONNX or OpenVINO that takes camera pixels, any batch size; int8 for the watch."""

@@ -203,7 +203,7 @@ def _graph(
     if not quantised.is_file():
         raise InferenceError(
             f"{card.name}: int8 must be calibrated first on pictures of your own: "
-            "`wakeful models export --int8 --pictures FOLDER`"
+            f"`wakeful models export {card.name} --int8 --pictures FOLDER`"
         )
     return quantised
 
@@ -231,16 +231,18 @@ class _OpenVino:
     Networks of the same graph and settings in one process share what is compiled.
     """
 
-    _HINT = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # noqa: RUF012
+    _HINT = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # noqa: RUF012
 
     def __init__(self, graph: Path, choice: Choice, streams: int) -> None:
         import openvino  # noqa: PLC0415 - only where it serves
 
         self._tensor = openvino.Tensor
         self._graph = graph
+        # What int8 leaves in floats runs as the chip does it best.
+        floats = "bf16" if "BF16" in this_machine().cpu else "f32"
         self._settings = (
             # Left to itself, OpenVINO takes bf16 silently: say what is meant.
-            ("INFERENCE_PRECISION_HINT", self._HINT[choice.precision]),
+            ("INFERENCE_PRECISION_HINT", self._HINT.get(choice.precision, floats)),
             ("PERFORMANCE_HINT", "LATENCY"),
             ("INFERENCE_NUM_THREADS", choice.threads),
             ("NUM_STREAMS", min(streams, choice.threads)),

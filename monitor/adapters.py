@@ -90,15 +90,9 @@ def _model(choice: str | None, task: Task, setting: str) -> ModelCard | Path | N
 def _load(
     model: ModelCard | Path, setting: str, config: PerceptionConfig, **options: Any
 ) -> runtime.Network:
-    options.setdefault("threads", config.threads)
+    options = {"threads": config.threads, "precision": config.precision} | options
     try:
-        network = runtime.load(
-            model,
-            device=config.device,
-            runtime=config.runtime,
-            precision=config.precision,
-            **options,
-        )
+        network = runtime.load(model, device=config.device, runtime=config.runtime, **options)
     except ValueError as error:
         raise ConfigError(f"perception.{setting}: {error}") from None
     log.debug("model loaded", part=setting, how=network.describe())
@@ -164,7 +158,9 @@ class EyeStateNet:
     """The eye-state network on both eyes' crops."""
 
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
-        self._network = _load(model, "eyes", config, feed="floats", threads=1)
+        # Too small to gain by int8, which is calibrated on pixels besides.
+        precision = "auto" if config.precision == "int8" else config.precision
+        self._network = _load(model, "eyes", config, feed="floats", threads=1, precision=precision)
         self.networks = (self._network,)
         self.card = self._network.card
 
