@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from sqlalchemy import Engine, delete, insert, update
 
+from dashboard import demo_drive
 from dashboard.data import rollup
 from dashboard.data.store import Store
 from monitor import schema
@@ -60,7 +61,18 @@ def prepare(console: Console, vehicles: int, days: float) -> str:
     _sum_up(url, now)
     console.print(f"A simulated fleet of {vehicles} vehicles over {days:g} days in {_short(file)}")
     threading.Thread(target=fleet.live, args=(time.time, time.sleep), daemon=True).start()
+    threading.Thread(target=_one_real_drive, args=(url,), daemon=True).start()
     return url
+
+
+def _one_real_drive(url: str) -> None:
+    """When it is over, a clip can be played and a drive replayed."""
+    log = demo_drive.record(state_dir())
+    if log is not None:
+        demo_drive.write_truth(state_dir())
+        engine = open_engine(url, immediate=True, busy_s=20)
+        demo_drive.join(log, engine)
+        engine.dispose()
 
 
 def _sum_up(url: str, now: float) -> None:

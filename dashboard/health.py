@@ -164,7 +164,11 @@ def _stored() -> None:
 def _watches(processes: list[Record], at: float) -> None:
     st.markdown("##### The watches")
     if not processes:
-        theme.nothing("No watch has told of itself yet", "Start one:", "wakeful run")
+        theme.nothing(
+            "No watch has told of itself over the network",
+            "A vehicle's own log holds its alerts; numbers of its process come by MQTT to a fleet.",
+            "wakeful doctor    # is this machine's watch well?",
+        )
         return
     rows = []
     for row in processes:

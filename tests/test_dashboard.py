@@ -15,7 +15,7 @@ from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
-from dashboard import accounts, cli, demo, export, occasion, settings, story
+from dashboard import access, accounts, cli, demo, demo_drive, export, occasion, settings, story
 from dashboard.accounts import Role
 from dashboard.data import reviews
 from dashboard.data.store import Store
@@ -282,6 +282,37 @@ def test_a_role_that_was_taken_away_is_gone_at_once(log: str, people: Path) -> N
     assert "truck-1" not in words(app)
 
 
+class Organisation(dict[str, Any]):
+    """Who an OIDC provider says it is."""
+
+    is_logged_in = True
+
+
+@pytest.mark.parametrize(
+    ("told_by_provider", "sees"),
+    [
+        ({"email": "ben@example.org", "email_verified": True}, "The eyes stayed closed"),
+        ({"email": "ben@example.org", "email_verified": False}, "No access yet"),
+        ({"email": "eve@example.org", "email_verified": True}, "No access yet"),
+        ({}, "No access yet"),
+    ],
+)
+def test_the_organisations_sign_in_gives_the_role_of_the_file(
+    log: str,
+    people: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told_by_provider: dict[str, Any],
+    sees: str,
+) -> None:
+    entered = accounts.with_account(accounts.read(people), "ben@example.org", Role.VIEWER, None)
+    accounts.write(people, entered)
+    monkeypatch.setattr(access, "_oidc", lambda: True)
+    monkeypatch.setattr(st, "user", Organisation(told_by_provider))
+    text = words(opened("events.py", event="e0001"))
+    assert sees in text
+    assert ("truck-1" in text) == (sees == "The eyes stayed closed")
+
+
 def test_without_accounts_strangers_are_refused(log: str) -> None:
     st.config.set_option("server.address", "0.0.0.0")  # noqa: S104 - that is what is refused
     text = words(opened())
@@ -423,3 +454,23 @@ def test_the_demo_has_a_past_and_goes_on_living(tmp_path: Path) -> None:
     assert max(row["state_at"] for row in states) == now + 30
     store.close()
     fleet.close()
+
+
+def test_the_real_drives_alerts_join_the_simulated_fleet(tmp_path: Path) -> None:
+    from monitor.database import open_engine, upgrade
+
+    drive, url = tmp_path / "drive.db", f"sqlite:///{tmp_path}/demo.db"
+    told(
+        f"sqlite:///{drive}",
+        events=[event(1, vehicle=demo_drive.VEHICLE, clip="e0001.mp4")],
+        samples=[sample(NOW, vehicle=demo_drive.VEHICLE, degraded=["glare"])],
+    )
+    upgrade(url)
+    engine = open_engine(url, immediate=True)
+    assert demo_drive.join(drive, engine) == 1
+    engine.dispose()
+    store = Store(url)
+    (row,) = store.rows(select(vehicle_table))
+    assert (row["vehicle"], row["availability"]) == (demo_drive.VEHICLE, "stopped")
+    assert store.rows(select(samples))[0]["degraded"] == ["glare"]
+    store.close()

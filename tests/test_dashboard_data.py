@@ -230,6 +230,19 @@ def test_without_a_state_message_the_last_sample_speaks(
     assert later.standing is Standing.SILENT
 
 
+def test_a_vehicles_own_log_knows_its_vehicle_by_its_samples(
+    url: str, opened: Callable[[str], Store]
+) -> None:
+    told(url, samples=[sample(NOW - 3), sample(NOW - 8), sample(NOW - 900, camera="second")])
+    store = opened(url)
+    assert live.names(store) == ["truck-1"]
+    (one,) = live.now_of_all(store, NOW)
+    assert (one.standing, one.seen_at) == (Standing.WATCHED, NOW - 3)
+    later = live.now_of(store, "truck-1", NOW + 60)
+    assert later is not None
+    assert later.standing is Standing.SILENT
+
+
 def summary(store: Store, span: Span) -> dict[str, object]:
     """Everything the fleet page asks, in an order of its own."""
     return {

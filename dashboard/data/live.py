@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from dashboard.data.store import Record, Store
 from monitor.schema import samples, vehicles
@@ -61,25 +61,43 @@ class Now:
 def now_of_all(store: Store, now: float) -> list[Now]:
     """Every vehicle now, the most pressing first; the `VEHICLES_SHOWN` last heard of."""
     statement = select(vehicles).order_by(vehicles.c.last_seen_at.desc()).limit(VEHICLES_SHOWN)
-    found = store.rows(statement)
+    found = store.rows(statement) or _from_samples(store)
     return sorted((_now(store, row, now) for row in found), key=lambda one: one.urgency)
 
 
 def now_of(store: Store, vehicle: str, now: float) -> Now | None:
     """One vehicle now; None if there is no such vehicle."""
     row = store.one(select(vehicles).where(vehicles.c.vehicle == vehicle))
+    if row is None:
+        row = next((one for one in _from_samples(store) if one["vehicle"] == vehicle), None)
     return _now(store, row, now) if row else None
 
 
 def names(store: Store) -> list[str]:
     """Every vehicle's identifier, sorted."""
     rows = store.rows(select(vehicles.c.vehicle).order_by(vehicles.c.vehicle).limit(20_000))
-    return [row["vehicle"] for row in rows]
+    return [row["vehicle"] for row in rows or _from_samples(store)]
 
 
-def how_many(store: Store) -> int:
-    """How many vehicles there are."""
-    return int(store.rows(select(func.count().label("n")).select_from(vehicles))[0]["n"])
+def _from_samples(store: Store) -> list[Record]:
+    """Rows as of `vehicles`, for a vehicle's own log: there nothing came in over the network."""
+    s = samples.c
+    watched = store.rows(select(s.vehicle, s.camera).distinct().limit(64))
+    last: dict[str, float] = {}
+    for one in watched:
+        newest = store.one(
+            select(s.at)
+            .where(s.vehicle == one["vehicle"], s.camera == one["camera"])
+            .order_by(s.at.desc())
+            .limit(1)
+        )
+        if newest:
+            last[one["vehicle"]] = max(newest["at"], last.get(one["vehicle"], 0.0))
+    unknown = {"availability": "unknown", "state": None, "state_at": None, "stats": None}
+    return [
+        {"vehicle": name, "last_seen_at": at, "version": None, **unknown}
+        for name, at in sorted(last.items())
+    ]
 
 
 def _now(store: Store, row: Record, now: float) -> Now:
