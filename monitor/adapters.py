@@ -22,10 +22,14 @@ from monitor.types import Box, Detection, Emotion, Image
 
 log = structlog.get_logger(__name__)
 
+# Where several models of a task ship, `auto` means this one.
+DEFAULTS: dict[Task, str] = {"expression": "poster_v2_s", "detection": "awake_sleep_n"}
 # The network looks at a followed face from close by, in a square of this many pixels.
 CLOSE_PX = 256
 # More heads than this are no cabin; what follows is bounded whatever the picture holds.
 MOST_FACES = 16
+# An expression net that would fill more of one core than this gets them all.
+MOST_OF_A_CORE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ def _model(choice: str | None, task: Task, setting: str) -> ModelCard | Path | N
     if choice is None:
         return None
     if choice == "auto":
-        return next(iter(shipped(task)), None)
+        cards = {card.name: card for card in shipped(task)}
+        return cards.get(DEFAULTS.get(task, ""), next(iter(cards.values()), None))
     if choice in MODELS:
         if MODELS[choice].task != task:
             does = MODELS[choice].task
@@ -173,7 +178,9 @@ class EyeStateNet:
 
 
 class ExpressionNet:
-    """An expression classifier on a face's crop. One thread: it must leave the frame loop its own.
+    """An expression classifier on a face's crop.
+
+    It takes one thread, to leave the frame loop its own; all of them only if one cannot keep up.
 
     Attributes:
         card: of the model.
@@ -182,6 +189,9 @@ class ExpressionNet:
 
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
         self._network = _load(model, "emotion", config, threads=config.threads or 1)
+        busy = min(self._network.times_s(3)) * config.emotion_hz
+        if not config.threads and busy > MOST_OF_A_CORE:
+            self._network = _load(model, "emotion", config)
         self.networks = (self._network,)
         self.card = self._network.card
         self.margin = float(self.card.alignment.get("margin", 0.0))

@@ -241,7 +241,7 @@ def _roofline() -> Result:
     """The machine's ceilings, and each shipped model's floor beside what it takes."""
     from monitor.adapters import open_parts  # noqa: PLC0415 - loads the models
     from monitor.config import PerceptionConfig  # noqa: PLC0415
-    from monitor.roofline import gflops_of, measure_rates, median_ms  # noqa: PLC0415
+    from monitor.roofline import gflops_of, measure_rates  # noqa: PLC0415
 
     rates = measure_rates()
     models = []
@@ -249,7 +249,7 @@ def _roofline() -> Result:
         graph = network.graph
         if graph is None:
             continue
-        gflops, took_ms = gflops_of(graph), median_ms(network)
+        gflops, took_ms = gflops_of(graph), float(np.median(network.times_s(200))) * 1000
         rate = rates.gflops.get(network.choice.precision, rates.gflops["fp32"])
         floor_ms = gflops / rate * 1000
         models.append(

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from models.machine import openvino_core, this_machine
-from models.runtime import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +61,6 @@ def _fastest_s(work: Callable[[], Any], seconds: float) -> float:
         work()
         best_s = min(best_s, time.perf_counter() - began_s)
     return best_s
-
-
-def median_ms(network: Network, seconds: float = 1.0) -> float:
-    """What one picture takes through a network, all cores at its disposal."""
-    height, width = network.input_hw
-    pixels = network.feed == "pixels"
-    shape = (
-        (height, width, network.card.channels) if pixels else (network.card.channels, height, width)
-    )
-    batch = np.zeros((1, *shape), np.uint8 if pixels else np.float32)
-    took_s = []
-    end_s = time.perf_counter() + seconds
-    while time.perf_counter() < end_s:
-        began_s = time.perf_counter()
-        network(batch)
-        took_s.append(time.perf_counter() - began_s)
-    return float(np.median(took_s)) * 1000
 
 
 def gflops_of(graph: Path) -> float:
