@@ -265,15 +265,22 @@ class Assembly:
 
 
 @contextmanager
-def _stopped_by_signals(assembly: Assembly) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the drive in order: alerts closed, log written, `stopped` told."""
+def _stopped_by_signals() -> Iterator[list[Assembly]]:
+    """Ctrl-C and SIGTERM end the drive in order: alerts closed, log written, `stopped` told.
 
-    def stop(*_: object) -> None:
-        assembly.stop()
+    Yields a list for the assembly that is to be stopped; before there is one they simply end.
+    """
+    running: list[Assembly] = []
+
+    def stop(number: int, _: object) -> None:
+        for assembly in running:
+            assembly.stop()
+        if not running:
+            raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield running
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -295,10 +302,8 @@ def run(
     Raises:
         WakefulError: a part that the watch cannot do without is missing or wrong.
     """
-    with natives_silenced(config.log):
+    with natives_silenced(config.log), _stopped_by_signals() as running:
         configure_logging(config.log)
-        with (
-            Assembly(config, console=console, events=events, show=show, extra=extra) as assembly,
-            _stopped_by_signals(assembly),
-        ):
+        with Assembly(config, console=console, events=events, show=show, extra=extra) as assembly:
+            running.append(assembly)
             return assembly.run()

@@ -1,0 +1,5 @@
+"""`python -m monitor` is `wakeful`."""
+
+from monitor.cli import main
+
+main()
