@@ -17,13 +17,18 @@ from models import boxes, eye_crops, runtime
 from models.registry import MODELS, ModelCard, Task, find, shipped
 from monitor.config import PerceptionConfig
 from monitor.errors import ConfigError
+from monitor.expression import Framing
 from monitor.face import Points
 from monitor.types import Box, Detection, Emotion, Image
 
 log = structlog.get_logger(__name__)
 
-# Where several models of a task ship, `auto` means this one.
-DEFAULTS: dict[Task, str] = {"expression": "poster_v2_s", "detection": "awake_sleep_n"}
+# What `auto` means, where it ships.
+DEFAULTS: dict[Task, str] = {
+    "detection": "awake_sleep_n",
+    "eyes": "eye_state",
+    "expression": "poster_v2_s",
+}
 # The network looks at a followed face from close by, in a square of this many pixels.
 CLOSE_PX = 256
 # More heads than this are no cabin; what follows is bounded whatever the picture holds.
@@ -77,8 +82,7 @@ def _model(choice: str | None, task: Task, setting: str) -> ModelCard | Path | N
     if choice is None:
         return None
     if choice == "auto":
-        cards = {card.name: card for card in shipped(task)}
-        return cards.get(DEFAULTS.get(task, ""), next(iter(cards.values()), None))
+        return next((card for card in shipped(task) if card.name == DEFAULTS[task]), None)
     if choice in MODELS:
         if MODELS[choice].task != task:
             does = MODELS[choice].task
@@ -177,6 +181,16 @@ class EyeStateNet:
         return self._network(crops)[0]
 
 
+def _framing(card: ModelCard) -> Framing:
+    alignment = card.alignment
+    eyes_xy = alignment.get("eyes_xy")
+    return Framing(
+        margin=float(alignment.get("margin", 0.0)),
+        eyes_xy=(float(eyes_xy[0]), float(eyes_xy[1])) if eyes_xy else None,
+        eyes_apart=alignment.get("eyes_apart"),
+    )
+
+
 class ExpressionNet:
     """An expression classifier on a face's crop.
 
@@ -184,7 +198,7 @@ class ExpressionNet:
 
     Attributes:
         card: of the model.
-        margin: share of the face to be added round its box, as the model was trained.
+        framing: how faces must be cut out, as in its training.
     """
 
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
@@ -194,7 +208,7 @@ class ExpressionNet:
             self._network = _load(model, "emotion", config)
         self.networks = (self._network,)
         self.card = self._network.card
-        self.margin = float(self.card.alignment.get("margin", 0.0))
+        self.framing = _framing(self.card)
         # One mean for all channels: trained on grey faces (FER+), to be shown grey ones.
         self._grey = self.card.channels == 1 or len(set(self.card.mean)) == 1
 

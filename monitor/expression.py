@@ -7,27 +7,62 @@ expression is told when the next one is due: the same on every machine, and stil
 
 import math
 import threading
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.face import Points, eye_centre
 from monitor.types import Box, Emotion, Image
 
 # Time constant of the smoothing; a smile lasts longer, a blink of the classifier does not.
 SMOOTHING_S = 1.0
 # An expression not seen again for this long is no longer the driver's.
 STALE_S = 3.0
+# Of the crop over the face's longer side, however near to each other the eyes seem.
+LEAST_SIDE = 1.1
 # Capture times are sums of fractions: this near is due.
 _TICK_S = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a face must sit in its crop: as in the pictures the net was trained on.
+
+    Attributes:
+        margin: share of the face's longer side added round its box, where nothing more is known.
+        eyes_xy: where the middle between the eyes must lie, as shares of the crop.
+        eyes_apart: distance of the eyes' centres as a share of the crop's width.
+    """
+
+    margin: float = 0.0
+    eyes_xy: tuple[float, float] | None = None
+    eyes_apart: float | None = None
+
+    def square(self, face: Box, landmarks: Points | None = None) -> Box:
+        """The square of the picture to cut out."""
+        longest = max(face.width_px, face.height_px)
+        if landmarks is None or self.eyes_xy is None or not self.eyes_apart:
+            return _square(*face.centre, longest * (1 + 2 * self.margin))
+        (x1, y1), (x2, y2) = (eye_centre(landmarks, side) for side in ("right", "left"))
+        # A turned head's eyes come nearer to each other; its height stays.
+        side = max(math.hypot(x2 - x1, y2 - y1) / self.eyes_apart, LEAST_SIDE * longest)
+        across, down = self.eyes_xy
+        x, y = (x1 + x2) / 2 + (0.5 - across) * side, (y1 + y2) / 2 + (0.5 - down) * side
+        return _square(x, y, side)
+
+
+def _square(x: float, y: float, side: float) -> Box:
+    return Box(x - side / 2, y - side / 2, x + side / 2, y + side / 2)
 
 
 class EmotionNet(Protocol):
     """Reads one face."""
 
     @property
-    def margin(self) -> float:
-        """Share of the face's size to be added on every side of its box."""
+    def framing(self) -> Framing:
+        """How faces must be cut out for it."""
 
     def __call__(self, crop: Image) -> Emotion:
         """The expression in an (h, w, 3) BGR crop, all labels with their probabilities."""
@@ -56,7 +91,9 @@ class ExpressionReader:
         self._thread = threading.Thread(target=self._serve, name="expression", daemon=True)
         self._thread.start()
 
-    def look(self, image: Image, face: Box, timestamp_s: float) -> None:
+    def look(
+        self, image: Image, face: Box, timestamp_s: float, landmarks: Points | None = None
+    ) -> None:
         """Read this face if a look is due.
 
         Raises:
@@ -68,7 +105,8 @@ class ExpressionReader:
         # a pause, so that nothing is made up for.
         behind = timestamp_s - self._due_s >= self._every_s
         self._due_s = (timestamp_s if behind else self._due_s) + self._every_s
-        crop = square_crop(image, face, self._net.margin).copy()  # the buffer is the camera's
+        square = self._net.framing.square(face, landmarks)
+        crop = cut(image, square).copy()  # the buffer is the camera's
         error = self._collect()
         if crop.size:
             with self._turn:
@@ -144,14 +182,9 @@ class _Smoothed:
         return cls(labels, shares, timestamp_s)
 
 
-def square_crop(image: Image, face: Box, margin: float) -> Image:
-    """The square round a face's box with `margin` of its longer side added all round, as a view.
-
-    Cut at the picture's edge, and then not quite square.
-    """
-    half = max(face.width_px, face.height_px) * (0.5 + margin)
-    x, y = face.centre
+def cut(image: Image, square: Box) -> Image:
+    """A part of the picture as a view; what lies outside of the picture is cut off."""
     height, width = image.shape[:2]
-    left, right = (min(max(round(v), 0), width) for v in (x - half, x + half))
-    top, bottom = (min(max(round(v), 0), height) for v in (y - half, y + half))
+    left, right = (min(max(round(v), 0), width) for v in (square.x1, square.x2))
+    top, bottom = (min(max(round(v), 0), height) for v in (square.y1, square.y2))
     return image[top:bottom, left:right]

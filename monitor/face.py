@@ -78,6 +78,12 @@ def eye_aspect_ratio(landmarks: Points, side: Side) -> float | None:
     return _measured((math.dist(up_1, low_1) + math.dist(up_2, low_2)) / (2 * width))
 
 
+def eye_centre(landmarks: Points, side: Side) -> tuple[float, float]:
+    """Middle (x, y) of the lids and corners of the driver's own `side`, in pixels."""
+    points = landmarks[_EYES[side], :2].tolist()
+    return sum(p[0] for p in points) / 6, sum(p[1] for p in points) / 6
+
+
 def mouth_aspect_ratio(landmarks: Points) -> float | None:
     """Mean opening of the inner lips at three places over the mouth's inner width."""
     left, right, *lips = landmarks[_MOUTH].tolist()

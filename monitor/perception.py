@@ -14,7 +14,7 @@ import cv2
 
 from monitor import face
 from monitor.config import CameraConfig, PerceptionConfig
-from monitor.expression import EmotionNet, ExpressionReader, square_crop
+from monitor.expression import EmotionNet, ExpressionReader, Framing, cut
 from monitor.face import Points
 from monitor.facemesh import FaceFinder as MediaPipeFinder
 from monitor.facemesh import Landmarker
@@ -160,8 +160,9 @@ class Perception:
         reader = self._expression
         if reader is None:
             return None
-        if sighting.box is not None and sighting.landmarks is not None:
-            self._stages.run("emotion", None, reader.look, image, sighting.box, timestamp_s)
+        box, points = sighting.box, sighting.landmarks
+        if box is not None and points is not None:
+            self._stages.run("emotion", None, reader.look, image, box, timestamp_s, points)
         return reader.latest(timestamp_s)
 
 
@@ -176,7 +177,7 @@ def quality_of(image: Image, box: Box | None) -> Quality:
         image: (H, W, 3) BGR.
         box: the driver's face, or None.
     """
-    crop = square_crop(image, box, 0.0) if box is not None else image
+    crop = cut(image, Framing().square(box)) if box is not None else image
     if min(crop.shape[:2]) < 2:
         box, crop = None, image
     # Nearest pixels suffice for the light of a whole picture; a face is averaged down.

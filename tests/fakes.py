@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from monitor.errors import SourceError
+from monitor.expression import Framing
 from monitor.face import HEAD_MODEL, HEAD_POINTS, Points, Region
 from monitor.source import Source
 from monitor.types import Box, Detection, Emotion, Frame, Image
@@ -272,7 +273,7 @@ class FakeEyes:
 class FakeEmotionNet:
     """The expression net: answers in turn, the last for ever; notes the crops it was given."""
 
-    margin = 0.0
+    framing = Framing()
 
     def __init__(self, *labels: str, among: tuple[str, ...] = ("neutral", "happiness")) -> None:
         self.labels = list(labels)

@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from monitor.expression import SMOOTHING_S, STALE_S, ExpressionReader, square_crop
+from monitor.expression import SMOOTHING_S, STALE_S, ExpressionReader, Framing, cut
+from monitor.face import eye_centre
 from monitor.types import Box, Emotion
-from tests.fakes import FakeEmotionNet
+from tests.fakes import FakeEmotionNet, a_mesh
 
 FACE = Box(200, 100, 400, 350)
 IMAGE = np.full((480, 640, 3), 100, np.uint8)
@@ -189,4 +192,30 @@ def test_a_failure_on_the_thread_is_raised_by_the_next_look(*, live: bool) -> No
 def test_the_crop_is_a_square_round_the_face_cut_at_the_pictures_edge(
     face: Box, margin: float, shape: tuple[int, int]
 ) -> None:
-    assert square_crop(IMAGE, face, margin).shape[:2] == shape
+    assert cut(IMAGE, Framing(margin).square(face)).shape[:2] == shape
+
+
+@given(
+    x=st.floats(100, 500), y=st.floats(100, 400), size=st.floats(60, 300),
+    down=st.floats(0.3, 0.5), apart=st.floats(0.2, 0.4),
+)  # fmt: skip
+def test_eyes_come_to_lie_where_the_net_was_trained_to_see_them(
+    x: float, y: float, size: float, down: float, apart: float
+) -> None:
+    face = Box(x - size / 2, y - size / 2, x + size / 2, y + size / 2)
+    points = a_mesh(face)
+    square = Framing(eyes_xy=(0.5, down), eyes_apart=apart).square(face, points)
+    right, left = eye_centre(points, "right"), eye_centre(points, "left")
+    assert square.width_px == pytest.approx(square.height_px)
+    middle_y = (right[1] + left[1]) / 2
+    assert (middle_y - square.y1) / square.height_px == pytest.approx(down, abs=0.01)
+    shown = (left[0] - right[0]) / square.width_px
+    assert shown == pytest.approx(apart, abs=0.01) or square.width_px == pytest.approx(1.1 * size)
+
+
+def test_a_turned_heads_crop_does_not_shrink_to_its_eyes() -> None:
+    face = Box(200, 100, 360, 300)
+    points = a_mesh(face)
+    points[:, 0] = 280 + (points[:, 0] - 280) * 0.2
+    square = Framing(eyes_xy=(0.5, 0.39), eyes_apart=0.37).square(face, points)
+    assert square.height_px >= face.height_px
