@@ -90,10 +90,18 @@ def demo(
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Write a sheet of the drive with the alerts drawn on it.")
     ] = None,
+    film: Annotated[
+        Path | None, typer.Option(help="Write the drive as mp4, its truth beside it, and end.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Port of the embedded broker; 0 takes a free one.")] = 0,
 ) -> None:
     """An animated driver, the real watch, and the score. Needs nothing: no camera, no broker."""
+    from monitor.demo import film as write_film
     from monitor.demo import play
+
+    if film is not None:
+        write_film(Console(), film, script=script, portrait=portrait, fps=fps)
+        return
 
     found_all = play(
         Console(),

@@ -258,17 +258,12 @@ def play(
     port: int,
 ) -> bool:
     """Run the demo and print the score; True when everything scripted was found and no more."""
-    from models.drive import Drive, DriveError
     from monitor import assembly
-    from monitor.camera import DEMO_SCRIPT
 
     config = settings(
         script=script, portrait=portrait, policy=policy, fast=fast, fps=fps, port=port
     )
-    try:
-        drive = Drive.load(script or DEMO_SCRIPT)
-    except DriveError as error:
-        raise ConfigError(str(error)) from None
+    drive = _drive(script)
     memory, sheet = MemorySink(), SheetSink()
     began_s = time.monotonic()
     told = assembly.run(config, console=console, extra=(memory, sheet))
@@ -287,6 +282,46 @@ def play(
         sheet.write(contact_sheet)
         console.print(f"contact sheet: {contact_sheet}", highlight=False)
     return result.perfect
+
+
+def film(
+    console: Console, path: Path, *, script: Path | None, portrait: Path | None, fps: float
+) -> None:
+    """Write a drive as an mp4 that browsers play, and its ground truth as JSON beside it.
+
+    Raises:
+        ConfigError: the drive script is wrong, or the film cannot be written there.
+        SourceError: the portrait cannot be read or shows no face.
+    """
+    from rich.progress import track
+
+    from models.film import frame_count, write_mp4, write_truth
+    from monitor.camera import open_source
+
+    drive = _drive(script)
+    camera = CameraConfig(
+        source="animated", script=str(script) if script else None, portrait=portrait, fps=fps
+    )
+    with open_source(camera) as source:
+        pictures = (frame.image for frame in source if frame.image is not None)
+        shown = track(pictures, "filming", total=frame_count(drive, fps), console=console)
+        try:
+            written = write_mp4(path, shown, fps)
+            write_truth(path.with_suffix(".json"), drive)
+        except OSError as error:
+            raise ConfigError(f"--film {path}: cannot be written ({error.strerror})") from None
+    truth = path.with_suffix(".json")
+    console.print(f"{path}: {written} pictures, {fps:g} a second; truth: {truth}", highlight=False)
+
+
+def _drive(script: Path | None) -> Any:
+    from models.drive import Drive, DriveError
+    from monitor.camera import DEMO_SCRIPT
+
+    try:
+        return Drive.load(script or DEMO_SCRIPT)
+    except DriveError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _ms(value: float | None) -> str:
