@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from monitor.config import CameraConfig, Config, load, state_dir
+from monitor.config import CameraConfig, Config, LogConfig, load, state_dir
 from monitor.errors import ConfigError
 from monitor.policy import Policy, load_policy
 from monitor.screen import draw
@@ -297,12 +297,13 @@ def film(
 
     from models.film import frame_count, write_mp4, write_truth
     from monitor.camera import open_source
+    from monitor.logs import natives_silenced
 
     drive = _drive(script)
     camera = CameraConfig(
         source="animated", script=str(script) if script else None, portrait=portrait, fps=fps
     )
-    with open_source(camera) as source:
+    with natives_silenced(LogConfig()), open_source(camera) as source:
         pictures = (frame.image for frame in source if frame.image is not None)
         shown = track(pictures, "filming", total=frame_count(drive, fps), console=console)
         try:
