@@ -24,7 +24,7 @@ LANDMARKS = 478
 
 # Soukupova & Cech 2016's p1..p6 on the mesh (MediaPipe's own left and right are the subject's):
 # outer corner, two of the upper lid, inner corner, two of the lower lid.
-_EYES: dict[Side, list[int]] = {
+EYES: dict[Side, list[int]] = {
     "right": [33, 160, 158, 133, 153, 144],
     "left": [263, 387, 385, 362, 380, 373],
 }
@@ -71,7 +71,7 @@ MIN_EYE_WIDTH_PX = 6.0
 
 def eye_aspect_ratio(landmarks: Points, side: Side) -> float | None:
     """Lid opening over eye width of the driver's own `side` (Soukupova & Cech 2016)."""
-    outer, up_1, up_2, inner, low_2, low_1 = landmarks[_EYES[side]].tolist()
+    outer, up_1, up_2, inner, low_2, low_1 = landmarks[EYES[side]].tolist()
     width = math.dist(outer, inner)
     if not width >= MIN_EYE_WIDTH_PX:
         return None
@@ -80,7 +80,7 @@ def eye_aspect_ratio(landmarks: Points, side: Side) -> float | None:
 
 def eye_centre(landmarks: Points, side: Side) -> tuple[float, float]:
     """Middle (x, y) of the lids and corners of the driver's own `side`, in pixels."""
-    points = landmarks[_EYES[side], :2].tolist()
+    points = landmarks[EYES[side], :2].tolist()
     return sum(p[0] for p in points) / 6, sum(p[1] for p in points) / 6
 
 
@@ -160,7 +160,7 @@ def _beneath_corners(landmarks: Points, points: dict[Side, list[int]]) -> float 
     for side, chosen in points.items():
         # From the corner on the right-hand side of the face to the other: what is left of this
         # direction is up, whichever eye it is and however the head is tilted.
-        corners = (_EYES[side][0], _EYES[side][3])
+        corners = (EYES[side][0], EYES[side][3])
         start, end = corners if side == "right" else corners[::-1]
         (x1, y1), (x2, y2), *rest = landmarks[[start, end, *chosen], :2].tolist()
         width = math.hypot(x2 - x1, y2 - y1)
@@ -209,7 +209,7 @@ def region_of_landmarks(landmarks: Points) -> Region:
     """Where to look on the next picture for a face whose landmarks are known."""
     box = box_of_landmarks(landmarks)
     x, y = box.centre
-    (x1, y1), (x2, y2) = landmarks[[_EYES["right"][0], _EYES["left"][0]], :2].tolist()
+    (x1, y1), (x2, y2) = landmarks[[EYES["right"][0], EYES["left"][0]], :2].tolist()
     angle = math.atan2(y2 - y1, x2 - x1)
     return Region(x, y, _MARGIN * max(box.width_px, box.height_px), angle)
 

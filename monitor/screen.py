@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import SourceError
+from monitor.face import EYES
 from monitor.types import DriverState, Event, Eyes, Frame, Image, Level, Observation
 
 # BGR. EU 2021/1341 3.4.3 advises against red/green, yellow/blue, yellow/red and red/violet side
@@ -33,7 +34,7 @@ def draw(
     Args:
         image: the picture the observation was made on.
         observation, state: what was measured and what is true.
-        landmarks: (N, 2) face points in pixels, drawn as dots; None draws none.
+        landmarks: (478, 2 or 3) mesh in pixels, of which the lids are drawn; None draws none.
     """
     canvas = image.copy()
     colour = COLOURS[state.level]
@@ -44,8 +45,8 @@ def draw(
         corners = (round(box.x1), round(box.y1)), (round(box.x2), round(box.y2))
         cv2.rectangle(canvas, *corners, colour, thick)
     if landmarks is not None:
-        for x, y in np.asarray(landmarks)[:, :2]:
-            cv2.circle(canvas, (int(x), int(y)), max(1, round(scale)), colour, -1)
+        lids = [landmarks[list(eye), :2].round().astype(np.int32) for eye in EYES.values()]
+        cv2.polylines(canvas, lids, True, colour, max(1, round(scale)), cv2.LINE_AA)
     _banner(canvas, _headline(state), colour, scale)
     _caption(canvas, _details(observation, state), scale)
     return canvas
@@ -105,7 +106,8 @@ class WindowSink:
         self._landmarks = landmarks
         self._title = "Wakeful"
         try:
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL)
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_GUI_NORMAL)
+            cv2.resizeWindow(self._title, 960, 720)
         except cv2.error as error:
             raise SourceError("--show: no display to open a window on; run without it") from error
 
