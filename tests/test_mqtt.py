@@ -522,6 +522,22 @@ def _server(answer: bytes) -> Iterator[int]:
         thread.join()
 
 
+def test_what_the_broker_can_never_take_does_not_stop_what_is_behind_it(tmp_path: Path) -> None:
+    text = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 3000\n"
+    with (
+        Mosquitto(tmp_path, text) as broker,
+        Listener(broker.port) as listener,
+        watching(vehicle(tmp_path, broker.port)) as (store, sink),
+    ):
+        store.record(event("large", evidence={f"n{n}": "x" * 400 for n in range(10)}))
+        store.record(event("small"))
+        (alert,) = until(listener.alerts, what="the small one")
+        until(lambda: store.outbox and store.outbox.lost == 1, what="the loss counted")
+        assert "1 undelivered alerts were dropped" in (sink.trouble() or "")
+        assert len(store.recent_events()) == 2, "both are in the log"
+    assert alert.subject == event("small").id
+
+
 def test_a_broken_store_still_raises_alerts_over_mqtt(
     mosquitto: Mosquitto, listener: Listener, tmp_path: Path
 ) -> None:
