@@ -124,6 +124,7 @@ def train(
     recipe: Annotated[str | None, typer.Option(help="Name in configs/train, or a file.")] = None,
     weights: Annotated[str, typer.Option(help="`shipped` or a file to start from.")] = "",
     labels: Annotated[str, typer.Option(help="Classes, with commas; the data's own.")] = "",
+    faces: Annotated[int, typer.Option(min=0, help="Learn from this many only; 0: all.")] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's.")] = None,
     batch: Annotated[int | None, typer.Option(min=2, help="In place of the recipe's.")] = None,
     lr: Annotated[float | None, typer.Option(min=0, help="In place of the recipe's.")] = None,
@@ -146,7 +147,7 @@ def train(
         task = bar.add_task("landmarks of each face", total=None, visible=False)
         planned = plan(
             model, data, folder, recipe=recipe, weights=weights, labels=parse_list(labels),
-            device=device, workers=workers,
+            faces=faces, device=device, workers=workers,
             overrides={k: v for k, v in given.items() if v is not None},
             tick=lambda done, total: bar.update(task, completed=done, total=total, visible=True),
         )  # fmt: skip

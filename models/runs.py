@@ -121,7 +121,7 @@ class Plan:
 
 def plan(
     name: str, data: Path, run: Path, *, recipe: str | None = None, weights: str = "",
-    labels: Sequence[str] = (), device: str = "auto", workers: int = 0,
+    labels: Sequence[str] = (), faces: int = 0, device: str = "auto", workers: int = 0,
     overrides: dict[str, Any] | None = None, tick: Tick | None = None,
 ) -> Plan:  # fmt: skip
     """Read the data, check it, and set up the training.
@@ -133,6 +133,7 @@ def plan(
         recipe: name or path; the model's own when None.
         weights: `shipped`, a file to start from, or empty to start from nothing.
         labels: classes to train; the data's own when empty.
+        faces: learn from this many, spread over the set; 0 takes all.
         device: auto, cpu or cuda.
         workers: processes that decode pictures.
         overrides: recipe settings from the command line.
@@ -150,6 +151,8 @@ def plan(
         data, card.labels, card.input_hw,
         soft=chosen.target == "distribution", validation=chosen.validation,
     )  # fmt: skip
+    if 0 < faces < len(training):
+        training = training.part([i * len(training) // faces for i in range(faces)])
     require_classes(training)
     if not len(validation):
         raise DatasetError(f"{data}: nothing was held out to choose by; add pictures or a `valid`")
