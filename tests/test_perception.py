@@ -1,6 +1,7 @@
 """From a frame to an observation, with fakes for every net and once with the real mesh."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,12 +9,18 @@ import pytest
 import skimage.data
 import structlog
 
+from models.drive import Drive
+from models.film import animate
+from models.synthesis import Portrait
+from monitor.camera import open_source
 from monitor.config import CameraConfig, PerceptionConfig
+from monitor.engine import Engine
 from monitor.errors import ConfigError
 from monitor.face import Points, Region
 from monitor.perception import Perception, open_perception, quality_of
+from monitor.policy import load_policy
 from monitor.sighting import COUNT_EVERY_S
-from monitor.types import Box, CameraCondition, Frame, Image, Observation
+from monitor.types import Box, CameraCondition, Event, Frame, Image, Observation
 from tests.fakes import FakeDetector, FakeEmotionNet, FakeEyes, FakeFinder, FakeLandmarker
 
 DRIVER, PASSENGER = Box(120, 120, 280, 320), Box(420, 130, 560, 310)
@@ -322,3 +329,53 @@ def test_a_model_for_another_task_is_refused() -> None:
     config = PerceptionConfig(detector="poster_v2", emotion=None, eyes=None)
     with pytest.raises(ConfigError, match="poster_v2 is a model for expression, not detection"):
         open_perception(config, CameraConfig())
+
+
+# --- the fast path sees what the slow one sees -----------------------------------------------
+
+DRIVES = (
+    "attentive 5, closed 1.7, attentive 4, closed 3.5, attentive 3, closed 4 + nod 3 at=1.5",
+    "attentive 5, look_away 4.5 angle=38, attentive 3, yawn 4, attentive 2, absent 5, attentive 4",
+    "attentive 4, second_face 10 + closed 2 at=4, attentive 4",
+)
+CLIPS = Path(__file__).parents[1].parent / "shared" / "video"
+
+
+def events_of(frames: Sequence[Frame]) -> list[Event]:
+    engine = Engine(load_policy("default"), drive="test")
+    with open_perception(PerceptionConfig(), CameraConfig()) as perceive:
+        events = [event for one in frames for event in engine.update(perceive(one))[1]]
+    return [*events, *engine.finish()]
+
+
+def check_fast_against_slow(frames: Sequence[Frame], monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = events_of(frames)
+    # Nothing followed: every picture is searched as if it were the first.
+    monkeypatch.setattr("monitor.sighting.TRACK_GAP_S", -1.0)
+    slow = events_of(frames)
+    assert [(e.kind, e.phase, e.level) for e in fast] == [(e.kind, e.phase, e.level) for e in slow]
+    step_s = frames[1].timestamp_s - frames[0].timestamp_s
+    for one, other in zip(fast, slow, strict=True):
+        assert one.at_s == pytest.approx(other.at_s, abs=step_s * 1.01)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("script", DRIVES)
+def test_following_a_face_gives_the_events_of_searching_every_picture(
+    script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = animate(Portrait(), Drive.parse(script), 15.0)
+    frames = [Frame(image, t_s, 1e9 + t_s, k) for k, (t_s, image) in enumerate(played)]
+    check_fast_against_slow(frames, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.shared
+@pytest.mark.parametrize("clip", ["d14.mp4", "d3.mp4", "d6.mp4", "d11.mp4"])
+def test_on_real_clips_too(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (CLIPS / clip).is_file():
+        pytest.skip(f"no ../shared/video/{clip} here: real clips are not part of the project")
+    with open_source(CameraConfig(source=str(CLIPS / clip))) as source:
+        check_fast_against_slow(list(source), monkeypatch)
