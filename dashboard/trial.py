@@ -16,8 +16,8 @@ from PIL import ImageOps, UnidentifiedImageError
 from models.registry import ModelCard, shipped
 from monitor.adapters import AwakeDetector, ExpressionNet, EyeStateNet
 from monitor.config import PerceptionConfig
-from monitor.expression import square_crop
-from monitor.face import region_of_box
+from monitor.expression import Framing, cut
+from monitor.face import Points, region_of_box
 from monitor.facemesh import FaceFinder, Landmarker
 from monitor.types import Box, Image
 
@@ -102,13 +102,13 @@ class Bench:
         face = self._largest(image)
         if face is None:
             return Trial(None, tuple(answers))
-        answers += [_expressed(part, image, face) for part in self._expressions]
-        answers += self._eye_states(image, face)
-        crop = square_crop(image, face, 0.1)
+        points = self._mesh(image, region_of_box(face))
+        answers += [_expressed(part, image, face, points) for part in self._expressions]
+        answers += self._eye_states(image, points)
+        crop = cut(image, Framing(margin=0.1).square(face))
         return Trial(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB), tuple(answers))
 
-    def _eye_states(self, image: Image, face: Box) -> list[Answer]:
-        points = self._mesh(image, region_of_box(face))
+    def _eye_states(self, image: Image, points: Points | None) -> list[Answer]:
         if points is None:
             return []
         told = [(part.card.name, part(image, points)) for part in self._eyes]
@@ -132,6 +132,6 @@ def _detected(part: AwakeDetector, image: Image) -> Answer | None:
     return Answer(part.card.name, "detection", known)
 
 
-def _expressed(part: ExpressionNet, image: Image, face: Box) -> Answer:
-    seen = part(square_crop(image, face, part.margin))
+def _expressed(part: ExpressionNet, image: Image, face: Box, points: Points | None) -> Answer:
+    seen = part(cut(image, part.framing.square(face, points)))
     return Answer(part.card.name, "expression", seen.probabilities)
