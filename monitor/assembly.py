@@ -16,7 +16,7 @@ from typing import Any, Self
 import structlog
 from rich.console import Console
 
-from monitor.broker import LOOPBACK, EmbeddedBroker
+from monitor.broker import LOOPBACK, broker_for
 from monitor.camera import open_source
 from monitor.chime import ChimeSink
 from monitor.clips import ClipsSink
@@ -144,8 +144,7 @@ class Assembly:
     ) -> None:
         # Bad input is found before anything is started.
         sources = [self._stack.enter_context(open_source(c)) for c in self.config.cameras]
-        if self.config.mqtt.enabled and self.config.mqtt.host == "embedded":
-            self.config = self._with_broker(self.config)
+        self.config = self._with_broker(self.config)
         store = open_store(self.config)
         self._stack.callback(store.close)
         self._speed = SpeedSource(self.config.speed)
@@ -226,13 +225,15 @@ class Assembly:
         return TraceWriter(self.config.trace, header)
 
     def _with_broker(self, config: Config) -> Config:
-        port = config.mqtt.port
         try:
-            port = self._stack.enter_context(EmbeddedBroker(port)).port
+            mqtt, broker = broker_for(config.mqtt)
         except BrokerError as error:
             # Somebody's broker, most likely. If it is none, the MQTT sink will say so.
             log.warning("no broker of our own; telling whatever listens there", why=str(error))
-        mqtt = config.mqtt.model_copy(update={"host": LOOPBACK, "port": port})
+            mqtt = config.mqtt.model_copy(update={"host": LOOPBACK})
+        else:
+            if broker is not None:
+                self._stack.enter_context(broker)
         return config.model_copy(update={"mqtt": mqtt})
 
     def _mqtt(self, store: Store, chime: ChimeSink) -> MqttSink:

@@ -76,15 +76,6 @@ class EmbeddedBroker:
         await broker.shutdown()
 
 
-def embedded_broker(port: int) -> EmbeddedBroker:
-    """Start a broker on loopback; close it when done, or use it as a context.
-
-    Raises:
-        BrokerError: the port is taken or may not be used.
-    """
-    return EmbeddedBroker(port)
-
-
 def broker_for(config: MqttConfig) -> tuple[MqttConfig, EmbeddedBroker | None]:
     """Settings that name a real broker, and the embedded one where the settings ask for it.
 
@@ -93,7 +84,7 @@ def broker_for(config: MqttConfig) -> tuple[MqttConfig, EmbeddedBroker | None]:
     """
     if not config.enabled or config.host != "embedded":
         return config, None
-    broker = embedded_broker(config.port)
+    broker = EmbeddedBroker(config.port)
     # It knows no MQTT 5, and says so only by its silence.
     known = {"host": LOOPBACK, "port": broker.port, "protocol": "3.1.1"}
     return config.model_copy(update=known), broker

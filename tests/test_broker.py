@@ -9,7 +9,7 @@ import psutil
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from monitor.broker import LOOPBACK, embedded_broker
+from monitor.broker import LOOPBACK, EmbeddedBroker
 from monitor.errors import BrokerError
 from tests.servers import free_port, listening, until
 
@@ -23,7 +23,7 @@ def client(port: int) -> paho.Client:
 
 
 def test_a_retained_message_reaches_who_comes_late() -> None:
-    with embedded_broker(0) as broker:
+    with EmbeddedBroker(0) as broker:
         early, heard, arrived = client(broker.port), [], threading.Event()
         early.publish("dms/v1/car-7/available", b"online", qos=1, retain=True).wait_for_publish(5)
         late = client(broker.port)
@@ -37,7 +37,7 @@ def test_a_retained_message_reaches_who_comes_late() -> None:
 
 
 def test_it_listens_on_loopback_alone() -> None:
-    with embedded_broker(0) as broker:
+    with EmbeddedBroker(0) as broker:
         own = psutil.Process().net_connections("tcp")
         listeners = {
             c.laddr.ip for c in own if c.laddr.port == broker.port and c.status == "LISTEN"
@@ -51,7 +51,7 @@ def test_a_taken_port_is_one_line_with_the_setting_and_the_cure() -> None:
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(BrokerError, match=f"mqtt.port {port}: ") as caught:
-            embedded_broker(port)
+            EmbeddedBroker(port)
     assert "set mqtt.host to 127.0.0.1, else set mqtt.port" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -59,7 +59,7 @@ def test_a_taken_port_is_one_line_with_the_setting_and_the_cure() -> None:
 def test_it_can_be_started_again_on_the_same_port() -> None:
     port = free_port()
     for _ in range(2):
-        with embedded_broker(port) as broker:
+        with EmbeddedBroker(port) as broker:
             one = client(broker.port)
             one.disconnect()
             one.loop_stop()
@@ -67,7 +67,7 @@ def test_it_can_be_started_again_on_the_same_port() -> None:
 
 
 def test_clients_that_come_and_go_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG), embedded_broker(0) as broker:
+    with caplog.at_level(logging.DEBUG), EmbeddedBroker(0) as broker:
         one = client(broker.port)
         one.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
         one.disconnect()
