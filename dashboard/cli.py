@@ -137,6 +137,8 @@ def _serve(console: Console, address: str, port: int) -> None:
         "browser.gatherUsageStats": "false",
         "client.showErrorDetails": "none",
         "client.toolbarMode": "minimal",
+        # What leaves goes through the export, which asks for a role and leaves a trace.
+        "client.disableDataExport": "true",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     script = str(Path(__file__).with_name("app.py"))

@@ -1,7 +1,7 @@
 """Events: what happened, why did it alert, was it right?"""
 
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import streamlit as st
@@ -14,7 +14,7 @@ from dashboard.data import live, reviews
 from dashboard.data.events import Filter
 from dashboard.data.store import Record
 from dashboard.occasion import occasion
-from dashboard.session import guarded, kept, now, store
+from dashboard.session import guarded, kept, now, opens, store
 from monitor.types import Level
 
 SPANS: Final = {"24 hours": 1, "7 days": 7, "30 days": 30, "all": None}
@@ -47,7 +47,7 @@ def events_page() -> None:
         _empty()
         return
     _above(wanted)
-    _list(found.rows, key=f"list-{hash((wanted, sort, place[-1]))}")
+    _list(found.rows, key=f"list-{len(place)}")
     _turn(place, found.after)
 
 
@@ -175,21 +175,16 @@ def _list(rows: list[Record], key: str) -> None:
             "clip": ["▶" if row["clip"] else "" for row in rows],
         }
     )
-    chosen = st.dataframe(
+    st.dataframe(
         frame.style.map(_paint, subset=["level"]),
         hide_index=True,
         column_config=_COLUMNS,
-        on_select="rerun",
+        on_select=opens("event", key, [row["id"] for row in rows]),
         selection_mode="single-cell",
         height=min(36 * len(rows) + 40, 690),
         row_height=36,
         key=key,
     )
-    picked: Any = chosen["selection"]["cells"]
-    if picked:
-        st.query_params["event"] = rows[picked[0][0]]["id"]
-        st.session_state.pop(key, None)
-        st.rerun()
     st.caption("Click a row to open the alert.")
 
 

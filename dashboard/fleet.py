@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import streamlit as st
@@ -11,7 +11,7 @@ from dashboard import charts, theme
 from dashboard.data import fleet, rollup
 from dashboard.data.fleet import Span
 from dashboard.data.store import Record
-from dashboard.session import guarded, kept, now, store
+from dashboard.session import guarded, kept, now, opens, store
 from monitor.payloads import MONITORED
 from monitor.types import Level
 
@@ -223,11 +223,11 @@ def _rank(ranking: pd.DataFrame) -> None:
     st.markdown("##### Vehicles, the most alerts per monitored hour first")
     columns = ["vehicle", "rate", "caution", "warning", "critical", "watched", "online", "hours"]
     top = float(ranking["rate"].max() or 1.0)
-    chosen: Any = st.dataframe(
+    st.dataframe(
         ranking[columns],
         hide_index=True,
         height=420,
-        on_select="rerun",
+        on_select=opens("of", "ranking", [str(name) for name in ranking["vehicle"]]),
         selection_mode="single-cell",
         key="ranking",
         column_config={
@@ -244,10 +244,6 @@ def _rank(ranking: pd.DataFrame) -> None:
         },
     )
     st.caption("Click a row to look at one vehicle.")
-    if cells := chosen["selection"]["cells"]:
-        st.query_params["of"] = str(ranking.iloc[cells[0][0]]["vehicle"])
-        st.session_state.pop("ranking", None)
-        st.rerun()
 
 
 def _links(vehicle: str) -> None:

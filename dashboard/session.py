@@ -107,3 +107,20 @@ def trouble(error: WakefulError) -> None:
     if st.button("Try again", icon=":material/refresh:"):
         close_all()
         st.rerun(scope="app")
+
+
+def opens(parameter: str, key: str, shown: list[str]) -> Callable[[], None]:
+    """What a click into a table does: it puts the clicked row's name into the address.
+
+    The callback runs before the page is drawn again, so it finds the names that were shown when
+    the reader clicked; by then the same place may hold another row.
+    """
+    names = f"{key}-shown"
+    st.session_state[names] = shown
+
+    def clicked() -> None:
+        cells = st.session_state[key]["selection"]["cells"]
+        if cells:
+            st.query_params[parameter] = st.session_state[names][cells[0][0]]
+
+    return clicked

@@ -103,6 +103,20 @@ class Reader:
             f"() => document.querySelectorAll('{DRAWN}').length >= {at_least}", timeout=30_000
         )
 
+    def count(self) -> str:
+        """How many alerts the list says there are."""
+        return str(self.page.locator("p:has-text(' alert')").first.inner_text())
+
+    def counts_other_than(self, known: str) -> str:
+        """Wait until the list says another number, and return it."""
+        return str(until(lambda: (now := self.count()) != known and now, 60, "another count"))
+
+    def click_cell(self, x: int, y: int) -> None:
+        """Click into the first table; its cells are painted, so only a place can be clicked."""
+        table = self.page.locator('[data-testid="stDataFrame"]').first
+        table.scroll_into_view_if_needed()
+        table.click(position={"x": x, "y": y}, force=True)
+
     def forget(self) -> None:
         """Count from here."""
         self.received = 0
