@@ -26,7 +26,7 @@ def acknowledge(vehicle: str) -> str:
     """Ask a vehicle to take its open alerts as seen; returns what came of it, for the user."""
     try:
         ask(settings().config.mqtt, vehicle, Command.ACKNOWLEDGE)
-    except BrokerError as error:
+    except (BrokerError, ValueError) as error:
         return str(error)
     return f"{vehicle} was asked to acknowledge; its alert clears when the vehicle agrees."
 
