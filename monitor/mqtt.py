@@ -233,8 +233,9 @@ class MqttSink:
     def _until_due_s(self) -> float:
         now_s = time.monotonic()
         due_s = [1.0, self._next_stats_s - now_s]
-        if self._chosen()[1] is not self._published:
-            due_s.append(self._next_state_s - now_s)
+        # A state already told is looked at again for a newer one: frames do not wake this thread.
+        told = self._chosen()[1] is self._published
+        due_s.append(1.0 / self._config.state_hz if told else self._next_state_s - now_s)
         if (resend_s := self._delivery.wait_s(now_s)) is not None:
             due_s.append(resend_s)
         return max(0.0, min(due_s))
