@@ -28,6 +28,9 @@ IOU_THRESHOLD = 0.45  # of the original repository's `detect.py`
 CLOSER_BELOW = 0.45
 # Side of the closer look over the face's longer side: the view the network was trained on most.
 CLOSER_SIDE = 1.75
+# A face that fades when looked at closely (a head sunk forward fills the square with hair) keeps
+# the first look's word.
+FADED = 0.5
 
 
 class OutputError(ValueError):
@@ -243,6 +246,8 @@ def _closer(
     if not same.any():
         return faces
     best = np.flatnonzero(same)[np.argmax(scores[same].max(1))]
+    if scores[best].max() < FADED * faces.scores[index].max():
+        return faces
     height, width = image.shape[:2]
     boxes, judged = faces.xyxy.copy(), faces.scores.copy()
     boxes[index] = np.clip(xyxy[best], 0, [width, height, width, height])
