@@ -155,6 +155,10 @@ def provision(
     folder: Annotated[Path, typer.Option(help="The broker's folder.")] = Path(
         "/etc/wakeful/broker"
     ),
+    owner: Annotated[
+        str | None,
+        typer.Option(help="User (name or number) of the services, for containers."),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Make a broker's credentials, or let one vehicle in (or out). Prints no secret."""
@@ -163,7 +167,7 @@ def provision(
     hosts = host or ["localhost", "127.0.0.1"]
     console = Console(highlight=False, soft_wrap=True)
     if init:
-        provisioning.init(folder, hosts, _configs() / "mosquitto")
+        provisioning.init(folder, hosts, _configs() / "mosquitto", owner)
         console.print(f"{folder}: made; start it with  mosquitto -c {folder}/mosquitto.conf")
     if vehicle is None:
         if not init:

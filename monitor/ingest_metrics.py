@@ -70,9 +70,9 @@ class IngestMetrics:
         )
         self._flagged: set[str] = set()
 
-    def took(self, channel: str) -> None:
-        """A message of this channel was read."""
-        self.messages.labels(channel).inc()
+    def took(self, channel: str, messages: int) -> None:
+        """So many messages of this channel were read."""
+        self.messages.labels(channel).inc(messages)
 
     def refused(self, channel: str, reason: str) -> None:
         """A message of this channel could not be read."""

@@ -7,21 +7,10 @@ they are. An event is one row that moves only forward by the vehicle's own seque
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    Double,
-    Engine,
-    Integer,
-    LargeBinary,
-    Table,
-    text,
-)
+from sqlalchemy import Connection, Engine, Table, text
 
 from monitor import schema
 from monitor.payloads import Alert, Availability, CameraStatus, Coverage, State, Stats
@@ -201,11 +190,17 @@ def _event_row(told: Alert, received_at: float) -> tuple[Any, ...]:
         json.dumps(data.evidence),
         data.policy,
         data.calibration,
-        json.dumps(data.models),
+        _listed(data.models),
         int(told.sequence),
         received_at,
         None,
     )
+
+
+@lru_cache(maxsize=1024)
+def _listed(models: tuple[str, ...]) -> str:
+    """The same few lists come with every event."""
+    return json.dumps(models)
 
 
 def _coverage_rows(reports: Iterable[Coverage]) -> Iterable[tuple[Any, ...]]:
@@ -279,48 +274,33 @@ def _bulk(
 ) -> int:
     """Insert rows given in the order of the table's columns; returns how many took effect.
 
-    PostgreSQL gets one array a column, ten times as fast as a statement a row.
+    PostgreSQL takes them by `COPY` into a table of the connection's own and upserts from there:
+    a third of the cost of a statement with as many parameters.
     """
     listed = list(rows)
     if not listed:
         return 0
     driver: Any = connection.connection.driver_connection
-    statement = _insert(connection.dialect.name, table, conflict)
-    if connection.dialect.name == "postgresql":
-        columns = [list(column) for column in zip(*listed, strict=True)]
-        with driver.cursor() as cursor:
-            return int(cursor.execute(statement, columns).rowcount)
-    return int(driver.executemany(statement, listed).rowcount)
+    names = ", ".join(_filled(table))
+    if connection.dialect.name != "postgresql":
+        marks = ", ".join("?" * len(_filled(table)))
+        statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {conflict}"  # noqa: S608
+        return int(driver.executemany(statement, listed).rowcount)
+    staged = f"staged_{table.name}"
+    with driver.cursor() as cursor:
+        cursor.execute(
+            f"CREATE TEMP TABLE IF NOT EXISTS {staged} (LIKE {table.name} INCLUDING DEFAULTS) "
+            "ON COMMIT DELETE ROWS"
+        )
+        with cursor.copy(f"COPY {staged} ({names}) FROM STDIN") as copy:
+            for row in listed:
+                copy.write_row(row)
+        # Names of our own schema alone; values went by COPY.
+        chosen = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staged}"  # noqa: S608
+        return int(cursor.execute(f"{chosen} {conflict}").rowcount)
 
 
-@lru_cache(maxsize=64)
-def _insert(dialect: str, table: Table, conflict: str) -> str:
-    columns = [column for column in table.columns if column.autoincrement is not True]
-    names = ", ".join(column.name for column in columns)
-    if dialect == "postgresql":
-        arrays = ", ".join(f"%s::{_array_type(column)}" for column in columns)
-        values = f"SELECT * FROM unnest({arrays})"  # noqa: S608 - our own schema's names
-    else:
-        # SQLite cannot tell an upsert after SELECT from a join, so it gets VALUES.
-        values = f"VALUES ({', '.join('?' * len(columns))})"
-    return f"INSERT INTO {table.name} ({names}) {values} {conflict}"
-
-
-def _array_type(column: Column[Any]) -> str:
-    kind = column.type
-    if kind is schema.Json:
-        return "text[]::jsonb[]"
-    for name, types in _TYPES.items():
-        if isinstance(kind, types):
-            return f"{name}[]"
-    return "text[]"
-
-
-# BigInteger is an Integer, so it comes first.
-_TYPES: dict[str, type[Any]] = {
-    "boolean": Boolean,
-    "float8": Double,
-    "int8": BigInteger,
-    "int4": Integer,
-    "bytea": LargeBinary,
-}
+@cache
+def _filled(table: Table) -> tuple[str, ...]:
+    """Columns that a row fills: all but numbers that the database hands out itself."""
+    return tuple(c.name for c in table.columns if c.autoincrement is not True)

@@ -5,6 +5,7 @@ Private keys and passwords are files of mode 0600; nothing secret is ever printe
 """
 
 import base64
+import contextlib
 import hashlib
 import ipaddress
 import os
@@ -42,13 +43,15 @@ class Issued:
     certificate: Path | None
 
 
-def init(folder: Path, hosts: Iterable[str], shipped: Path) -> None:
+def init(folder: Path, hosts: Iterable[str], shipped: Path, owner: str | None = None) -> None:
     """Make the folder of a broker: authority, server certificate, passwords, rules, configuration.
 
     Args:
         folder: to be made; an authority that is already there is kept.
         hosts: names and addresses under which clients reach the broker.
         shipped: `configs/mosquitto`.
+        owner: user (name or number) that the services run as, in containers; they get it all but
+            the authority's key. None gives Mosquitto's own user what Mosquitto needs.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -67,7 +70,7 @@ def init(folder: Path, hosts: Iterable[str], shipped: Path) -> None:
         for service in SERVICES:
             if not (folder / f"{service}.password").exists():
                 _set_password(folder, service, folder / f"{service}.password")
-        _give_to_mosquitto(folder)
+        _give_away(folder, owner)
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror})") from None
 
@@ -103,7 +106,6 @@ def vehicle(
             _issue(folder, target / "client", name, [])
         config = target / "wakeful.yaml"
         config.write_text(_snippet(name, host, prefix, certificate=certificate))
-        _give_to_mosquitto(folder)
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written ({error.strerror})") from None
     return Issued(target, config, target / "client.crt" if certificate else None)
@@ -168,6 +170,8 @@ def _write_secret(path: Path, content: bytes) -> None:
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
+    if path.exists() and os.geteuid() == 0:
+        os.chown(fresh, path.stat().st_uid, path.stat().st_gid)
     fresh.replace(path)
 
 
@@ -264,7 +268,7 @@ def _write_pair(stem: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.C
     stem.with_suffix(".crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def _give_to_mosquitto(folder: Path) -> None:
+def _give_away(folder: Path, owner: str | None = None) -> None:
     """Started as root, Mosquitto becomes the user `mosquitto`, who must be able to read it all.
 
     The authority's key and the vehicles' folders stay root's own.
@@ -272,9 +276,14 @@ def _give_to_mosquitto(folder: Path) -> None:
     if os.geteuid() != 0:
         return
     for name in ("", "data", "acl", "passwords", "server.key", "server.crt", "ca.crt"):
-        path = folder / name
-        if path.exists():
-            try:
-                shutil.chown(path, "mosquitto")
-            except LookupError:
-                return
+        _give(folder / name, owner or "mosquitto")
+    for service in SERVICES if owner else ():
+        _give(folder / f"{service}.password", owner or "")
+
+
+def _give(path: Path, owner: str) -> None:
+    if not path.exists():
+        return
+    # A machine without that user has no Mosquitto of its own.
+    with contextlib.suppress(LookupError):
+        shutil.chown(path, int(owner) if owner.isdigit() else owner)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,14 +41,15 @@ class Sorted:
 
     batch: Batch = field(default_factory=Batch)
     ids: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    taken: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
 
 
 class Tally(Protocol):
     """Who counts what was sorted."""
 
-    def took(self, channel: str) -> None:
-        """A message of this channel was read."""
+    def took(self, channel: str, messages: int) -> None:
+        """So many messages of this channel were read."""
 
     def refused(self, channel: str, reason: str) -> None:
         """A message of this channel could not be read."""
@@ -84,6 +85,8 @@ class Sorter:
             # An ingester that dies of one message dies of it for ever: the broker sends it again.
             except Exception as error:  # noqa: BLE001
                 self.refuse(arrival, f"unforeseen {type(error).__name__}: {error}", into)
+        for channel, messages in into.taken.items():
+            self._tally.took(channel, messages)
         return into
 
     def refuse(self, arrival: Arrival, reason: str, into: Sorted) -> None:
@@ -106,7 +109,7 @@ class Sorter:
             into.skipped += 1
             return
         told = read(address, arrival.payload)
-        self._tally.took(address.channel)
+        into.taken[address.channel] += 1
         match told:
             case Alert():
                 batch.alerts.append((told, at))

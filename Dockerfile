@@ -1,0 +1,21 @@
+# One image for the ingesters and the dashboard. docker build -t wakeful .
+FROM python:3.11-slim
+
+# What OpenCV wants of a slim image.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /opt/wakeful
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY models models
+COPY monitor monitor
+COPY dashboard dashboard
+COPY configs configs
+RUN pip install --no-cache-dir -c constraints.txt '.[fleet,dashboard]'
+
+# 1883 is the user of the broker's image: the same one reads the secrets that --owner gave it.
+RUN useradd --uid 1883 --create-home wakeful && install -d -o wakeful /var/lib/wakeful
+USER wakeful
+ENV WAKEFUL_HOME=/var/lib/wakeful
+ENTRYPOINT ["wakeful"]

@@ -1,0 +1,246 @@
+"""How fast one ingester stores durably, beside a bare loop over the same rows, in one run.
+
+The messages are real alerts of a simulated fleet, handed to a real Mosquitto by `mosquitto_pub`
+at QoS 1; the clock stops when the last one is committed. Beside it, in the same PostgreSQL with
+the same indexes and partitions: `COPY` and `executemany` in transactions of a thousand rows.
+
+    python -m tests.throughput                 the table of docs/fleet.md
+    python -m tests.throughput --minutes 10    again and again, watching the ingester's memory
+"""
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import text
+
+from monitor import ledger, messages, partitions, schema
+from monitor.database import open_engine, upgrade
+from monitor.messages import Narrator, Topics, read
+from monitor.payloads import Alert
+from monitor.simulation.seeding import Plan
+from monitor.types import Phase
+from tests.fleet_stories import NOON
+from tests.servers import Mosquitto, Postgres, free_port, until
+
+ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is stored: a file of payloads for each vehicle, and the same events as rows."""
+
+    files: dict[str, Path]
+    rows: list[tuple[Any, ...]]
+
+
+def make_load(folder: Path, vehicles: int, days: float) -> Load:
+    """One telling of every event of a fleet: its end, so that a message is a row."""
+    plan = Plan(vehicles=vehicles, days=days, end=NOON)
+    files, rows = {}, []
+    for number in range(1, vehicles + 1):
+        life, narrator, sequence = plan.life(number), Narrator(), itertools.count(1)
+        topics = Topics("dms/v1", life.vehicle.id)
+        files[life.vehicle.id] = file = folder / f"{life.vehicle.id}.jsonl"
+        with file.open("wb") as lines:
+            for episode in life.episodes:
+                if episode.event.phase is not Phase.END:
+                    continue
+                telling = narrator.tell(episode.event)
+                message = messages.alert(topics, telling, next(sequence), time.time())
+                lines.write(message.payload + b"\n")
+                told = read(topics.parse(message.topic), message.payload)
+                assert isinstance(told, Alert)
+                rows.append(ledger._event_row(told, time.time()))
+    return Load(files, rows)
+
+
+def prepared(url: str, days: float) -> str:
+    """An empty fleet's database with the months of the load."""
+    upgrade(url)
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        partitions.ensure(connection, NOON - days * 86_400, NOON)
+    engine.dispose()
+    return url
+
+
+def copy_rate(url: str, rows: list[tuple[Any, ...]]) -> float:
+    """Rows a second of a bare COPY."""
+    names = ", ".join(schema.events.columns.keys())
+    engine = open_engine(url)
+    began = time.perf_counter()
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        with engine.begin() as connection:
+            driver: Any = connection.connection.driver_connection
+            with (
+                driver.cursor() as cursor,
+                cursor.copy(f"COPY events ({names}) FROM STDIN") as copy,
+            ):
+                for row in rows[first : first + ROWS_AT_ONCE]:
+                    copy.write_row(row)
+    engine.dispose()
+    return len(rows) / (time.perf_counter() - began)
+
+
+def executemany_rate(url: str, rows: list[tuple[Any, ...]]) -> float:
+    """Rows a second of a bare `executemany`."""
+    names = ", ".join(schema.events.columns.keys())
+    marks = ", ".join(["%s"] * len(schema.events.columns))
+    statement = f"INSERT INTO events ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
+    engine = open_engine(url)
+    began = time.perf_counter()
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        with engine.begin() as connection:
+            driver: Any = connection.connection.driver_connection
+            with driver.cursor() as cursor:
+                cursor.executemany(statement, rows[first : first + ROWS_AT_ONCE])
+    engine.dispose()
+    return len(rows) / (time.perf_counter() - began)
+
+
+@contextmanager
+def ingesters(url: str, broker: Mosquitto, count: int) -> Iterator[list[psutil.Process]]:
+    """Real `wakeful fleet ingest` processes."""
+    command = [sys.executable, "-c", "from monitor.fleet import fleet_app; fleet_app()", "ingest"]
+    started = []
+    for _ in range(count):
+        port = free_port()
+        options = ["--database", url, "--broker", f"127.0.0.1:{broker.port}"]
+        process = subprocess.Popen(
+            [*command, *options, "--metrics-port", str(port)],
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "WAKEFUL_FLEET_RETENTION__ENABLED": "false"},
+        )
+        started.append((process, port))
+    try:
+        for _, port in started:
+            until(lambda port=port: _healthy(port), deadline_s=60, what="an ingester is healthy")
+        yield [psutil.Process(process.pid) for process, _ in started]
+    finally:
+        for process, _ in started:
+            process.terminate()
+            process.wait(30)
+
+
+def _healthy(port: int) -> bool:
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def ingest_rate(url: str, broker: Mosquitto, load: Load) -> float:
+    """Events a second from the first handed to the broker to the last committed."""
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE events"))
+    began = time.perf_counter()
+    publishers = [
+        subprocess.Popen(
+            ["mosquitto_pub", "-p", str(broker.port), "-V", "5", "-q", "1", "-l",
+             "-t", f"dms/v1/{vehicle}/alert"],
+            stdin=file.open("rb"),
+        )
+        for vehicle, file in load.files.items()
+    ]  # fmt: skip
+    count = text("SELECT count(*) FROM events")
+    with engine.connect() as connection:
+        # Asked seldom: counting costs the server what it should spend on storing.
+        while connection.execute(count).scalar() != len(load.rows):
+            time.sleep(0.2)
+            assert time.perf_counter() - began < 600, "not everything was stored within 10 minutes"
+    rate = len(load.rows) / (time.perf_counter() - began)
+    for publisher in publishers:
+        publisher.wait(30)
+    with engine.connect() as connection:
+        distinct = connection.execute(text("SELECT count(DISTINCT id) FROM events")).scalar()
+    assert distinct == len(load.rows)
+    engine.dispose()
+    return rate
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--vehicles", type=int, default=2)
+    parser.add_argument("--days", type=float, default=360)
+    parser.add_argument("--minutes", type=float, default=0.0)
+    given = parser.parse_args()
+    postgres = Postgres()
+    with tempfile.TemporaryDirectory() as name, Mosquitto(Path(name)) as broker:
+        load = make_load(Path(name), given.vehicles, given.days)
+        if given.minutes:
+            _watch_memory(postgres, broker, load, given.days, given.minutes)
+        else:
+            _compare(postgres, broker, load, given.days)
+    postgres.close()
+
+
+def _compare(postgres: Postgres, broker: Mosquitto, load: Load, days: float) -> None:
+    copied = copy_rate(prepared(postgres.database("copy"), days), load.rows)
+    inserted = executemany_rate(prepared(postgres.database("many"), days), load.rows)
+    url = prepared(postgres.database("fleet"), days)
+    rates, cpu_us = {}, {}
+    for count in (1, 2):
+        with ingesters(url, broker, count) as processes:
+            before = sum(_cpu_s(process) for process in processes)
+            rates[count] = ingest_rate(url, broker, load)
+            spent = sum(_cpu_s(process) for process in processes) - before
+            cpu_us[count] = spent / len(load.rows) * 1e6
+    table = Table(
+        "what", "events/s", "of COPY", "of executemany", title=f"{len(load.rows):,} events"
+    )
+    for what, rate in (
+        ("bare COPY", copied),
+        ("bare executemany", inserted),
+        ("one ingester", rates[1]),
+        ("two ingesters", rates[2]),
+    ):
+        table.add_row(what, f"{rate:,.0f}", f"{rate / copied:.0%}", f"{rate / inserted:.0%}")
+    Console().print(table)
+    Console().print(
+        f"an ingester's own processor time: {cpu_us[1]:.0f} µs an event, which is "
+        f"{1e6 / cpu_us[1]:,.0f} events/s on a core of its own"
+    )
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _watch_memory(
+    postgres: Postgres, broker: Mosquitto, load: Load, days: float, minutes: float
+) -> None:
+    url = prepared(postgres.database("fleet"), days)
+    table = Table("minute", "events stored", "events/s", "ingester's memory, MB")
+    ends = time.monotonic() + minutes * 60
+    began, stored = time.monotonic(), 0
+    with ingesters(url, broker, 1) as (process,):
+        while time.monotonic() < ends:
+            rate = ingest_rate(url, broker, load)
+            stored += len(load.rows)
+            minute = (time.monotonic() - began) / 60
+            memory = process.memory_info().rss / 1e6
+            table.add_row(f"{minute:.1f}", f"{stored:,}", f"{rate:,.0f}", f"{memory:.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
