@@ -42,12 +42,12 @@ class Letterbox:
     """How a picture was fitted into the network's input, to find the way back.
 
     Attributes:
-        scale: input pixels per picture pixel.
+        scale: input pixels per picture pixel, across and down: whole pixels make them differ.
         left_px, top_px: grey border in input pixels.
         size_px: (width, height) of the picture.
     """
 
-    scale: float
+    scale: tuple[float, float]
     left_px: int
     top_px: int
     size_px: tuple[int, int]
@@ -56,7 +56,7 @@ class Letterbox:
         """Boxes (N, 4) of the input as boxes of the picture, cut at its edges."""
         width, height = self.size_px
         border = np.array([self.left_px, self.top_px] * 2, np.float32)
-        boxes = (xyxy - border) / self.scale
+        boxes = (xyxy - border) / np.array(self.scale * 2, np.float32)
         return np.asarray(np.clip(boxes, 0, [width, height, width, height]), np.float32)
 
 
@@ -79,7 +79,8 @@ def letterbox(image: Image, input_hw: tuple[int, int]) -> tuple[Image, Letterbox
         image, top, round(down + 0.1), left, round(across + 0.1), cv2.BORDER_CONSTANT,
         value=(GREY, GREY, GREY),
     )  # fmt: skip
-    return np.asarray(fitted, np.uint8), Letterbox(scale, left, top, (width, height))
+    scales = (inner[0] / width, inner[1] / height)
+    return np.asarray(fitted, np.uint8), Letterbox(scales, left, top, (width, height))
 
 
 def to_input(fitted: Image) -> Floats:

@@ -85,7 +85,7 @@ def test_a_box_finds_its_way_back_into_the_picture(
     _, way = letterbox(np.zeros((height, width, 3), np.uint8), (320, 320))
     box = np.array([[corner[0] * width, corner[1] * height, 0, 0]], np.float32)
     box[:, 2:] = box[:, :2] + [[share * width, share * height]]
-    there = box * way.scale + [way.left_px, way.top_px, way.left_px, way.top_px]
+    there = box * np.array(way.scale * 2) + [way.left_px, way.top_px, way.left_px, way.top_px]
     np.testing.assert_allclose(
         way.back(there.astype(np.float32)), box, atol=0.01 * max(width, height)
     )
