@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,37 +193,91 @@ def main() -> None:
     postgres.close()
 
 
-def _compare(postgres: Postgres, broker: Mosquitto, load: Load, days: float) -> None:
-    copied = copy_rate(prepared(postgres.database("copy"), days), load.rows)
-    inserted = executemany_rate(prepared(postgres.database("many"), days), load.rows)
-    url = prepared(postgres.database("fleet"), days)
-    rates, cpu_us = {}, {}
-    for count in (1, 2):
-        with ingesters(url, broker, count) as processes:
-            before = sum(_cpu_s(process) for process in processes)
-            rates[count] = ingest_rate(url, broker, load)
-            spent = sum(_cpu_s(process) for process in processes) - before
-            cpu_us[count] = spent / len(load.rows) * 1e6
-    table = Table(
-        "what", "events/s", "of COPY", "of executemany", title=f"{len(load.rows):,} events"
-    )
-    for what, rate in (
-        ("bare COPY", copied),
-        ("bare executemany", inserted),
-        ("one ingester", rates[1]),
-        ("two ingesters", rates[2]),
-    ):
-        table.add_row(what, f"{rate:,.0f}", f"{rate / copied:.0%}", f"{rate / inserted:.0%}")
-    Console().print(table)
-    Console().print(
-        f"an ingester's own processor time: {cpu_us[1]:.0f} µs an event, which is "
-        f"{1e6 / cpu_us[1]:,.0f} events/s on a core of its own"
-    )
+@dataclass(frozen=True)
+class Measured:
+    """One way of storing the load.
+
+    Attributes:
+        rate: events a second by the clock, on this machine as busy as it was.
+        client_us, server_us: processor time an event took in the storing process(es) and in
+            PostgreSQL; unlike the rate it hardly depends on what else the machine does.
+        serial: the client waits while the server works.
+    """
+
+    rate: float
+    client_us: float
+    server_us: float
+    serial: bool = True
+
+    @property
+    def alone(self) -> float:
+        """Events a second with nothing else on the machine and a core for each process."""
+        together = self.client_us + self.server_us
+        return 1e6 / (together if self.serial else max(self.client_us, self.server_us))
+
+
+def _measured(
+    postgres: Postgres, events: int, clients: list[psutil.Process], store: Callable[[], float]
+) -> Measured:
+    server = _Server(postgres)
+    before = sum(map(_cpu_s, clients)), server.cpu_s()
+    rate = store()
+    spent = sum(map(_cpu_s, clients)) - before[0], server.cpu_s() - before[1]
+    client_us, server_us = (seconds / events * 1e6 for seconds in spent)
+    return Measured(rate, client_us, server_us)
+
+
+class _Server:
+    """PostgreSQL's processor time, that of connections which have ended meanwhile as well."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postmaster = psutil.Process(postgres.pid)
+
+    def cpu_s(self) -> float:
+        times = self._postmaster.cpu_times()
+        ended = float(times.children_user + times.children_system)
+        return ended + sum(map(_cpu_s, self._postmaster.children()))
 
 
 def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
     return float(times.user + times.system)
+
+
+def _compare(postgres: Postgres, broker: Mosquitto, load: Load, days: float) -> None:
+    rows, found = load.rows, {}
+    for name, loop in (("bare COPY", copy_rate), ("bare executemany", executemany_rate)):
+        url = prepared(postgres.database(name.split()[1].lower()), days)
+        found[name] = _measured(postgres, len(rows), [psutil.Process()], partial(loop, url, rows))
+    url = prepared(postgres.database("fleet"), days)
+    for name, count in (("one ingester", 1), ("two ingesters", 2)):
+        with ingesters(url, broker, count) as processes:
+            one = _measured(postgres, len(rows), processes, partial(ingest_rate, url, broker, load))
+            found[name] = replace(one, serial=False, client_us=one.client_us / count)
+    Console(width=120).print(_table(found, len(rows)))
+
+
+def _table(found: dict[str, Measured], events: int) -> Table:
+    table = Table(
+        "what", "events/s", "of COPY", "of executemany", "client µs", "server µs", "events/s alone",
+        "of executemany", title=f"{events:,} events",
+    )  # fmt: skip
+    copied, inserted = found["bare COPY"], found["bare executemany"]
+    for name, one in found.items():
+        table.add_row(
+            name,
+            f"{one.rate:,.0f}",
+            f"{one.rate / copied.rate:.0%}",
+            f"{one.rate / inserted.rate:.0%}",
+            f"{one.client_us:.0f}",
+            f"{one.server_us:.0f}",
+            f"{one.alone:,.0f}",
+            f"{one.alone / inserted.alone:.0%}",
+        )
+    return table
 
 
 def _watch_memory(
@@ -231,7 +286,7 @@ def _watch_memory(
     url = prepared(postgres.database("fleet"), days)
     table = Table("minute", "events stored", "events/s", "ingester's memory, MB")
     ends = time.monotonic() + minutes * 60
-    began, stored = time.monotonic(), 0
+    began, stored, first_mb, memory = time.monotonic(), 0, 0.0, 0.0
     with ingesters(url, broker, 1) as (process,):
         while time.monotonic() < ends:
             rate = ingest_rate(url, broker, load)
@@ -239,6 +294,9 @@ def _watch_memory(
             minute = (time.monotonic() - began) / 60
             memory = process.memory_info().rss / 1e6
             table.add_row(f"{minute:.1f}", f"{stored:,}", f"{rate:,.0f}", f"{memory:.0f}")
+            first_mb = first_mb or memory
+    told = f"memory: {first_mb:.0f} MB after the first round, {memory:.0f} MB after the last"
+    Console().print(told)
     Console().print(table)
 
 
