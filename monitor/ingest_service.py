@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
 from monitor.database import UnwritableError, explained, open_engine, shown, upgrade
 from monitor.errors import StoreError
@@ -19,6 +19,14 @@ log = structlog.get_logger(__name__)
 
 # A busy SQLite holds the one writer; a fleet's ingester can wait longer than a frame loop.
 BUSY_S = 10.0
+# libpq's own settings, seconds but the last, which is milliseconds.
+LIMITS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
 
 
 def serve(
@@ -38,6 +46,7 @@ def serve(
     Raises:
         ConfigError, StoreError: a setting or a database that needs a person.
     """
+    url = _limited(url)
     _prepare(config, url, stop)
     if stop.is_set():
         return
@@ -54,6 +63,15 @@ def serve(
         pages.close()
         upkeep.join(timeout=5.0)
         engine.dispose()
+
+
+def _limited(url: str) -> str:
+    """A server that is gone without a word is noticed in half a minute, not in two hours."""
+    target = make_url(url)
+    if target.get_backend_name() != "postgresql":
+        return url
+    limited = target.update_query_dict({**LIMITS, **target.query})
+    return limited.render_as_string(hide_password=False)
 
 
 def _prepare(config: FleetConfig, url: str, stop: threading.Event) -> None:

@@ -73,7 +73,8 @@ class Intake:
         self._client.connect_async(
             self._mqtt_config.host,
             self._mqtt_config.port,
-            keepalive=self._mqtt_config.keepalive_s,
+            # paho notices a dead line after twice its keepalive; we promise 1.5 times ours.
+            keepalive=max(2, int(self._mqtt_config.keepalive_s * 0.75) - 1),
             clean_start=True,
             properties=properties,
         )

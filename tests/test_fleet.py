@@ -33,7 +33,7 @@ from monitor.simulation.traffic import Traffic
 from monitor.store import Store, open_store
 from monitor.types import Phase
 from tests.fleet_stories import NOON, an_event, later, sqlite_url
-from tests.servers import Mosquitto, free_port, until
+from tests.servers import Mosquitto, free_port, pause, resume, until
 
 ROOT = Path(__file__).parent.parent
 DAY = Plan(vehicles=3, days=0.4, end=NOON)
@@ -188,6 +188,23 @@ def test_a_desk_takes_in_over_a_broker_that_dies_and_returns(
         until(lambda: healthy(config))
     assert scalar(url, "SELECT count(*) FROM events") == 2
     assert scalar(url, "SELECT status FROM availability ORDER BY at LIMIT 1") == "online"
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_a_hung_broker_is_told_within_one_and_a_half_keepalives(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    """Fault matrix 3, on the fleet's side: the broker is there and answers nothing."""
+    mqtt = {"host": "127.0.0.1", "port": mosquitto.port, "keepalive_s": 8, "retry_s": (0.1, 0.2)}
+    config = fleet_settings(mosquitto, mqtt=mqtt)
+    with ingester(config, sqlite_url(tmp_path)):
+        pause(mosquitto.pid)
+        try:
+            until(lambda: not healthy(config), deadline_s=1.5 * 8, what="the fault is told")
+        finally:
+            resume(mosquitto.pid)
+        until(lambda: healthy(config), what="it is over")
 
 
 @pytest.mark.broker
