@@ -26,8 +26,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from monitor import __version__
 from monitor.bench_report import draw_plot, print_report
+from monitor.config import LogConfig
 from monitor.contestants import FPS, NAMES, random_poster
 from monitor.errors import ConfigError, WakefulError
+from monitor.logs import configure_logging, natives_silenced
 
 DRIVE = "attentive 3, blink, talk 2, closed 1.6, look_away 1.5, yawn 2"
 # Enough for every state of the drive to come round, few enough to stay in memory.
@@ -63,7 +65,13 @@ def bench(
     if unknown:
         raise ConfigError(f"--only {unknown[0]}: no such contestant; there are {', '.join(NAMES)}")
     console = Console()
-    with _progress(console) as progress, tempfile.TemporaryDirectory(prefix="wakeful-") as folder:
+    logging = LogConfig(level="warning")
+    configure_logging(logging)
+    with (
+        natives_silenced(),
+        _progress(console) as progress,
+        tempfile.TemporaryDirectory(prefix="wakeful-") as folder,
+    ):
         result = measure(
             progress, Path(folder), names, seconds, rounds, CAMERAS if cameras else (), vehicle
         )
@@ -252,8 +260,16 @@ def _roofline() -> Result:
         gflops, took_ms = gflops_of(graph), float(np.median(network.times_s(200))) * 1000
         rate = rates.gflops.get(network.choice.precision, rates.gflops["fp32"])
         floor_ms = gflops / rate * 1000
+        height, width = network.input_hw
         models.append(
-            {"model": network.describe(), "gflops": gflops, "ms": took_ms, "floor_ms": floor_ms}
+            {
+                "model": network.card.name,
+                "input": f"{width}x{height}",
+                "precision": network.choice.precision,
+                "gflops": gflops,
+                "ms": took_ms,
+                "floor_ms": floor_ms,
+            }
         )
     return {"gflops_per_s": rates.gflops, "copy_gb_per_s": rates.copy_gb_s, "models": models}
 

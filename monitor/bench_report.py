@@ -17,6 +17,9 @@ TITLES = {
     "shipped": "ours, as shipped",
 }
 
+# A recording played at its own rate is late by more than this only where frames queue up.
+KEEPS_UP_MS = 500.0
+
 Result = dict[str, Any]
 
 
@@ -109,12 +112,12 @@ def _roofline(measured: Result) -> Table:
         f"{name} {rate:.0f} GFLOP/s" for name, rate in measured["gflops_per_s"].items()
     )
     title = f"roofline: matmul {rates}; copy {measured['copy_gb_per_s']:.0f} GB/s"
-    table = _table(title, ("model", "GFLOP", "floor ms", "takes ms", "of the roofline"))
+    table = _table(title, ("model", "input", "as", "GFLOP", "floor ms", "takes ms", "reached"))
     for one in measured["models"]:
         share = one["floor_ms"] / one["ms"]
         table.add_row(
-            one["model"], f"{one['gflops']:.2f}", f"{one['floor_ms']:.2f}", f"{one['ms']:.2f}",
-            f"{share:.0%}",
+            one["model"], one["input"], one["precision"], f"{one['gflops']:.2f}",
+            f"{one['floor_ms']:.2f}", f"{one['ms']:.2f}", f"{share:.0%}",
         )  # fmt: skip
     return table
 
@@ -127,6 +130,10 @@ def _vehicle(measured: Result) -> list[str]:
         f"{measured['cores']:.0%} of one core"
     )
     lines = [whole]
+    if measured["late_ms"]["state"].get("p50", 0) > KEEPS_UP_MS:
+        lines.append(
+            "  [yellow]the machine does not keep up with 30 fps: this is a queue, no latency"
+        )
     for kind, late in measured["late_ms"].items():
         if late["n"]:
             lines.append(

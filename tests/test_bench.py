@@ -3,11 +3,13 @@
 import io
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import openvino
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from openvino import opset13
@@ -27,6 +29,13 @@ from tests.servers import until
 
 app = Typer()
 app.command()(bench.bench)
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """The command sets the process's log; the next test has its own."""
+    yield
+    structlog.reset_defaults()
 
 
 def turn(*took_ms: float, cpu_s: float = 0.1) -> bench.Result:
@@ -59,7 +68,16 @@ def a_result() -> bench.Result:
         "roofline": {
             "gflops_per_s": {"fp32": 200.0, "bf16": 850.0},
             "copy_gb_per_s": 20.0,
-            "models": [{"model": "yolov5n", "gflops": 1.7, "ms": 4.0, "floor_ms": 2.0}],
+            "models": [
+                {
+                    "model": "yolov5n",
+                    "input": "320x320",
+                    "precision": "bf16",
+                    "gflops": 1.7,
+                    "ms": 4.0,
+                    "floor_ms": 2.0,
+                }
+            ],
         },
         "vehicle": {
             "broker": "Mosquitto",
@@ -181,6 +199,7 @@ def test_lateness_is_from_capture_to_the_subscriber() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("own_logging")
 def test_the_shipped_watch_races_without_torch(tmp_path: Path) -> None:
     target = tmp_path / "bench.json"
     options = ["--seconds", "0.3", "--rounds", "2", "--no-cameras", "--vehicle", "0"]
