@@ -6,11 +6,13 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from models.registry import shipped
+from monitor.policy import load_policy
 from monitor.simulation.habits import (
     BREAK_H,
     DAY_S,
@@ -30,8 +32,9 @@ from monitor.types import Cause, Event, Kind, Level, Phase
 BIN_S = 300.0
 # Names in the demo's own space, so that simulated ids never meet a real vehicle's.
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "wakeful:simulated")
-MODELS = ("yolov5n_awake", "eye_state", "face_landmark_with_attention")
 CAMERA = "driver"
+# The policy that the fleet had before today's was rolled out.
+FORMER_POLICY = hashlib.sha256(b"the policy before").hexdigest()[:12]
 CLOSURES = frozenset({Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE})
 SHORTEST_S = {Kind.MICROSLEEP: 1.05, Kind.YAWNING: 1.6, Kind.DISTRACTION: 3.0}
 
@@ -152,7 +155,7 @@ class Life:
             woke_at=woke_at,
             habits=habits,
             calibration=_short_hash(f"{self.vehicle.id}{stamp}"),
-            policy=_short_hash("default 2" if share >= self.vehicle.rollout else "default 1"),
+            policy=_policy() if share >= self.vehicle.rollout else FORMER_POLICY,
         )
 
     def mood(self, drive: Drive, at: Array) -> Mood:
@@ -225,7 +228,7 @@ class Life:
             evidence=_evidence(what, kind, end - begin, sleepy, chance),
             policy=drive.policy,
             calibration="" if what is _CALIBRATING else drive.calibration,
-            models=MODELS,
+            models=_models(),
         )
         return Episode(event, what.looked_like, event.at + chance.delay_s)
 
@@ -257,27 +260,45 @@ def _evidence(
     }
     if kind is Kind.DROWSY:
         told |= {
+            "band": "drowsy",
             "perclos": round(0.125 + 0.1 * chance.a + 0.03 * sleepy, 3),
             "coverage": round(0.8 + 0.2 * chance.b, 2),
+            "window_s": 60.0,
             "fatigue": round(min(45 + 12 * sleepy + 20 * chance.c, 100.0), 1),
         }
     elif kind in CLOSURES:
         # What only looked like closed eyes is seldom quite closed, and the head stays up.
         falling = 3.0 if what.looked_like else 6.0 + 4.0 * seconds
         told |= {
-            "closure_s": round(seconds, 2),
+            "closed_s": round(seconds, 2),
+            "confidence": round((0.5 if what.looked_like else 0.75) + 0.25 * chance.a, 2),
+            "nod": not what.looked_like and seconds > 2.0 and chance.d < 0.7,
             "openness": round((0.22 if what.looked_like else 0.04) + 0.08 * chance.b, 3),
             "pitch_deg": round(-min(falling, 45.0) - 5 * chance.c, 1),
         }
     elif kind is Kind.DISTRACTION:
         told |= {
+            "rule": "long",
             "away_s": round(seconds, 2),
             "yaw_deg": round((1 if chance.b < 0.35 else -1) * (28 + 30 * chance.c), 1),
             "pitch_deg": round(-4 - 22 * chance.d, 1),
         }
     elif kind is Kind.YAWNING:
-        told |= {"mouth": round(0.55 + 0.4 * chance.b, 2), "yawn_s": round(seconds, 2)}
+        told |= {"open_s": round(seconds, 2), "yawns": 1 + int(3 * chance.b), "window_s": 600.0}
+    elif kind is Kind.ABSENT:
+        told = {"gone_s": round(seconds, 2), "speed_kmh": speed}
     return told
+
+
+@cache
+def _policy() -> str:
+    return load_policy("default").hash
+
+
+@cache
+def _models() -> tuple[str, ...]:
+    """Ids of the shipped models that a watch would load."""
+    return tuple(card.id for task in ("detection", "eyes") for card in shipped(task)[:1])
 
 
 def _short_hash(text: str) -> str:
