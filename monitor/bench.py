@@ -68,7 +68,7 @@ def bench(
     logging = LogConfig(level="warning")
     configure_logging(logging)
     with (
-        natives_silenced(),
+        natives_silenced(logging),
         _progress(console) as progress,
         tempfile.TemporaryDirectory(prefix="wakeful-") as folder,
     ):
