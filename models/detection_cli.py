@@ -73,6 +73,10 @@ def train_awake_sleep(
     epochs: Annotated[int, typer.Option(min=1)] = 60,
     batch: Annotated[int, typer.Option(min=2)] = 16,
     lr: Annotated[float, typer.Option(min=0, help="Of AdamW, at the start.")] = 1e-3,
+    teach: Annotated[
+        int, typer.Option(min=0, help="Steps of classifying faces first; 700 for a new network.")
+    ] = 0,
+    class_gain: Annotated[float, typer.Option(min=0, help="Weight of the class loss.")] = 1.0,
     mosaic: Annotated[float, typer.Option(min=0, max=1)] = 0.3,
     mixup: Annotated[float, typer.Option(min=0, max=1)] = 0.05,
     copy_paste: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
@@ -92,7 +96,7 @@ def train_awake_sleep(
     plan = plan_training(
         data, into, start=start, hold_out=tuple(hold_out or ()), size=size, image_px=image_px,
         epochs=epochs, batch=batch, lr=lr, mosaic=mosaic, mixup=mixup, copy_paste=copy_paste,
-        freeze=freeze, seed=seed,
+        freeze=freeze, seed=seed, class_gain=class_gain, teach_steps=teach,
     )  # fmt: skip
     counts = ", ".join(f"{label} {count}" for label, count in plan.train.counts().items())
     console.print(
@@ -212,19 +216,34 @@ def _shown(value: float | None, interval: list[float] | None) -> str:
 
 
 def synthesize(
-    portraits: Annotated[Path, typer.Option(help="Folder of faces, perhaps with portraits.csv.")],
     into: Annotated[Path, typer.Option(help="New folder for the set.")],
+    portraits: Annotated[
+        Path | None, typer.Option(help="Folder of faces, perhaps with portraits.csv.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Or a labelled set: closer and wider views of it.")
+    ] = None,
     scenes: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 2000,
     size: Annotated[int, typer.Option(min=64, help="Their sides in pixels.")] = 256,
     seed: Annotated[int, typer.Option()] = 0,
     licence: Annotated[str, typer.Option(help="Of the portraits, for the provenance.")] = "",
 ) -> None:
     """Make labelled pictures from portraits: eyes closed by degrees, yawns, glasses, cabins."""
-    from models.scene_sets import list_portraits, write_scenes  # noqa: PLC0415 - as above
+    from models import scene_sets  # noqa: PLC0415 - MediaPipe takes a second
+    from models.detection_data import PictureSetError, read_picture_set  # noqa: PLC0415 - as above
 
-    found = list_portraits(portraits)
+    if pictures is not None and portraits is None:
+        with _bar("cutting views") as told:
+            scene_sets.write_views(
+                read_picture_set(pictures), into, size=size, seed=seed, told=told
+            )
+        console.print(f"views of {pictures} in {into}", highlight=False)
+        return
+    if portraits is None or pictures is not None:
+        raise PictureSetError("give either --portraits FOLDER or --pictures FOLDER")
+    found = scene_sets.list_portraits(portraits)
     with _bar("playing portraits") as told:
-        left_out = write_scenes(
+        left_out = scene_sets.write_scenes(
             found, into, scenes=scenes, size=size, seed=seed, licence=licence, told=told
         )
     console.print(

@@ -16,12 +16,13 @@ from models import boxes
 from models.boxes import Faces
 from models.checkpoint import read_card, read_tensors, write_weights
 from models.detection_data import PictureSet, PictureSetError, read_picture_set, split_by_person
+from models.detection_pretraining import face_crops, teach_backbone
 from models.detection_report import MIN_SCORE, Judged, draw_grid, judge, report, worst
 from models.detection_training import CURVES_FILE, Recipe, train_detector
 from models.legacy_yolov5 import from_legacy, read_legacy
 from models.registry import WEIGHTS, ModelCard, find, with_labels
 from models.scenes import LABELS, Scene, shrunk_into_cabin
-from models.yolov5 import load_tensors, yolov5
+from models.yolov5 import load_tensors, transfer, yolov5
 
 NAME = "awake_sleep_n"
 Told = Callable[..., None]
@@ -38,10 +39,17 @@ class Plan:
     start: dict[str, Tensor] | None
     origin: str
     card: ModelCard
+    teach_steps: int = 0
 
 
 def plan_training(
-    data: Path, run: Path, *, start: str, hold_out: tuple[str, ...], **chosen: Any
+    data: Path,
+    run: Path,
+    *,
+    start: str,
+    hold_out: tuple[str, ...],
+    teach_steps: int = 0,
+    **chosen: Any,
 ) -> Plan:
     """Read and check everything a training needs.
 
@@ -50,6 +58,7 @@ def plan_training(
         run: folder of the run.
         start: `shipped`, `none`, or a file.
         hold_out: persons to validate on.
+        teach_steps: how long the backbone classifies faces before it must find them; 0 skips it.
         chosen: fields of the recipe.
 
     Raises:
@@ -74,7 +83,7 @@ def plan_training(
         with_labels(find(NAME), pictures.labels), arguments={"size": chosen["size"]},
         training_data=f"{len(train.pictures)} pictures of {data.name}", licence="AGPL-3.0-only",
     )  # fmt: skip
-    return Plan(train, val, run, Recipe(**chosen), tensors, origin, card)
+    return Plan(train, val, run, Recipe(**chosen), tensors, origin, card, teach_steps)
 
 
 def _start(start: str, size: str) -> tuple[dict[str, Tensor] | None, str]:
@@ -97,8 +106,9 @@ def run_training(plan: Plan, *, device: str, resume: bool, told: Told) -> Path:
     Returns:
         The weights' file.
     """
+    start = plan.start if resume or not plan.teach_steps else _taught(plan, told)
     tensors = train_detector(
-        plan.train, plan.val, plan.run, plan.recipe, start=plan.start, device=device,
+        plan.train, plan.val, plan.run, plan.recipe, start=start, device=device,
         resume=resume, progress=lambda done, total, losses: told(done, total, _losses(losses)),
     )  # fmt: skip
     network = yolov5(plan.train.labels, plan.recipe.size)
@@ -111,6 +121,23 @@ def run_training(plan: Plan, *, device: str, resume: bool, told: Told) -> Path:
     judged = judge(look, shown.pictures[:: max(len(shown.pictures) // 60, 1)])
     draw_grid(worst(judged), plan.train.labels, plan.run / "predictions.jpg")
     return path
+
+
+def _taught(plan: Plan, told: Told) -> dict[str, Tensor]:
+    """The start of a training whose backbone knows what an eyelid is."""
+    network = yolov5(plan.train.labels, plan.recipe.size)
+    if plan.start is not None:
+        transfer(network, plan.start)
+    crops, classes = face_crops(plan.train.pictures)
+    if not len(classes):
+        raise PictureSetError(
+            f"{plan.train.root}: no face large enough to teach lids; leave --teach out"
+        )
+    teach_backbone(
+        network, crops, classes, steps=plan.teach_steps, seed=plan.recipe.seed,
+        progress=lambda done, total, right: told(done, total, f"teaching lids, right {right:.2f}"),
+    )  # fmt: skip
+    return network.state_dict()
 
 
 def _losses(losses: Any) -> str:

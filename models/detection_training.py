@@ -186,12 +186,6 @@ class _Dataset(YOLODataset):  # type: ignore[misc]
         del img_path
         return [str(picture.path) for picture in self.pictures]
 
-    def cache_images(self) -> None:
-        """Keep all pictures in memory, without ultralytics' own progress bar."""
-        for index in range(self.ni):
-            loaded = self.load_image(index)
-            self.ims[index], self.im_hw0[index], self.im_hw[index] = loaded
-
     def get_labels(self) -> list[dict[str, Any]]:
         return [
             {
@@ -228,7 +222,7 @@ class _Trainer(DetectionTrainer):  # type: ignore[misc]
             "model": f"yolov5{recipe.size}.yaml", "data": "data.yaml", "device": device,
             "project": str(run.parent), "name": run.name, "exist_ok": True, "save_dir": str(run),
             "pretrained": False, "plots": False, "val": val is not None, "amp": device != "cpu",
-            "cache": "ram", "workers": min(8, os.cpu_count() or 1), "deterministic": False,
+            "cache": False, "workers": min(8, os.cpu_count() or 1), "deterministic": False,
             "patience": recipe.epochs, "verbose": False,
         }  # fmt: skip
         super().__init__(overrides=overrides)
@@ -268,7 +262,6 @@ class _Trainer(DetectionTrainer):  # type: ignore[misc]
         return _Dataset(
             chosen.pictures, data=self.data, task="detect", imgsz=self.args.imgsz, hyp=self.args,
             augment=mode == "train", batch_size=batch, stride=32, rect=False, pad=0.0,
-            cache="ram" if mode == "train" else None,
         )  # fmt: skip
 
     def save_model(self) -> bool:

@@ -27,9 +27,10 @@ Image = NDArray[np.uint8]
 Label = Literal["awake", "sleep", "yawn"]
 LABELS: tuple[Label, ...] = ("awake", "sleep", "yawn")
 
-# Share by which the mesh's bounding rectangle is drawn in: half-way between the tight boxes
-# (0.09 a side) and the generous ones (-0.12) people drew on the same faces.
-BOX_INSET = 0.02
+# Shares of the mesh's extent by which a box is drawn in: left and top, right and bottom. Between
+# the tight boxes people drew (0.09, 0.13) and the generous ones (-0.12, -0.22): of the conventions
+# tried on people left out, the one with the best mean mAP50 (0.86 against 0.73 at 0.02 all round).
+BOX_INSET = ((0.068, 0.078), (0.068, 0.049))
 GREY_PAD = 114  # ultralytics' letterbox colour
 DARKEST = 45.0  # mean grey value below which a new exposure makes nothing darker
 
@@ -78,8 +79,8 @@ class Scene:
 def face_box(landmarks: Landmarks) -> NDArray[np.float32]:
     """(4,) corners of a face's box from its mesh."""
     low, high = landmarks[:468, :2].min(0), landmarks[:468, :2].max(0)
-    inset = BOX_INSET * (high - low)
-    return np.asarray(np.concatenate([low + inset, high - inset]), np.float32)
+    near, far = (np.array(inset) * (high - low) for inset in BOX_INSET)
+    return np.asarray(np.concatenate([low + near, high - far]), np.float32)
 
 
 # --- actors ----------------------------------------------------------------------------------
