@@ -132,21 +132,24 @@ def draw(rows: Iterable[Row], path: Path, title: str) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import ticker  # noqa: PLC0415
 
     figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
-    for row in rows:
+    for number, row in enumerate(rows):
         if not row.accuracy or not row.cost or not row.cost.macs or row.accuracy.overall is None:
             continue
+        colour = f"C{number % 10}"
         x, y = row.cost.macs / 1e6, 100 * row.accuracy.overall
         low, high = row.accuracy.ci or (row.accuracy.overall, row.accuracy.overall)
         spread = [[y - 100 * low], [100 * high - y]]
-        [bar] = axes.errorbar(x, y, yerr=spread, fmt="none", capsize=3, elinewidth=1.2).lines[2]
-        colour = bar.get_color()
+        axes.errorbar(x, y, yerr=spread, fmt="none", ecolor=colour, capsize=3, elinewidth=1.2)
         size = 30 + 12 * (row.cost.params_live or 0) / 1e6
         axes.scatter(x, y, s=size, alpha=0.6, color=colour, edgecolor="black", linewidth=0.5)
         label = f"{row.model}\n{y:.1f} %, {millions(row.cost.params_live)} M"
         axes.annotate(label, (x, y), xytext=(9, -4), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
+    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        formatter(ticker.LogFormatter(minor_thresholds=(2, 1)))
     axes.set_xlabel("million multiply-accumulates a face, attention counted (log)")
     axes.set_ylabel("overall accuracy, % (bars: 95 % interval)")
     axes.set_title(title, fontsize=10)
