@@ -93,9 +93,7 @@ def _seed(plan: "Plan", url: str) -> None:
 def _tell(plan: "Plan", broker: str, settings: FleetConfig) -> None:
     from monitor.simulation.traffic import Traffic
 
-    host, _, port = broker.partition(":")
-    changed = {"host": host, "port": int(port or settings.mqtt.port)}
-    traffic = Traffic(plan, settings.mqtt.model_copy(update=changed))
+    traffic = Traffic(plan, _at(settings, broker).mqtt)
     with _bar("messages", traffic.total) as advance:
         told = traffic.run(advance)
     Console().print(
@@ -125,9 +123,7 @@ def ingest(
     settings = load_fleet(config)
     configure_logging(settings.log)
     if broker is not None:
-        host, _, port = broker.partition(":")
-        changed = {"host": host, "port": int(port or settings.mqtt.port)}
-        settings = settings.model_copy(update={"mqtt": settings.mqtt.model_copy(update=changed)})
+        settings = _at(settings, broker)
     if metrics_port is not None:
         update = {"metrics": settings.metrics.model_copy(update={"port": metrics_port})}
         settings = settings.model_copy(update=update)
@@ -273,6 +269,15 @@ def retention(database: DatabaseOption = None, config: ConfigOption = None) -> N
     with _database(database, config) as engine:
         gone = maintain(engine, load_fleet(config).retention, time.time())
     _print_rows("let go of", gone or {"nothing was too old": 0})
+
+
+def _at(settings: FleetConfig, broker: str) -> FleetConfig:
+    """The same settings with another broker, given as HOST[:PORT]."""
+    host, _, port = broker.partition(":")
+    if not host or (port and not (port.isdigit() and 0 < int(port) < 65_536)):
+        raise ConfigError(f"broker {broker!r}: write HOST or HOST:PORT, as localhost:1883")
+    changed = {"host": host, "port": int(port or settings.mqtt.port)}
+    return settings.model_copy(update={"mqtt": settings.mqtt.model_copy(update=changed)})
 
 
 def _forget_on_broker(settings: FleetConfig) -> Callable[[str], None]:

@@ -230,9 +230,9 @@ def erase(
         _sum_again(connection, subject)
         gone["files"] = files
         _audit(connection, "erase", subject, actor, now, {"gone": gone})
+    _compact(engine)
     if subject.drive is None:
         forget(subject.vehicle)
-    _compact(engine)
     return gone
 
 
