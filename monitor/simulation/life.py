@@ -87,7 +87,9 @@ class Life:
         self._rng = np.random.default_rng([seed, number])
         self.start, self.end = start, end
         self.vehicle = draw_vehicle(f"truck-{number:03d}", self._rng, start, end)
-        self.drives = sorted(self._drives(), key=lambda drive: drive.started_at)
+        # Two crews' drives that the simulated time cuts at its start would be one by name.
+        drives = {drive.id: drive for drive in self._drives()}
+        self.drives = sorted(drives.values(), key=lambda drive: drive.started_at)
 
     @cached_property
     def episodes(self) -> list[Episode]:
