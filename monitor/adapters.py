@@ -4,6 +4,7 @@ Networks come in by `models.runtime`; pictures are fitted, outputs decoded and p
 own types here, and no foreign object goes further.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,25 +130,29 @@ class AwakeDetector:
     def __call__(self, image: Image, near: Box | None = None) -> list[Detection]:
         """All faces of a picture, or the one known to be `near` judged from close by."""
         if near is not None:
-            return self._from_close_by(image, near)
+            return self.start(image, near)()
         fitted, way = boxes.letterbox(image, self._wide.input_hw)
-        xyxy, scores = self._look(self._wide, fitted)
+        xyxy, scores = self._kept(self._wide(fitted[None])[0])
         return self._detections(way.back(xyxy), scores)
 
-    def _from_close_by(self, image: Image, near: Box) -> list[Detection]:
+    def start(self, image: Image, near: Box) -> Callable[[], list[Detection]]:
+        """Begin to judge the face known to be near; the answer waits for the network."""
         face = np.array([near.x1, near.y1, near.x2, near.y2], np.float32)
         left, top, side = boxes.closer_square(face)
-        xyxy, scores = self._look(self._close, boxes.cut(image, left, top, side, CLOSE_PX))
+        wait = self._close.start(boxes.cut(image, left, top, side, CLOSE_PX)[None])
         height, width = image.shape[:2]
-        corner = np.array([left, top, left, top], np.float32)
-        whole = np.clip(xyxy * (side / CLOSE_PX) + corner, 0, [width, height, width, height])
-        found = self._detections(whole.astype(np.float32), scores)
-        return [detection for detection in found if detection.box.iou(near) > 0.3]
 
-    def _look(
-        self, network: runtime.Network, pixels: Image
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        xyxy, scores = boxes.decode(network(pixels[None])[0], len(self.card.labels))
+        def judged() -> list[Detection]:
+            xyxy, scores = self._kept(wait()[0])
+            corner = np.array([left, top, left, top], np.float32)
+            whole = np.clip(xyxy * (side / CLOSE_PX) + corner, 0, [width, height, width, height])
+            found = self._detections(whole.astype(np.float32), scores)
+            return [detection for detection in found if detection.box.iou(near) > 0.3]
+
+        return judged
+
+    def _kept(self, output: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        xyxy, scores = boxes.decode(output, len(self.card.labels))
         kept = boxes.suppress(xyxy, scores, self._min_score)[:MOST_FACES]
         return xyxy[kept], scores[kept]
 

@@ -5,6 +5,7 @@ face from close by, on every frame or every n-th; over the whole picture it look
 lost, and once a second to count faces. Without a detector MediaPipe's own detection does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +25,9 @@ class Detector(Protocol):
             image: the whole picture.
             near: a face known to be here is to be judged; nothing else is asked for.
         """
+
+    def start(self, image: Image, near: Box) -> Callable[[], list[Detection]]:
+        """Begin to judge the face known to be near, and return at once; the answer waits."""
 
 
 class FaceFinder(Protocol):
@@ -58,6 +62,8 @@ class Sighting:
     faces: int = 0
     others: tuple[Box, ...] = ()
 
+
+Judging = Callable[[], list[Detection]]
 
 # The whole picture is looked over this often while the driver's face is followed.
 COUNT_EVERY_S = 1.0
@@ -102,7 +108,10 @@ class Follower:
 
     def __call__(self, image: Image, timestamp_s: float) -> Sighting:
         """Look at the next frame."""
-        landmarks = self._continued(image, timestamp_s)
+        if timestamp_s - self._seen_s > TRACK_GAP_S:
+            self._landmarks = None
+        judging = self._judging(image)
+        landmarks = self._continued(image)
         if landmarks is not None:
             self._track.confirm(box_of_landmarks(landmarks), timestamp_s)
         boxes, chosen = self._overview(image, timestamp_s, lost=landmarks is None)
@@ -111,12 +120,12 @@ class Follower:
         box = box_of_landmarks(landmarks) if landmarks is not None else chosen
         if box is not None:
             self._faces = max(self._faces, 1)
-        detection = self._judged(image, box, sure=landmarks is not None)
+        detection = self._judged(image, box, judging, sure=landmarks is not None)
         self._landmarks, self._seen_s = landmarks, timestamp_s
         return Sighting(box, landmarks, detection, self._faces, tuple(boxes))
 
-    def _continued(self, image: Image, timestamp_s: float) -> Points | None:
-        if self._landmarks is None or timestamp_s - self._seen_s > TRACK_GAP_S:
+    def _continued(self, image: Image) -> Points | None:
+        if self._landmarks is None:
             return None
         return self._fit(image, region_of_landmarks(self._landmarks))
 
@@ -152,14 +161,29 @@ class Follower:
                 return [detection.box for detection in seen]
         return self._stages.run("finder", [], self._finder, image)
 
-    def _judged(self, image: Image, box: Box | None, *, sure: bool) -> Detection | None:
-        """The detector's word on the driver's face."""
+    def _judging(self, image: Image) -> Judging | None:
+        """Let the detector begin on the followed face, beside the mesh."""
         self._unjudged += 1
-        if self._detector is None or box is None or (sure and self._unjudged < self._every_n):
+        due = self._unjudged >= self._every_n
+        if self._detector is None or self._landmarks is None or not due:
             return None
-        self._unjudged = 0
-        near = _shrunk(box, DETECTOR_SHARE) if sure else box
-        seen = self._stages.run("detector", [], self._detector, image, near)
+        near = _shrunk(box_of_landmarks(self._landmarks), DETECTOR_SHARE)
+        return self._stages.run("detector", None, self._detector.start, image, near)
+
+    def _judged(
+        self, image: Image, box: Box | None, judging: Judging | None, *, sure: bool
+    ) -> Detection | None:
+        """The detector's word on the driver's face."""
+        seen: list[Detection] = []
+        if judging is not None:  # waited for in any case, or it could not begin on the next frame
+            seen = self._stages.run("detector", [], judging)
+            self._unjudged = 0
+        if self._detector is None or box is None:
+            return None
+        if not _same(self._landmarks, box):  # it was looked for elsewhere, or nowhere yet
+            near = _shrunk(box, DETECTOR_SHARE) if sure else box
+            seen = self._stages.run("detector", [], self._detector, image, near)
+            self._unjudged = 0
         return max(seen, key=lambda d: d.box.iou(box), default=None)
 
 

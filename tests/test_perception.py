@@ -1,6 +1,6 @@
 """From a frame to an observation, with fakes for every net and once with the real mesh."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -20,7 +20,7 @@ from monitor.face import Points, Region
 from monitor.perception import Perception, open_perception, quality_of
 from monitor.policy import load_policy
 from monitor.sighting import COUNT_EVERY_S
-from monitor.types import Box, CameraCondition, Event, Frame, Image, Observation
+from monitor.types import Box, CameraCondition, Detection, Event, Frame, Image, Observation
 from tests.fakes import FakeDetector, FakeEmotionNet, FakeEyes, FakeFinder, FakeLandmarker
 
 DRIVER, PASSENGER = Box(120, 120, 280, 320), Box(420, 130, 560, 310)
@@ -203,6 +203,31 @@ def test_while_the_track_is_sure_the_detector_judges_every_nth_frame(every_n: in
     seen = Cabin(DRIVER, detector=detector, every_n=every_n).watch(4)
     judged = sum(one.detection is not None for one in seen)
     assert judged == pytest.approx(4 * FPS / every_n, abs=1)
+
+
+def test_what_the_detector_began_is_always_waited_for() -> None:
+    class OneAtATime(FakeDetector):
+        """As a real network: it cannot begin on a frame before it has answered for the last."""
+
+        busy = False
+
+        def start(self, image: Image, near: Box) -> Callable[[], list[Detection]]:
+            assert not self.busy
+            self.busy = True
+            answer = super().start(image, near)
+
+            def wait() -> list[Detection]:
+                self.busy = False
+                return answer()
+
+            return wait
+
+    detector = OneAtATime(DRIVER)
+    cabin = Cabin(DRIVER, detector=detector)
+    for faces in ([DRIVER], [], [DRIVER], [PASSENGER], [DRIVER, PASSENGER], []):
+        cabin.seat(*faces)
+        detector.faces = list(faces)
+        assert {seen.errors for seen in cabin.watch(1)} == {()}
 
 
 def test_where_the_detector_sees_nobody_mediapipe_may() -> None:
