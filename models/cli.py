@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -78,20 +79,28 @@ def list_models(
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table(title="Models", title_justify="left")
-    for column in ("model", "task", "input", "labels", "M parameters\ntotal/live/trained", "MMACs"):
-        table.add_column(column)
-    table.add_column("weights")
+    table = Table(
+        title="Models; parameters and multiply-accumulates in millions",
+        title_justify="left",
+        box=SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("model", no_wrap=True)
+    for column in ("task", "input"):
+        table.add_column(column, no_wrap=True)
+    for column in ("total", "live", "trained", "MACs"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("weights", no_wrap=True)
     for row in rows:
         counted = [row[k] for k in ("params_total", "params_live", "params_trainable")]
         table.add_row(
             row["model"],
             row["task"],
             "x".join(map(str, row["input_hw"])),
-            str(len(row["labels"])),
-            "/".join("-" if x is None else f"{x / 1e6:.2f}" for x in counted),
+            *("-" if x is None else f"{x / 1e6:.2f}" for x in counted),
             "-" if row["macs"] is None else f"{row['macs'] / 1e6:,.0f}",
-            row["weights"] or "not shipped",
+            "shipped" if row["weights"] else "-",
         )
     console.print(table)
 
@@ -277,7 +286,12 @@ def _tell(report: Report) -> None:
             f"mean class {100 * (a.mean_class or 0):.2f} %",
             highlight=False,
         )
-        table = Table(title="rows: truth, columns: answer", title_justify="left")
+        table = Table(
+            title="rows: truth, columns: answer",
+            title_justify="left",
+            box=SIMPLE,
+            padding=(0, 1, 0, 0),
+        )
         for column in ("", *a.labels, "recall %"):
             table.add_column(column, justify="right")
         for label, row in zip(a.labels, a.confusion, strict=True):

@@ -4,7 +4,9 @@
 training and in checks of data sets only; the watch has its own mesh.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,13 +38,29 @@ MESH_PX = 256
 
 def find_landmarks(crops: Iterable[Pixels]) -> Iterator[Points]:
     """Landmarks (68, 2) of each RGB crop (H, W, 3), as shares of it; NaN where no face is found."""
-    import mediapipe  # noqa: PLC0415 - half a second and a GL context, only where it is used
+    with _silence():
+        import mediapipe  # noqa: PLC0415 - half a second and a GL context, only where it is used
 
-    with mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=True, max_num_faces=1, min_detection_confidence=0.3
-    ) as mesh:
+        mesh = mediapipe.solutions.face_mesh.FaceMesh(
+            static_image_mode=True, max_num_faces=1, min_detection_confidence=0.3
+        )
+        _landmarks(mesh, np.zeros((8, 8, 3), np.uint8))  # it speaks up at its first picture
+    with mesh:
         for crop in crops:
             yield _landmarks(mesh, crop)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep MediaPipe's native start-up lines, which are warnings of its own, off the terminal."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def _landmarks(mesh: Any, crop: Pixels) -> Points:
