@@ -338,7 +338,8 @@ def poster_v2(
     freeze_landmarks: bool = True,
 ) -> PosterV2:
     """POSTER V2 as released; without `windows` one window is a whole map, as in its code."""
-    return ReleasedPosterV2(
+    kind = ReleasedPosterV2 if working_px == 112 else PosterV2
+    return kind(
         labels, IR50(), MobileFaceNet(input_px=working_px), working_px=working_px,
         windows=windows or tuple(working_px // s for s in (4, 8, 16)),
         streams=streams, freeze_landmarks=freeze_landmarks,

@@ -1,0 +1,71 @@
+"""Models and reports as tables on a terminal of 80 columns."""
+
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from models.report import Report
+
+
+def show_models(console: Console, rows: list[dict[str, Any]]) -> None:
+    """One line a model: task, input, parameters, multiply-accumulates, weights."""
+    table = Table(
+        title="Models; parameters and multiply-accumulates in millions",
+        title_justify="left",
+        box=SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("model", no_wrap=True)
+    for column in ("task", "input"):
+        table.add_column(column, no_wrap=True)
+    for column in ("total", "live", "trained", "MACs"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("weights", no_wrap=True)
+    for row in rows:
+        counted = [row[k] for k in ("params_total", "params_live", "params_trainable")]
+        table.add_row(
+            row["model"],
+            row["task"],
+            "x".join(map(str, row["input_hw"])),
+            *("-" if x is None else f"{x / 1e6:.2f}" for x in counted),
+            "-" if row["macs"] is None else f"{row['macs'] / 1e6:,.0f}",
+            "shipped" if row["weights"] else "-",
+        )
+    console.print(table)
+
+
+def show_report(console: Console, report: Report) -> None:
+    """Accuracy with its confusion, robustness, latency and agreement of one model."""
+    for a in report.accuracy:
+        low, high = a.ci or (0.0, 0.0)
+        console.print(
+            f"[bold]{report.model}[/] on {a.dataset} {a.split} (n = {a.n}): overall "
+            f"[bold]{100 * (a.overall or 0):.2f} %[/] (95 % {100 * low:.2f}-{100 * high:.2f}), "
+            f"mean class {100 * (a.mean_class or 0):.2f} %",
+            highlight=False,
+        )
+        table = Table(
+            title="rows: truth, columns: answer",
+            title_justify="left",
+            box=SIMPLE,
+            padding=(0, 1, 0, 0),
+        )
+        for column in ("", *(label[:4] for label in a.labels), "recall %"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for label, row in zip(a.labels, a.confusion, strict=True):
+            recall = a.per_class[label]
+            shown = "-" if recall is None else f"{100 * recall:.1f}"
+            table.add_row(label, *map(str, row), shown)
+        console.print(table)
+    for r in report.robustness:
+        console.print(f"{r.condition:>10}: {100 * r.overall:.2f} % (-{100 * r.drop:.2f})")
+    for x in report.latency:
+        console.print(
+            f"{x.runtime} {x.precision}, {x.threads} thread(s): "
+            f"p50 {x.p50_ms:.2f} ms, p95 {x.p95_ms or 0:.2f} ms"
+        )
+    for g in report.agreement:
+        console.print(f"{g.runtime} {g.precision}: same label as eager fp32 {g.same_top1:.2%}")
