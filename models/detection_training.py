@@ -186,6 +186,13 @@ class _Dataset(YOLODataset):  # type: ignore[misc]
         del img_path
         return [str(picture.path) for picture in self.pictures]
 
+    def forget(self) -> None:
+        """Empty the store of recent pictures mosaics are drawn from: it depends on the past."""
+        recent: list[int] = self.buffer  # type: ignore[has-type]
+        for index in recent:
+            self.ims[index], self.im_hw0[index], self.im_hw[index] = None, None, None
+        self.buffer: list[int] = []
+
     def get_labels(self) -> list[dict[str, Any]]:
         return [
             {
@@ -308,7 +315,7 @@ def _draw_anew(trainer: _Trainer) -> None:
     torch.manual_seed(seed)
     if trainer.train_loader.generator is not None:
         trainer.train_loader.generator.manual_seed(seed)
-    trainer.train_loader.dataset.buffer = []
+    trainer.train_loader.dataset.forget()
     trainer.train_loader.reset()  # its sampler runs ahead of the epoch and drew already
 
 
