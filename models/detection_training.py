@@ -188,7 +188,7 @@ class _Dataset(YOLODataset):  # type: ignore[misc]
 
     def forget(self) -> None:
         """Empty the store of recent pictures mosaics are drawn from: it depends on the past."""
-        recent: list[int] = self.buffer  # type: ignore[has-type]
+        recent: list[int] = self.buffer
         for index in recent:
             self.ims[index], self.im_hw0[index], self.im_hw[index] = None, None, None
         self.buffer: list[int] = []
