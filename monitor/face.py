@@ -205,9 +205,9 @@ def region_of_box(box: Box) -> Region:
     return Region(x, y, _MARGIN * max(box.width_px, box.height_px))
 
 
-def region_of_landmarks(landmarks: Points) -> Region:
-    """Where to look on the next picture for a face whose landmarks are known."""
-    box = box_of_landmarks(landmarks)
+def region_of_landmarks(landmarks: Points, box: Box | None = None) -> Region:
+    """Where to look on the next picture for a face whose landmarks (and perhaps box) are known."""
+    box = box or box_of_landmarks(landmarks)
     x, y = box.centre
     (x1, y1), (x2, y2) = landmarks[[EYES["right"][0], EYES["left"][0]], :2].tolist()
     angle = math.atan2(y2 - y1, x2 - x1)

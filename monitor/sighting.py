@@ -100,7 +100,7 @@ class Follower:
         self._detector = detector
         self._every_n = every_n
         self._stages = stages
-        self._landmarks: Points | None = None
+        self._fit: Fit | None = None
         self._unjudged = every_n
         self._counted_s = float("-inf")
         self._seen_s = float("-inf")
@@ -108,38 +108,34 @@ class Follower:
 
     def __call__(self, image: Image, timestamp_s: float) -> Sighting:
         """Look at the next frame."""
-        if timestamp_s - self._seen_s > TRACK_GAP_S:
-            self._landmarks = None
-        judging = self._judging(image)
-        landmarks = self._continued(image)
-        if landmarks is not None:
-            self._track.confirm(box_of_landmarks(landmarks), timestamp_s)
-        boxes, chosen = self._overview(image, timestamp_s, lost=landmarks is None)
-        if chosen is not None and not _same(landmarks, chosen):
-            landmarks = self._acquired(image, chosen)
-        box = box_of_landmarks(landmarks) if landmarks is not None else chosen
+        before = self._fit if timestamp_s - self._seen_s <= TRACK_GAP_S else None
+        judging = self._judging(image, before)
+        fit = self._fitted(image, before.region) if before is not None else None
+        if fit is not None:
+            self._track.confirm(fit.box, timestamp_s)
+        boxes, chosen = self._overview(image, timestamp_s, lost=fit is None)
+        if chosen is not None and (fit is None or not _same(fit.box, chosen)):
+            fit = self._acquired(image, chosen)
+        box = fit.box if fit is not None else chosen
         if box is not None:
             self._faces = max(self._faces, 1)
-        detection = self._judged(image, box, judging, sure=landmarks is not None)
-        self._landmarks, self._seen_s = landmarks, timestamp_s
-        return Sighting(box, landmarks, detection, self._faces, tuple(boxes))
+        detection = self._judged(image, box, judging, before, sure=fit is not None)
+        self._fit, self._seen_s = fit, timestamp_s
+        points = fit.points if fit is not None else None
+        return Sighting(box, points, detection, self._faces, tuple(boxes))
 
-    def _continued(self, image: Image) -> Points | None:
-        if self._landmarks is None:
-            return None
-        return self._fit(image, region_of_landmarks(self._landmarks))
-
-    def _acquired(self, image: Image, box: Box) -> Points | None:
+    def _acquired(self, image: Image, box: Box) -> "Fit | None":
         """Landmarks from a box alone: a first fit, then a second where the first one says."""
-        rough = self._fit(image, region_of_box(box))
+        rough = self._fitted(image, region_of_box(box))
         if rough is None:
             return None
-        fine = self._fit(image, region_of_landmarks(rough))
+        fine = self._fitted(image, rough.region)
         # The mesh may have slipped onto a neighbour's face.
-        return fine if _same(fine, box) else None
+        return fine if fine is not None and _same(fine.box, box) else None
 
-    def _fit(self, image: Image, region: Region) -> Points | None:
-        return self._stages.run("landmarks", None, self._landmarker, image, region)
+    def _fitted(self, image: Image, region: Region) -> "Fit | None":
+        points = self._stages.run("landmarks", None, self._landmarker, image, region)
+        return None if points is None else Fit(points, box_of_landmarks(points))
 
     def _overview(
         self, image: Image, timestamp_s: float, *, lost: bool
@@ -161,17 +157,22 @@ class Follower:
                 return [detection.box for detection in seen]
         return self._stages.run("finder", [], self._finder, image)
 
-    def _judging(self, image: Image) -> Judging | None:
-        """Let the detector begin on the followed face, beside the mesh."""
+    def _judging(self, image: Image, before: "Fit | None") -> Judging | None:
+        """Let the detector begin where the face was, beside the mesh."""
         self._unjudged += 1
-        due = self._unjudged >= self._every_n
-        if self._detector is None or self._landmarks is None or not due:
+        if self._detector is None or before is None or self._unjudged < self._every_n:
             return None
-        near = _shrunk(box_of_landmarks(self._landmarks), DETECTOR_SHARE)
+        near = _shrunk(before.box, DETECTOR_SHARE)
         return self._stages.run("detector", None, self._detector.start, image, near)
 
     def _judged(
-        self, image: Image, box: Box | None, judging: Judging | None, *, sure: bool
+        self,
+        image: Image,
+        box: Box | None,
+        judging: Judging | None,
+        before: "Fit | None",
+        *,
+        sure: bool,
     ) -> Detection | None:
         """The detector's word on the driver's face."""
         seen: list[Detection] = []
@@ -180,16 +181,29 @@ class Follower:
             self._unjudged = 0
         if self._detector is None or box is None:
             return None
-        if not _same(self._landmarks, box):  # it was looked for elsewhere, or nowhere yet
+        if before is None or not _same(before.box, box):  # looked for elsewhere, or nowhere yet
             near = _shrunk(box, DETECTOR_SHARE) if sure else box
             seen = self._stages.run("detector", [], self._detector, image, near)
             self._unjudged = 0
         return max(seen, key=lambda d: d.box.iou(box), default=None)
 
 
-def _same(landmarks: Points | None, box: Box) -> bool:
-    """The mesh lies on the face of this box."""
-    return landmarks is not None and box_of_landmarks(landmarks).iou(box) >= 0.1
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A mesh that fits, and its box."""
+
+    points: Points
+    box: Box
+
+    @property
+    def region(self) -> Region:
+        """Where to look on the next picture."""
+        return region_of_landmarks(self.points, self.box)
+
+
+def _same(box: Box, other: Box) -> bool:
+    """One head, however it is boxed."""
+    return box.iou(other) >= 0.1
 
 
 def _shrunk(box: Box, share: float) -> Box:
