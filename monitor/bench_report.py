@@ -10,12 +10,15 @@ from rich.table import Table
 from monitor.errors import ConfigError
 
 TITLES = {
-    "naive": "naive, as its packages ship",
-    "naive-threads": "naive, torch told of all cores",
-    "poster-every": "ours, full POSTER V2 every frame",
-    "poster-fifth": "ours, full POSTER V2 every 5th",
-    "shipped": "ours, as shipped",
+    "naive": "naive, as it ships",
+    "naive-threads": "naive, all cores",
+    "poster-every": "Wakeful, POSTER V2 1/1",
+    "poster-fifth": "Wakeful, POSTER V2 1/5",
+    "shipped": "Wakeful, as shipped",
 }
+LEGEND = """\
+naive: YOLO().predict at 640, FaceMesh on stills and eager POSTER V2, all on every frame
+1/1, 1/5: with the full POSTER V2 on every frame, on every fifth"""
 
 # A recording played at its own rate is late by more than this only where frames queue up.
 KEEPS_UP_MS = 500.0
@@ -33,6 +36,7 @@ def print_report(console: Console, result: Result) -> None:
     if about["load_before"] > 0.5 * about["cores"]:
         console.print("[yellow]the machine was busy before: figures are too low, ratios less sure")
     console.print(_speed(result))
+    console.print(LEGEND, highlight=False)
     console.print(_cost(result["contestants"]))
     for line in result["contestants"].get("shipped", {}).get("how", []):
         console.print(f"  {line}", highlight=False)

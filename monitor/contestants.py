@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,18 @@ class Timed:
             return self._part(*args, **kwargs)
         finally:
             self._notes[self._name].append((time.perf_counter() - began_s) * 1000)
+
+    def start(self, *args: Any) -> Callable[[], Any]:
+        """Begin; the time noted runs until the answer was waited for, beside whatever else."""
+        began_s = time.perf_counter()
+        wait = self._part.start(*args)
+
+        def waited() -> Any:
+            answer = wait()
+            self._notes[f"{self._name} (beside)"].append((time.perf_counter() - began_s) * 1000)
+            return answer
+
+        return waited
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._part, name)

@@ -121,7 +121,7 @@ def test_the_report_says_what_was_measured() -> None:
     page = io.StringIO()
     print_report(Console(file=page, width=100), a_result())
     said = page.getvalue()
-    for word in ("40.0x", "ours, as shipped", "Mosquitto", "no torch", "50%", "p99 13.0 ms"):
+    for word in ("40.0x", "Wakeful, as shipped", "Mosquitto", "no torch", "50%", "p99 13.0 ms"):
         assert word in said
 
 
