@@ -7,7 +7,8 @@ A witness that cannot see (head beyond the pose gate, picture dark or blurred, f
 asked, and where nobody is left to ask the eyes are unknown.
 
 Lids that are lowered to look down (`monitor.lowered`) only discount the landmarks' word; a network
-that sees the eye decides. Without one the eyes are unknown and `looking_down` is true, so that the
+that sees the eye decides, unless the irises are low and the mesh still sees the lids apart: then
+its word is discounted too. The eyes are then unknown and `looking_down` is true, so that the
 distraction timer runs: a sleeper mistaken for a reader is warned later, not never.
 """
 
@@ -116,14 +117,19 @@ class Evidence:
         now_s = observation.timestamp_s
         pose = _relative(observation.pose, calibration.neutral)
         openness, lowered, shut = self._openness(observation, calibration, pose), False, False
+        drooping = False
         if openness is not None:
             lowered = self._lids.update(observation, calibration, openness, pose)
             shut = openness < self.policy.eye.openness.closed_enter
-        witnesses = self._witnesses(observation, openness, pose, lowered)
-        eyes, confidence = self._judge(now_s, witnesses, hold=not (lowered and shut))
+            drooping = self._drooping(observation, openness)
+        witnesses = self._witnesses(observation, openness, pose, lowered, drooping)
+        networks = observation.closed is not None or observation.detection is not None
+        doubtful = (lowered and shut) or (drooping and networks and self._eyes is Eyes.CLOSED)
+        held = Eyes.UNKNOWN if doubtful else self._eyes
+        eyes, confidence = self._judge(now_s, witnesses, held)
         if eyes is not Eyes.UNKNOWN:
             self._eyes, self._seen_s = eyes, now_s
-        looking_down = self._looking_down(observation, eyes, openness, lowered)
+        looking_down = self._looking_down(eyes, lowered or drooping)
         return _Sight(eyes, confidence, openness, pose, looking_down)
 
     # --- can anything be seen? -------------------------------------------------------------
@@ -199,16 +205,20 @@ class Evidence:
         gate = self.policy.eye.pose_gate_deg
         return abs(pose.yaw_deg) <= gate.yaw and -gate.pitch_down <= pose.pitch_deg <= gate.pitch_up
 
-    def _looking_down(
-        self, observation: Observation, eyes: Eyes, openness: float | None, lowered: bool
-    ) -> bool | None:
-        if lowered:
+    def _drooping(self, observation: Observation, openness: float) -> bool:
+        """Low irises under lids that the mesh still sees apart: the eyes look down.
+
+        Networks that judge lids by their pixels call such eyes closed.
+        """
+        gaze, signs = observation.gaze_down, self.policy.evidence.looking_down
+        apart = self.policy.eye.openness.closed_enter <= openness <= signs.half_open
+        return apart and gaze is not None and gaze >= signs.gaze_down
+
+    @staticmethod
+    def _looking_down(eyes: Eyes, down: bool) -> bool | None:
+        if down:
             return eyes is not Eyes.CLOSED
-        if eyes is not Eyes.OPEN or openness is None:
-            return False if eyes is Eyes.CLOSED else None
-        gaze = observation.gaze_down
-        partly = openness < self.policy.eye.openness.closed_exit
-        return partly and gaze is not None and gaze >= self.policy.evidence.looking_down.gaze_down
+        return None if eyes is Eyes.UNKNOWN else False
 
     # --- the witnesses and the verdict ------------------------------------------------------
 
@@ -218,19 +228,24 @@ class Evidence:
         openness: float | None,
         pose: HeadPose | None,
         lowered: bool,
+        drooping: bool,
     ) -> list[Witness]:
         weights, found = self.policy.evidence.weights, []
+        doubt = self.policy.evidence.looking_down.doubt
+
+        def heed(witness: Witness, doubted: bool) -> None:
+            keep = doubt if doubted and witness.log_odds > 0 else 1.0
+            found.append(Witness(witness.log_odds * keep, witness.weight))
+
         if openness is not None:
-            said = self._log_odds_of(openness)
-            doubt = self.policy.evidence.looking_down.doubt if lowered and said > 0 else 1.0
-            found.append(Witness(said * doubt, weights.landmarks))
+            heed(Witness(self._log_odds_of(openness), weights.landmarks), lowered)
         turned = pose is not None and not self._within_gate(pose)
         if observation.closed is not None and not turned:
-            found.append(Witness(_log_odds(observation.closed), weights.eye_net))
+            heed(Witness(_log_odds(observation.closed), weights.eye_net), drooping)
         if observation.detection is not None:
             heard = self._detector(observation.detection, pose, alone=not found)
             if heard is not None:
-                found.append(heard)
+                heed(heard, drooping)
         return [witness for witness in found if witness.weight > 0]
 
     def _log_odds_of(self, openness: float) -> float:
@@ -252,8 +267,8 @@ class Evidence:
         share = seen.sleep / (seen.sleep + seen.awake)
         return Witness(_log_odds(share), limits.weights.detector * best)
 
-    def _judge(self, now_s: float, witnesses: list[Witness], *, hold: bool) -> tuple[Eyes, float]:
-        """The verdict and its confidence; between the thresholds it is held for a moment."""
+    def _judge(self, now_s: float, witnesses: list[Witness], held: Eyes) -> tuple[Eyes, float]:
+        """The verdict and its confidence; between the thresholds it is `held` for a moment."""
         total = sum(witness.weight for witness in witnesses)
         if total == 0:
             return Eyes.UNKNOWN, 0.0
@@ -266,8 +281,8 @@ class Evidence:
             return Eyes.CLOSED, confidence
         if mean <= -_SURE + 1e-9:
             return Eyes.OPEN, confidence
-        recent = hold and now_s - self._seen_s <= self.policy.max_gap_s
-        return (self._eyes if recent else Eyes.UNKNOWN), confidence
+        recent = now_s - self._seen_s <= self.policy.max_gap_s
+        return (held if recent else Eyes.UNKNOWN), confidence
 
     def _mouth(self, observation: Observation, calibration: Calibration) -> float | None:
         """MAR against the driver's own; the detector's `yawn` where landmarks are lost."""

@@ -129,6 +129,7 @@ class LookingDown(Section):
     gaze_down: Share = 0.60
     lower_lid: Share = 0.72
     lower_lid_least: Share = 0.66
+    half_open: Share = 0.65
     doubt: Share = 0.25
 
     @model_validator(mode="after")

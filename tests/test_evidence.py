@@ -276,6 +276,19 @@ def test_half_lowered_eyes_with_low_irises_are_open_and_look_down() -> None:
     assert reading.looking_down is True
 
 
+def test_networks_that_call_lowered_eyes_closed_do_not_close_them() -> None:
+    """Irises low under lids the mesh sees apart: looking down, not asleep."""
+    signs, limits = P.evidence.looking_down, P.eye.openness
+    partly = (limits.closed_enter + signs.half_open) / 2
+    ear = 0.30 * (P.eye.closed_ratio + partly * (1 - P.eye.closed_ratio))
+    half = replace(OPEN, ear_left=ear, ear_right=ear, closed=0.95, detection=LIMP)
+    down = judged(replace(half, gaze_down=signs.gaze_down + 0.1))
+    assert down.eyes is not Eyes.CLOSED
+    assert down.looking_down is True
+    # Irises that are not low are behind glasses that hold the mesh's lids open.
+    assert eyes(replace(half, gaze_down=signs.gaze_down - 0.3)) is Eyes.CLOSED
+
+
 # --- mouth, passenger ---
 
 
