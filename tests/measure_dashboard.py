@@ -97,7 +97,8 @@ def _some_events() -> Any:
 
 def measured(url: str, home: Path, ids: list[str]) -> list[dict[str, Any]]:
     """A row a view: database milliseconds, statements, bytes, and the naive load's."""
-    naive = {table: whole(url, table) for _, tables in VIEWS.values() for table in tables}
+    needed = {table for _, tables in VIEWS.values() for table in tables}
+    naive = {table: whole(url, table) for table in sorted(needed)}
     rows = []
     with dashboard(url, home, WAKEFUL_LOG__LEVEL="debug") as base, chromium() as context:
         log = home / "dashboard.log"

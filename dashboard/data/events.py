@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     and_,
     exists,
     func,
@@ -16,16 +15,24 @@ from sqlalchemy import (
     tuple_,
 )
 
-from dashboard.data.reviews import latest_reviews, verdicts
+from dashboard.data.reviews import judged, verdicts
 from dashboard.data.store import Record, Store
 from monitor.schema import events, reviews, samples
-from monitor.types import Kind
+from monitor.types import Kind, Level
 
 PAGE_ROWS: Final = 50
-# Beyond this many a count is "10,000+": counting a million rows costs more than reading a page.
-COUNT_CAP: Final = 10_000
+# Beyond this many a count is "more than 1,000": counting a million rows costs more than a page.
+COUNT_CAP: Final = 1_000
 EXPORT_ROWS: Final = 100_000
 TIMELINE_ROWS: Final = 1_500
+# A few in a thousand alerts are of these kinds; the others are looks away and the camera.
+RARE: Final = {
+    Kind.DROWSY.value,
+    Kind.MICROSLEEP.value,
+    Kind.SLEEP.value,
+    Kind.UNRESPONSIVE.value,
+    Kind.ABSENT.value,
+}
 
 _e = events.c
 # What the list may be sorted by: every column of a sort runs the same way, so that the last row
@@ -100,13 +107,16 @@ def page(store: Store, wanted: Filter, sort: str = "newest", after: str | None =
     if (place := _read_place(after, columns)) is not None:
         row, bound = tuple_(*columns), tuple_(*(literal(value) for value in place))
         statement = statement.where(row < bound if descending else row > bound)
+    if sort == "longest" and _rare(wanted):
+        # Few match: sorting those is quicker than walking every alert by its length.
+        columns = (_e.duration_s + 0.0, *columns[1:])
     order = [column.desc() if descending else column.asc() for column in columns]
     rows = store.rows(statement.order_by(*order).limit(PAGE_ROWS + 1))
     more, rows = len(rows) > PAGE_ROWS, rows[:PAGE_ROWS]
     known = verdicts(store, [row["id"] for row in rows])
     nothing = {"verdict": None, "cause": None, "reviewer": None}
     rows = [{**row, **known.get(row["id"], nothing)} for row in rows]
-    return Page(rows, _write_place(rows[-1], columns) if more else None)
+    return Page(rows, _write_place(rows[-1], SORTS.get(sort, SORTS["newest"])[0]) if more else None)
 
 
 def count(store: Store, wanted: Filter) -> int:
@@ -191,6 +201,13 @@ def known_kinds() -> list[str]:
     return [kind.value for kind in Kind]
 
 
+def _rare(wanted: Filter) -> bool:
+    """The filter leaves a small part of all alerts."""
+    rare_kinds = bool(wanted.kinds) and set(wanted.kinds) <= RARE
+    judged_ones = bool(wanted.verdict or wanted.cause)
+    return bool(wanted.vehicles) or rare_kinds or judged_ones or wanted.min_level >= Level.CRITICAL
+
+
 def _where(wanted: Filter) -> ColumnElement[bool]:
     clauses: list[ColumnElement[bool]] = []
     if wanted.vehicles:
@@ -204,21 +221,11 @@ def _where(wanted: Filter) -> ColumnElement[bool]:
     if wanted.until is not None:
         clauses.append(_e.started_at < wanted.until)
     if wanted.verdict or wanted.cause:
-        clauses.append(_e.id.in_(_with_verdict(wanted)))
+        clauses.append(judged(_e.id, wanted.verdict, wanted.cause))
     elif wanted.reviewed is not None:
         looked_at = exists().where(reviews.c.event == _e.id)
         clauses.append(looked_at if wanted.reviewed else ~looked_at)
     return and_(true(), *clauses)
-
-
-def _with_verdict(wanted: Filter) -> Select[Any]:
-    latest = latest_reviews().subquery()
-    ids = select(latest.c.event)
-    if wanted.verdict:
-        ids = ids.where(latest.c.verdict == wanted.verdict)
-    if wanted.cause:
-        ids = ids.where(latest.c.cause == wanted.cause)
-    return ids
 
 
 def _write_place(row: Record, columns: tuple[ColumnElement[Any], ...]) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, func, insert, select
+from sqlalchemy import ColumnElement, exists, insert, select
 
 from dashboard.data.store import Record, Store
 from monitor.schema import audit, events, reviews
@@ -24,10 +24,17 @@ CAUSES: Final = {
 NOTE_LENGTH: Final = 2_000
 
 
-def latest_reviews() -> Select[Any]:
-    """The last review of each reviewed alert."""
-    last = select(func.max(reviews.c.id).label("id")).group_by(reviews.c.event).subquery()
-    return select(reviews).join(last, last.c.id == reviews.c.id)
+def judged(event: ColumnElement[str], verdict: str | None, cause: str | None) -> Any:
+    """Whether the last review of an event says so; None of either is any."""
+    said, later = reviews.alias("said"), reviews.alias("later")
+    # An anti-join over the index of (event, at) in place of sorting every review there is.
+    superseded = exists().where(later.c.event == said.c.event, later.c.id > said.c.id)
+    clauses = [said.c.event == event, ~superseded]
+    if verdict:
+        clauses.append(said.c.verdict == verdict)
+    if cause:
+        clauses.append(said.c.cause == cause)
+    return exists().where(*clauses)
 
 
 def verdicts(store: Store, ids: Sequence[str]) -> dict[str, Record]:

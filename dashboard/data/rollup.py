@@ -34,6 +34,7 @@ OPEN_DAYS: Final = 2
 # The outbox gives undelivered alerts up after 30 days (store.outbox_keep_days).
 LATE_DAYS: Final = 40
 REFRESH_S: Final = 600.0
+MANY_DAYS: Final = 7
 # Any number that every dashboard takes and nobody else: one of them sums at a time.
 _LOCK: Final = 0x3A6E_F02D
 _log = logging.getLogger("wakeful.dashboard")
@@ -75,10 +76,20 @@ def refresh(store: Store, now: float) -> int:
                 _sum_day(connection, day, now)
                 connection.commit()
                 summed += 1
+            if summed > MANY_DAYS:
+                _let_the_planner_know(connection)
         finally:
             connection.rollback()
             _leave(connection)
     return summed
+
+
+def _let_the_planner_know(connection: Connection) -> None:
+    """After many new sums the old statistics make bad plans, until the server's own next look."""
+    tables = (rolled_days, event_days, event_hours, coverage_days, coverage_hours)
+    for table in tables:
+        connection.execute(text(f"ANALYZE {table.name}"))
+    connection.commit()
 
 
 def _worth_it(connection: Connection) -> bool:
