@@ -260,6 +260,7 @@ class _OpenVino:
             ("CACHE_DIR", str(graph.parent / "openvino")),
         )
         self._requests: dict[int, tuple[Any, Any]] = {}
+        self._reading: dict[int, Input] = {}
 
     def run(self, batch: Input) -> Outputs:
         request = self._request(batch)
@@ -282,6 +283,8 @@ class _OpenVino:
             # The compiled model is kept beside its request: it lives as long as somebody uses it.
             self._requests[len(batch)] = (compiled.create_infer_request(), compiled)
         request = self._requests[len(batch)][0]
+        # The request reads the caller's memory, which nobody else may hold any more.
+        self._reading[len(batch)] = batch
         request.set_input_tensor(self._tensor(batch, shared_memory=True))
         return request
 

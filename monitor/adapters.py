@@ -34,6 +34,8 @@ DEFAULTS: dict[Task, str] = {
 CLOSE_PX = 256
 # More heads than this are no cabin; what follows is bounded whatever the picture holds.
 MOST_FACES = 16
+# A head that is down is boxed otherwise than its mesh; a neighbour is no part of the close look.
+SAME_FACE = 0.1
 # An expression net that would fill more of one core than this gets them all.
 MOST_OF_A_CORE = 0.6
 
@@ -147,7 +149,7 @@ class AwakeDetector:
             corner = np.array([left, top, left, top], np.float32)
             whole = np.clip(xyxy * (side / CLOSE_PX) + corner, 0, [width, height, width, height])
             found = self._detections(whole.astype(np.float32), scores)
-            return [detection for detection in found if detection.box.iou(near) > 0.3]
+            return [detection for detection in found if detection.box.iou(near) > SAME_FACE]
 
         return judged
 

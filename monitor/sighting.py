@@ -67,7 +67,8 @@ Judging = Callable[[], list[Detection]]
 
 # The whole picture is looked over this often while the driver's face is followed.
 COUNT_EVERY_S = 1.0
-# The detector's boxes of training are this share of the mesh's (146 pictures, median 0.8).
+# The detector's boxes of training are this share of the mesh's (146 pictures, median 0.8); boxes
+# are of the mesh's size here, so that both are one face.
 DETECTOR_SHARE = 0.8
 # A picture after a longer pause is searched anew: heads move.
 TRACK_GAP_S = 1.0
@@ -119,7 +120,7 @@ class Follower:
         box = fit.box if fit is not None else chosen
         if box is not None:
             self._faces = max(self._faces, 1)
-        detection = self._judged(image, box, judging, before, sure=fit is not None)
+        detection = self._judged(image, box, judging, before)
         self._fit, self._seen_s = fit, timestamp_s
         points = fit.points if fit is not None else None
         return Sighting(box, points, detection, self._faces, tuple(boxes))
@@ -154,7 +155,7 @@ class Follower:
         if self._detector is not None:
             seen = self._stages.run("detector", [], self._detector, image)
             if seen:
-                return [detection.box for detection in seen]
+                return [_scaled(detection.box, 1 / DETECTOR_SHARE) for detection in seen]
         return self._stages.run("finder", [], self._finder, image)
 
     def _judging(self, image: Image, before: "Fit | None") -> Judging | None:
@@ -162,7 +163,7 @@ class Follower:
         self._unjudged += 1
         if self._detector is None or before is None or self._unjudged < self._every_n:
             return None
-        near = _shrunk(before.box, DETECTOR_SHARE)
+        near = _scaled(before.box, DETECTOR_SHARE)
         return self._stages.run("detector", None, self._detector.start, image, near)
 
     def _judged(
@@ -171,8 +172,6 @@ class Follower:
         box: Box | None,
         judging: Judging | None,
         before: "Fit | None",
-        *,
-        sure: bool,
     ) -> Detection | None:
         """The detector's word on the driver's face."""
         seen: list[Detection] = []
@@ -182,7 +181,7 @@ class Follower:
         if self._detector is None or box is None:
             return None
         if before is None or not _same(before.box, box):  # looked for elsewhere, or nowhere yet
-            near = _shrunk(box, DETECTOR_SHARE) if sure else box
+            near = _scaled(box, DETECTOR_SHARE)
             seen = self._stages.run("detector", [], self._detector, image, near)
             self._unjudged = 0
         return max(seen, key=lambda d: d.box.iou(box), default=None)
@@ -206,6 +205,6 @@ def _same(box: Box, other: Box) -> bool:
     return box.iou(other) >= 0.1
 
 
-def _shrunk(box: Box, share: float) -> Box:
+def _scaled(box: Box, share: float) -> Box:
     (x, y), half_w, half_h = box.centre, box.width_px * share / 2, box.height_px * share / 2
     return Box(x - half_w, y - half_h, x + half_w, y + half_h)

@@ -153,6 +153,18 @@ def test_a_request_may_be_waited_for_later(classifier: Path, runtime: Runtime) -
     assert wait()[0] == pytest.approx(network(pixels)[0])
 
 
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime", "torch"])
+def test_a_request_keeps_what_it_reads(classifier: Path, runtime: Runtime) -> None:
+    network = load(classifier, device="cpu", runtime=runtime, precision="fp32", threads=1)
+    pixels = some_pixels(1)
+    expected = network(pixels)[0]
+    for _ in range(20):
+        wait = network.start(pixels.copy())  # nobody else holds this copy
+        rubbish = [np.full_like(pixels, 255) for _ in range(50)]  # takes the place of what is freed
+        assert wait()[0] == pytest.approx(expected)
+        del rubbish
+
+
 def test_answers_are_not_overwritten_by_the_next(classifier: Path) -> None:
     network = load(classifier, device="cpu", threads=1)
     first = network(some_pixels(1))[0]
