@@ -117,7 +117,7 @@ def ingest(
     config: ConfigOption = None,
 ) -> None:
     """Take alerts, states and reports from the broker into the database until stopped."""
-    from monitor.ingest_service import serve
+    from monitor.ingest_service import serve, spare_the_collector
     from monitor.logs import configure_logging
 
     settings = load_fleet(config)
@@ -130,6 +130,7 @@ def ingest(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    spare_the_collector()
     serve(settings, database or settings.database.resolved_url(), stop)
 
 

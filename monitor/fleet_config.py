@@ -89,7 +89,7 @@ class IngestConfig(Section):
         "", pattern=r"^[A-Za-z0-9_-]{0,64}$", description="MQTT client id; empty takes a fresh one."
     )
     gather_ms: float = Field(
-        5.0, ge=0, le=1000, description="Wait this long for more before a transaction."
+        10.0, ge=0, le=1000, description="Wait this long for more before a transaction."
     )
     batch: int = Field(1000, ge=1, le=10_000, description="Most messages in one transaction.")
     in_flight: int = Field(

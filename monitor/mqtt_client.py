@@ -4,15 +4,36 @@ import secrets
 import ssl
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from monitor.config import MqttConfig
 from monitor.errors import ConfigError
 
 
+class EagerClient(mqtt.Client):
+    """Reads what has arrived at once; paho alone asks the system anew before every packet.
+
+    Attributes:
+        taken: messages so far, counted by whoever sets `on_message`; as long as it grows there
+            may be more.
+    """
+
+    PACKETS_AT_ONCE = 100
+    taken = 0
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        """Read packets until no message comes any more, at most `PACKETS_AT_ONCE`."""
+        for _ in range(self.PACKETS_AT_ONCE):
+            before = self.taken
+            result = super().loop_read(max_packets)
+            if result != MQTTErrorCode.MQTT_ERR_SUCCESS or self.taken == before:
+                return result
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+
 def new_client(
     config: MqttConfig, client_id: str | None = None, *, manual_ack: bool = False
-) -> mqtt.Client:
+) -> EagerClient:
     """A client that is ready to connect.
 
     Args:
@@ -23,7 +44,7 @@ def new_client(
     Raises:
         ConfigError: a password or certificate file cannot be read.
     """
-    client = mqtt.Client(
+    client = EagerClient(
         CallbackAPIVersion.VERSION2,
         client_id=client_id or f"wakeful-{secrets.token_hex(6)}",
         protocol=mqtt.MQTTv5,

@@ -179,8 +179,8 @@ def ingest_rate(url: str, broker: Mosquitto, load: Load) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--vehicles", type=int, default=2)
-    parser.add_argument("--days", type=float, default=360)
+    parser.add_argument("--vehicles", type=int, default=10)
+    parser.add_argument("--days", type=float, default=40)
     parser.add_argument("--minutes", type=float, default=0.0)
     given = parser.parse_args()
     postgres = Postgres()
@@ -222,6 +222,7 @@ def _measured(
     server = _Server(postgres)
     before = sum(map(_cpu_s, clients)), server.cpu_s()
     rate = store()
+    time.sleep(0.5)  # until PostgreSQL has taken leave of a connection that has ended
     spent = sum(map(_cpu_s, clients)) - before[0], server.cpu_s() - before[1]
     client_us, server_us = (seconds / events * 1e6 for seconds in spent)
     return Measured(rate, client_us, server_us)
