@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
+import PIL.Image
 import structlog
 import torch
 
@@ -87,6 +89,9 @@ def mend_torchvision() -> str:
     return "mended"
 
 
+_PATCHED = ((PIL.Image, "open"), (cv2, "imread"), (cv2, "imwrite"), (cv2, "imshow"))
+
+
 @cache
 def ultralytics() -> ModuleType:
     """The ultralytics package, imported once, safely.
@@ -100,8 +105,12 @@ def ultralytics() -> ModuleType:
     os.environ.setdefault("YOLO_CONFIG_DIR", str(folder))
     threads = torch.get_num_threads()
     log.debug("torchvision", compiled_part=mend_torchvision())
+    before = [(module, name, getattr(module, name)) for module, name in _PATCHED]
     import ultralytics as package  # noqa: PLC0415
 
+    # It puts its own readers in place of everybody's; its own code calls them by their own name.
+    for module, name, function in before:
+        setattr(module, name, function)
     torch.set_num_threads(threads)
     package.settings.update({"sync": False})
     loaded: ModuleType = package
