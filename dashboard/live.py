@@ -106,7 +106,7 @@ def _tiles(fleet: list[Now]) -> None:
             f"{critical} warning or critical",
             Level.CRITICAL if critical else Level.CAUTION if alert else None,
         ),
-        theme.tile("Not monitored", str(blind), "running, but the driver is not seen", _if(blind)),
+        theme.tile("Not monitored", str(blind), "running, but the watch is impaired", _if(blind)),
         theme.tile("Not seen", str(silent), "expected, but silent", _if(silent)),
         theme.tile("Watched, attentive", str(counts[Standing.WATCHED]), "", Level.NONE),
         theme.tile("Stopped", str(counts[Standing.PARKED]), "ended their drive"),
@@ -152,7 +152,7 @@ def _word(one: Now) -> str:
         )
     if one.standing is Standing.WATCHED:
         return theme.pill("attentive" if one.level is Level.NONE else "info", one.level)
-    return theme.pill(one.standing.value, None)
+    return theme.pill(one.word, None)
 
 
 def _line(one: Now, at: float) -> str:
@@ -213,7 +213,7 @@ def _percent(value: float | None) -> float | None:
 def _plain(one: Now) -> str:
     if one.standing is Standing.ALERT:
         return f"{theme.LEVEL_WORDS[one.level].upper()} {theme.kind_word(one.kind).lower()}"
-    return "attentive" if one.standing is Standing.WATCHED else one.standing.value
+    return "attentive" if one.standing is Standing.WATCHED else one.word
 
 
 _COLUMNS: Final = {
@@ -273,7 +273,7 @@ def _hero(one: Now, at: float) -> None:
     title = {
         Standing.ALERT: theme.kind_word(one.kind),
         Standing.WATCHED: "Attentive" if one.level is Level.NONE else theme.kind_word(one.kind),
-        Standing.UNWATCHED: "Not monitored",
+        Standing.UNWATCHED: one.word.capitalize(),
         Standing.SILENT: "Not seen",
         Standing.PARKED: "Stopped",
     }[one.standing]

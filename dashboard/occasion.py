@@ -87,7 +87,7 @@ def _clip(found: Record) -> None:
     if file is None:
         st.caption("Its clip is in the vehicle, or its time to be kept has passed.")
         return
-    st.video(str(file), muted=True)
+    st.video(str(file), muted=True, width=560)
 
 
 def clip_file(folder: Path, name: str) -> Path | None:

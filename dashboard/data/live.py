@@ -9,11 +9,15 @@ from sqlalchemy import select
 
 from dashboard.data.store import Record, Store
 from monitor.schema import samples, vehicles
-from monitor.types import Level
+from monitor.types import Cause, Level
 
 # A state comes once a second; after this long its vehicle has fallen silent, not become fine.
 STALE_S: Final = 15.0
 VEHICLES_SHOWN: Final = 500
+
+
+# The watch goes on, with less behind it (the policy's `degraded.minor`).
+MINOR: Final = {Cause.LOW_FPS.value, Cause.MULTIPLE_FACES.value, Cause.UNCALIBRATED.value}
 
 
 class Standing(StrEnum):
@@ -50,6 +54,12 @@ class Now:
     causes: tuple[str, ...]
     stats: Record | None
     version: str | None
+
+    @property
+    def word(self) -> str:
+        """The standing in words; a watch that goes on with less behind it is limited."""
+        limited = self.standing is Standing.UNWATCHED and set(self.causes) <= MINOR
+        return "watch limited" if limited else self.standing.value
 
     @property
     def urgency(self) -> tuple[int, int, float]:
