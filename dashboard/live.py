@@ -68,25 +68,33 @@ def _board() -> None:
     at = now(REFRESH_S)
     fleet = _all_now(store(), at)
     _tiles(fleet)
+    # Places of their own: what changes its length must not push what comes after it about.
+    cards, table = st.container(), st.container()
+    with cards:
+        _pressing(fleet, at)
+    with table:
+        st.markdown("##### All vehicles")
+        st.dataframe(
+            _table(fleet, at),
+            hide_index=True,
+            column_config=_COLUMNS,
+            height=420,
+            key="fleet-now",
+            placeholder="",
+        )
+
+
+def _pressing(fleet: list[Now], at: float) -> None:
     pressing = [one for one in fleet if one.standing in _PRESSING]
-    if pressing:
-        _cards(pressing[:CARDS], at)
-        if len(pressing) > CARDS:
-            st.caption(f"and {len(pressing) - CARDS} more in the table")
-    else:
+    if not pressing:
         st.html(
             '<div class="wk-hero wk-c-attentive"><div><h2>Nobody needs attention</h2>'
             "<p>No open alert, and every running watch sees its driver.</p></div></div>"
         )
-    st.markdown("##### All vehicles")
-    st.dataframe(
-        _table(fleet, at),
-        hide_index=True,
-        column_config=_COLUMNS,
-        height=420,
-        key="fleet-now",
-        placeholder="",
-    )
+        return
+    _cards(pressing[:CARDS], at)
+    if len(pressing) > CARDS:
+        st.caption(f"and {len(pressing) - CARDS} more in the table")
 
 
 _PRESSING: Final = {Standing.ALERT, Standing.UNWATCHED, Standing.SILENT}
