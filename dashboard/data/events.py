@@ -221,7 +221,7 @@ def _where(wanted: Filter) -> ColumnElement[bool]:
     if wanted.until is not None:
         clauses.append(_e.started_at < wanted.until)
     if wanted.verdict or wanted.cause:
-        clauses.append(judged(_e.id, wanted.verdict, wanted.cause))
+        clauses.append(judged(_e.id, wanted.verdict, wanted.cause, wanted.since))
     elif wanted.reviewed is not None:
         looked_at = exists().where(reviews.c.event == _e.id)
         clauses.append(looked_at if wanted.reviewed else ~looked_at)

@@ -22,14 +22,26 @@ CAUSES: Final = {
     "other": "something else",
 }
 NOTE_LENGTH: Final = 2_000
+DAY_S: Final = 86_400.0
 
 
-def judged(event: ColumnElement[str], verdict: str | None, cause: str | None) -> Any:
-    """Whether the last review of an event says so; None of either is any."""
+def judged(
+    event: ColumnElement[str], verdict: str | None, cause: str | None, since: float | None = None
+) -> Any:
+    """Whether the last review of an event says so; None of either is any.
+
+    Args:
+        event: the column of ids.
+        verdict, cause: what it must say.
+        since: no event before it matters (epoch seconds), so no review long before it does.
+    """
     said, later = reviews.alias("said"), reviews.alias("later")
     # An anti-join over the index of (event, at) in place of sorting every review there is.
     superseded = exists().where(later.c.event == said.c.event, later.c.id > said.c.id)
     clauses = [said.c.event == event, ~superseded]
+    if since is not None:
+        # An alert is reviewed after it happened, give or take a vehicle's wrong clock.
+        clauses.append(said.c.at >= since - DAY_S)
     if verdict:
         clauses.append(said.c.verdict == verdict)
     if cause:
