@@ -10,7 +10,7 @@ from dashboard.settings import settings
 from monitor.config import MqttConfig
 from monitor.errors import BrokerError
 from monitor.messages import Topics
-from monitor.mqtt_client import new_client
+from monitor.mqtt.client import new_client
 from monitor.types import Command
 
 ANSWER_S = 5.0

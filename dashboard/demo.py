@@ -20,14 +20,14 @@ from sqlalchemy import Engine, delete, insert, update
 from dashboard import demo_drive
 from dashboard.data import rollup
 from dashboard.data.store import Store
-from monitor import schema
 from monitor.config import state_dir
-from monitor.database import open_engine, upgrade
-from monitor.simulation.life import Life
-from monitor.simulation.rows import Detail, Row
-from monitor.simulation.sampling import Sampling
-from monitor.simulation.seeding import Plan, columns_of, everything
-from monitor.simulation.standing import state_message, stats_of
+from monitor.fleet.simulation.life import Life
+from monitor.fleet.simulation.rows import Detail, Row
+from monitor.fleet.simulation.sampling import Sampling
+from monitor.fleet.simulation.seeding import Plan, columns_of, everything
+from monitor.fleet.simulation.standing import state_message, stats_of
+from monitor.store import schema
+from monitor.store.database import open_engine, upgrade
 from monitor.types import Phase
 
 HORIZON_S: Final = 4 * 3600.0

@@ -14,8 +14,9 @@ from typing import Any, Final
 from sqlalchemy import Engine, Table, insert, select
 
 from dashboard.data.store import Store
-from monitor import __version__, schema
+from monitor import __version__
 from monitor.errors import StoreError
+from monitor.store import schema
 
 VEHICLE: Final = "animated-driver"
 _RUN: Final = "from monitor.cli import main; main()"
@@ -59,7 +60,7 @@ def _step_back() -> None:
 
 def write_truth(home: Path) -> None:
     """Put what the animated driver did beside the trace of it, for the replay page."""
-    from models.drive import Drive  # noqa: PLC0415 - only the demo animates
+    from models.synthesis.drive import Drive  # noqa: PLC0415 - only the demo animates
     from monitor.camera import DEMO_SCRIPT  # noqa: PLC0415
 
     traces = sorted((home / "traces").glob(f"*_{VEHICLE}_*.0000.jsonl.gz"))

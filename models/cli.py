@@ -15,8 +15,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from typer.core import TyperGroup
 
-from models import detection_cli, face_scenes_cli
-from models.comparison import (
+from models.detection import cli as detection_cli
+from models.detection import face_scenes_cli
+from models.evaluation.comparison import (
     COLUMNS,
     PUBLISHED_COLUMNS,
     cells,
@@ -123,7 +124,7 @@ def train(
     """Train a model, or fine-tune it from weights; the best epoch is kept."""
     import torch
 
-    from models.runs import draw_curves, parse_list, plan
+    from models.training.runs import draw_curves, parse_list, plan
 
     if threads:
         torch.set_num_threads(threads)
@@ -224,10 +225,15 @@ def evaluate(
     device: DeviceOption = "auto",
 ) -> None:
     """Measure a model on a data set: accuracy, robustness, latency, agreement of runtimes."""
+    from models.datasets.layouts import find_source, open_faces
     from models.evaluation import evaluate as measure
-    from models.layouts import find_source, open_faces
-    from models.runs import alignment_warnings, parse_list, read_budget, weights_and_card
     from models.training import Place
+    from models.training.runs import (
+        alignment_warnings,
+        parse_list,
+        read_budget,
+        weights_and_card,
+    )
 
     path, card = weights_and_card(model, weights)
     faces = open_faces(data, card.labels, card.input_hw, split)
@@ -325,8 +331,8 @@ def export(
     ] = None,
 ) -> None:
     """Write ONNX or OpenVINO that takes camera pixels, any batch size; int8 for the watch."""
-    from models.quantisation import calibrate, write_graph
-    from models.runs import weights_and_card
+    from models.runtime.quantisation import calibrate, write_graph
+    from models.training.runs import weights_and_card
 
     path, card = weights_and_card(model, weights)
     with console.status(f"exporting {card.id}"):

@@ -134,7 +134,7 @@ def with_labels(card: ModelCard, labels: tuple[str, ...]) -> ModelCard:
 # --- expression models -----------------------------------------------------------------------
 
 _GREY_MEAN, _GREY_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-# How FER+ crops its faces, measured on 200 of them with `models.landmarks.measure_alignment`.
+# How FER+ crops its faces: `measure_alignment` of `models.datasets.landmarks` on 200 of them.
 _FER_ALIGNMENT: dict[str, Any] = {
     "kind": "face box, upright, no warp", "margin": 0.0,
     "eyes_xy": [0.50, 0.39], "eyes_apart": 0.37, "tolerance": 0.1,
@@ -261,7 +261,7 @@ register(
         labels=("closed",),
         input_hw=(32, 48),
         channels=1,
-        # crops come standardised by `models.eye_crops`: median 0, like spread
+        # crops come standardised by `models.detection.eye_crops`: median 0, like spread
         mean=(0.0,),
         std=(1.0,),
         alignment={"kind": "eye corners level, 0.48 of the width apart; left eye mirrored"},

@@ -16,8 +16,8 @@ from typing import Any, Self
 import structlog
 from rich.console import Console
 
-from monitor.broker import LOOPBACK, broker_for
 from monitor.camera import open_source
+from monitor.camera.source import Source
 from monitor.chime import ChimeSink
 from monitor.clips import ClipsSink
 from monitor.config import CameraConfig, Config
@@ -25,16 +25,16 @@ from monitor.console import ConsoleSink
 from monitor.engine import Engine
 from monitor.errors import BrokerError
 from monitor.eventfile import EventFileSink
-from monitor.logbook import StoreSink
 from monitor.logs import configure_logging, natives_silenced
 from monitor.mqtt import MqttSink
+from monitor.mqtt.broker import LOOPBACK, broker_for
 from monitor.payloads import Loop
 from monitor.perception import open_perception
 from monitor.policy import load_policy
 from monitor.screen import WindowSink
 from monitor.sinks import Sink
-from monitor.source import Source
 from monitor.store import Store, open_store
+from monitor.store.logbook import StoreSink
 from monitor.trace import TraceHeader, TraceWriter
 from monitor.types import Command
 from monitor.vehicle import SpeedSource

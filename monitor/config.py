@@ -347,8 +347,21 @@ def _scalar(value: Any) -> str:
     return yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n").strip()
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def _shipped_configs() -> Path:
+    packaged = Path(__file__).parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+# Policies, drives, broker files as they ship: inside the wheel, or at the root of a checkout.
+CONFIGS = _shipped_configs()
+
+
+def read_yaml(path: Path, option: str = "--config") -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping.
+
+    Args:
+        path: the file.
+        option: what names another file on the command line, for the cure.
 
     Raises:
         ConfigError: unreadable, not UTF-8, broken YAML or no mapping.
@@ -357,10 +370,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); give --config a file"
+            f"{path}: cannot be read ({error.strerror}); give {option} another file"
         ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text; a configuration is a YAML file") from None
+        raise ConfigError(f"{path}: is not UTF-8 text; give {option} a YAML file") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -369,7 +382,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: must be a mapping of sections, got {type(values).__name__}")
+        raise ConfigError(
+            f"{path}: must be a mapping, as `key: value` lines, got {type(values).__name__}"
+        )
     return values
 
 

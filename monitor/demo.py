@@ -295,7 +295,7 @@ def film(
     """
     from rich.progress import track
 
-    from models.film import frame_count, write_mp4, write_truth
+    from models.synthesis.film import frame_count, write_mp4, write_truth
     from monitor.camera import open_source
     from monitor.logs import natives_silenced
 
@@ -316,7 +316,7 @@ def film(
 
 
 def _drive(script: Path | None) -> Any:
-    from models.drive import Drive, DriveError
+    from models.synthesis.drive import Drive, DriveError
     from monitor.camera import DEMO_SCRIPT
 
     try:

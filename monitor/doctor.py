@@ -158,7 +158,7 @@ def _sound(config: Config) -> Finding:
 
 
 def _gpu() -> Finding:
-    from models.machine import choose, this_machine
+    from models.runtime.machine import choose, this_machine
 
     machine = this_machine()
     choice = choose(machine)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.errors import SourceError
-from monitor.face import EYES
+from monitor.perception.face import EYES
 from monitor.types import DriverState, Event, Eyes, Frame, Image, Level, Observation
 
 # BGR. EU 2021/1341 3.4.3 advises against red/green, yellow/blue, yellow/red and red/violet side

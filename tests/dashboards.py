@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from monitor import schema
-from monitor.database import open_engine, upgrade
-from monitor.simulation.seeding import Plan, seed
+from monitor.fleet.simulation.seeding import Plan, seed
+from monitor.store import schema
+from monitor.store.database import open_engine, upgrade
 
 # A Wednesday noon, so that "today" is half over.
 NOW = 1_780_488_000.0

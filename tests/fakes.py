@@ -12,10 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from monitor.camera.source import Source
 from monitor.errors import SourceError
-from monitor.expression import Framing
-from monitor.face import HEAD_MODEL, HEAD_POINTS, Points, Region
-from monitor.source import Source
+from monitor.perception.expression import Framing
+from monitor.perception.face import HEAD_MODEL, HEAD_POINTS, Points, Region
 from monitor.types import Box, Detection, Emotion, Frame, Image
 
 
@@ -141,7 +141,7 @@ def _part(number: int) -> bytes:
 
 
 class FakeInbox:
-    """`monitor.ingest.Inbox` without a network: give it arrivals, see what it was told."""
+    """`monitor.fleet.ingest.Inbox` without a network: give it arrivals, see what it was told."""
 
     def __init__(self, arrivals: Iterable[Any] = ()) -> None:
         self.dropped = 0

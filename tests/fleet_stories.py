@@ -10,14 +10,15 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from monitor import messages, schema
-from monitor.database import open_engine, upgrade
-from monitor.fleet_config import FleetConfig, load_fleet
-from monitor.ingest import Ingester
-from monitor.ingest_metrics import IngestMetrics
+from monitor import messages
+from monitor.fleet.config import FleetConfig, load_fleet
+from monitor.fleet.ingest import Ingester
+from monitor.fleet.metrics import IngestMetrics
+from monitor.fleet.sorting import Arrival
 from monitor.messages import Message, Narrator, Topics
 from monitor.payloads import CoverageData, Loop, Stats
-from monitor.sorting import Arrival
+from monitor.store import schema
+from monitor.store.database import open_engine, upgrade
 from monitor.types import (
     Calibration,
     Cause,

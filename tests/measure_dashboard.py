@@ -94,7 +94,7 @@ def main() -> None:
 def _some_events() -> Any:
     from sqlalchemy import select
 
-    from monitor.schema import events
+    from monitor.store.schema import events
 
     return select(events.c.id).where(events.c.level >= 3).limit(10)
 

@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from monitor.config import TraceConfig
-from monitor.logbook import StoreSink
 from monitor.mqtt import MqttSink
 from monitor.store import open_store
+from monitor.store.logbook import StoreSink
 from monitor.trace import TraceHeader, TraceWriter
 from tests.servers import Mosquitto, until
 from tests.tellings import event, moment, settings

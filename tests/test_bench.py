@@ -19,12 +19,13 @@ from rich.console import Console
 from typer import Typer
 from typer.testing import CliRunner
 
-from monitor import bench, roofline
-from monitor.bench_report import draw_plot, print_report
-from monitor.bench_vehicle import Ear
-from monitor.broker import EmbeddedBroker
-from monitor.contestants import NAMES, Racer, make
+from monitor import bench
+from monitor.bench import roofline
+from monitor.bench.contestants import NAMES, Racer, make
+from monitor.bench.report import draw_plot, print_report
+from monitor.bench.vehicle import Ear
 from monitor.errors import ConfigError, WakefulError
+from monitor.mqtt.broker import EmbeddedBroker
 from tests.servers import until
 
 app = Typer()

@@ -9,8 +9,8 @@ import psutil
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from monitor.broker import LOOPBACK, EmbeddedBroker
 from monitor.errors import BrokerError
+from monitor.mqtt.broker import LOOPBACK, EmbeddedBroker
 from tests.servers import free_port, listening, until
 
 

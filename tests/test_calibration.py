@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.calibration import Baseline, Histogram, frontal_ear, openness_of
+from monitor.engine.calibration import Baseline, Histogram, frontal_ear, openness_of
 from monitor.policy import Policy
 from monitor.types import Calibration, HeadPose, Observation
 from tests.drivers import (

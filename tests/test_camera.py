@@ -12,12 +12,12 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.film import write_mp4
+from models.synthesis.film import write_mp4
 from monitor.camera import open_source
+from monitor.camera.live import LiveSource, pauses, redacted
+from monitor.camera.source import FROZEN_AFTER_S, LARGEST_PX, Scrutiny, fitting_size
 from monitor.config import CameraConfig
 from monitor.errors import ConfigError, SourceError
-from monitor.live import LiveSource, pauses, redacted
-from monitor.source import FROZEN_AFTER_S, LARGEST_PX, Scrutiny, fitting_size
 from monitor.types import CameraCondition, Frame, Image
 from tests.fakes import FakeCamera, MjpegServer
 

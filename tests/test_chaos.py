@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from monitor.database import open_engine, upgrade
-from monitor.simulation.seeding import Plan as Fleet
-from monitor.simulation.traffic import Traffic
+from monitor.fleet.simulation.seeding import Plan as Fleet
+from monitor.fleet.simulation.traffic import Traffic
+from monitor.store.database import open_engine, upgrade
 from tests import chaos
 from tests.fleet_stories import NOON
 from tests.servers import Mosquitto, until

@@ -13,12 +13,11 @@ import pytest
 import skimage.data
 from sqlalchemy import select
 
-from monitor import schema
 from monitor.clips import RING_BYTES, ClipsSink, _Ring
 from monitor.config import ClipsConfig, Config
-from monitor.database import open_engine
 from monitor.film import blurred, jpeg, write_mp4
-from monitor.store import Store, open_store
+from monitor.store import Store, open_store, schema
+from monitor.store.database import open_engine
 from monitor.types import Box, Frame, Level, Observation, Phase
 from tests.servers import until
 from tests.tellings import NOW, event, moment, settings

@@ -67,7 +67,7 @@ def test_the_environment_is_stronger_than_the_file_and_the_command_line_than_bot
         ("store: {sample_every_s: .nan}", "store.sample_every_s: Input should be a finite number"),
         ("vehicle: ../etc", "vehicle: String should match pattern"),
         ("vehicle: [", "broken YAML"),
-        ("- a\n- b", "must be a mapping of sections, got list"),
+        ("- a\n- b", "must be a mapping, as `key: value` lines, got list"),
         ("cameras: []", "cameras: Value error, give at least one camera"),
         ("cameras: [{id: a}, {id: a}]", "each with an id of its own"),
         ("chime: loud", "chime: Input should be a valid"),

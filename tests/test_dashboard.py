@@ -21,8 +21,8 @@ from dashboard.data import reviews
 from dashboard.data.store import Store
 from dashboard.trial import MAX_PIXELS, PictureError, decode
 from monitor.errors import ConfigError
-from monitor.schema import samples
-from monitor.schema import vehicles as vehicle_table
+from monitor.store.schema import samples
+from monitor.store.schema import vehicles as vehicle_table
 from tests.dashboards import NOW, event, sample, simulated, state, told, vehicle
 
 APP = str(Path(settings.__file__).with_name("app.py"))
@@ -436,7 +436,7 @@ def test_the_reason_is_said_in_words(kind: str, evidence: dict[str, Any], says: 
 
 
 def test_the_demo_has_a_past_and_goes_on_living(tmp_path: Path) -> None:
-    from monitor.database import open_engine, upgrade
+    from monitor.store.database import open_engine, upgrade
 
     url = f"sqlite:///{tmp_path}/demo.db"
     upgrade(url)
@@ -457,7 +457,7 @@ def test_the_demo_has_a_past_and_goes_on_living(tmp_path: Path) -> None:
 
 
 def test_the_real_drives_alerts_join_the_simulated_fleet(tmp_path: Path) -> None:
-    from monitor.database import open_engine, upgrade
+    from monitor.store.database import open_engine, upgrade
 
     drive, url = tmp_path / "drive.db", f"sqlite:///{tmp_path}/demo.db"
     told(

@@ -15,8 +15,8 @@ from dashboard.data.fleet import Span
 from dashboard.data.live import Standing
 from dashboard.data.store import Store, begin_view
 from monitor.errors import StoreError
-from monitor.schema import audit, coverage, event_days
-from monitor.schema import events as event_table
+from monitor.store.schema import audit, coverage, event_days
+from monitor.store.schema import events as event_table
 from tests.dashboards import DAY_S, NOW, event, sample, simulated, state, told, vehicle
 from tests.servers import Postgres
 

@@ -16,7 +16,7 @@ from models.datasets import (
     read_picture,
     require_classes,
 )
-from models.layouts import (
+from models.datasets.layouts import (
     CK_LABELS,
     fer_plus_label,
     fer_plus_shares,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.drive import Drive
+from models.synthesis.drive import Drive
 from monitor.demo import expectations, score
 from monitor.policy import load_policy
 from monitor.types import Event, Kind, Level, Phase

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.detection_data import (
+from models.detection.data import (
     PictureSetError,
     check_classes,
     read_picture_set,

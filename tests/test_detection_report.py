@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from models.boxes import Faces
-from models.detection_data import Picture, PictureSet
-from models.detection_report import (
+from models.detection.boxes import Faces
+from models.detection.data import Picture, PictureSet
+from models.detection.report import (
     Judged,
     as_report,
     draw_grid,

@@ -9,12 +9,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from models.boxes import find_faces
 from models.checkpoint import CheckpointError
 from models.cli import models_app
-from models.detection_data import PictureSetError
-from models.detection_runs import evaluate, open_network, plan_training
-from models.legacy_yolov5 import from_legacy
+from models.detection.boxes import find_faces
+from models.detection.data import PictureSetError
+from models.detection.legacy_yolov5 import from_legacy
+from models.detection.runs import evaluate, open_network, plan_training
 from models.registry import find
 from models.report import Report
 from models.yolov5 import yolov5

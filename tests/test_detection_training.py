@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.detection_data import PictureSetError, read_picture_set
-from models.detection_training import (
+from models.detection.data import PictureSetError, read_picture_set
+from models.detection.training import (
     CURVES_FILE,
     STATE_FILE,
     Recipe,

@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.drive import Drive, DriveError
-from models.drive_script import BLINK_S, WORDS
-from models.film import animate, contact_sheet, frame_count, write_mp4, write_truth
 from models.synthesis import Portrait
+from models.synthesis.drive import Drive, DriveError
+from models.synthesis.drive_script import BLINK_S, WORDS
+from models.synthesis.film import (
+    animate,
+    contact_sheet,
+    frame_count,
+    write_mp4,
+    write_truth,
+)
 
 DEMO = Path(__file__).parent.parent / "configs" / "drives" / "demo.txt"
 CALM = "blinks=0"

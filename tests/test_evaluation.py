@@ -13,8 +13,8 @@ from torch import nn
 
 from models.checkpoint import write_weights
 from models.datasets import Faces, Sample
+from models.datasets.layouts import open_faces
 from models.evaluation import cost_of, evaluate, measure_agreement, open_model, pixels_of
-from models.layouts import open_faces
 from models.prediction import predict
 from models.registry import MODELS, RESULTS, WEIGHTS, ModelCard, find
 from models.report import load_reports

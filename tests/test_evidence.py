@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.calibration import Baseline
-from monitor.evidence import Evidence
+from monitor.engine.calibration import Baseline
+from monitor.engine.evidence import Evidence
 from monitor.policy import Policy
 from monitor.types import (
     Box,

@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.expression import SMOOTHING_S, STALE_S, ExpressionReader, Framing, cut
-from monitor.face import eye_centre
+from monitor.perception.expression import (
+    SMOOTHING_S,
+    STALE_S,
+    ExpressionReader,
+    Framing,
+    cut,
+)
+from monitor.perception.face import eye_centre
 from monitor.types import Box, Emotion
 from tests.fakes import FakeEmotionNet, a_mesh
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.eye_crops import (
+from models.detection.eye_crops import (
     CORNERS,
     CROP_HW,
     EYE_SHARE,
@@ -18,7 +18,7 @@ from models.eye_crops import (
     eye_matrix,
     standardise,
 )
-from models.eye_training import EyeCrops, train_eyes, vary
+from models.detection.eye_training import EyeCrops, train_eyes, vary
 from models.eyes import eye_state
 
 

@@ -11,8 +11,8 @@ import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import face
-from monitor.facemesh import FaceFinder, Landmarker, _as_array
+from monitor.perception import face
+from monitor.perception.facemesh import FaceFinder, Landmarker, _as_array
 from monitor.types import Box, Image
 from tests.fakes import a_mesh
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from models.datasets import Faces, Sample
-from models.detection_data import check_classes
-from models.face_scenes import answer, compose, scenes, write_scenes
+from models.detection.data import check_classes
+from models.detection.face_scenes import answer, compose, scenes, write_scenes
 from tests.test_datasets import picture
 
 LABELS = ("dark", "bright")

@@ -20,17 +20,17 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from monitor.config import Config, MqttConfig
-from monitor.database import open_engine
 from monitor.errors import ConfigError
 from monitor.fleet import fleet_app
-from monitor.fleet_config import FleetConfig, load_fleet
-from monitor.ingest_service import serve
-from monitor.intake import forget
+from monitor.fleet.config import FleetConfig, load_fleet
+from monitor.fleet.intake import forget
+from monitor.fleet.service import serve
+from monitor.fleet.simulation.seeding import Plan
+from monitor.fleet.simulation.traffic import Traffic
 from monitor.messages import Topics
 from monitor.mqtt import MqttSink
-from monitor.simulation.seeding import Plan
-from monitor.simulation.traffic import Traffic
 from monitor.store import Store, open_store
+from monitor.store.database import open_engine
 from monitor.types import Phase
 from tests.fleet_stories import NOON, an_event, later, sqlite_url
 from tests.servers import Mosquitto, free_port, pause, resume, until

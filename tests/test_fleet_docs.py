@@ -10,10 +10,10 @@ import pytest
 import typer
 import yaml
 
-from monitor.discovery import discovery
 from monitor.fleet import fleet_app
-from monitor.ingest_metrics import IngestMetrics
+from monitor.fleet.metrics import IngestMetrics
 from monitor.messages import Topics, read
+from monitor.mqtt.discovery import discovery
 from monitor.payloads import Availability, CameraStatus
 
 ROOT = Path(__file__).parent.parent

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from monitor.fleet.sorting import Arrival
 from monitor.messages import Message
-from monitor.sorting import Arrival
 from monitor.types import Cause, Kind, Level, Phase
 from tests.fleet_stories import (
     NOON,

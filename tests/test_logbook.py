@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from monitor import schema
-from monitor.database import open_engine
-from monitor.logbook import LONGEST_STEP_S, Account, StoreSink
-from monitor.store import open_store
+from monitor.store import open_store, schema
+from monitor.store.database import open_engine
+from monitor.store.logbook import LONGEST_STEP_S, Account, StoreSink
 from monitor.types import Cause, DriverState, HeadPose, Level
 from tests.tellings import NOW, event, moment, settings
 

@@ -22,11 +22,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from monitor import messages
-from monitor.broker import EmbeddedBroker, broker_for
 from monitor.config import Config
-from monitor.discovery import discovery
 from monitor.messages import Topics
 from monitor.mqtt import MqttSink
+from monitor.mqtt.broker import EmbeddedBroker, broker_for
+from monitor.mqtt.discovery import discovery
 from monitor.payloads import Alert
 from monitor.store import Store, open_store
 from monitor.types import (

@@ -17,14 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, select, text
 
-from monitor import partitions, schema
-from monitor.database import open_engine, upgrade
 from monitor.errors import StoreError
-from monitor.fleet_config import RetentionConfig
-from monitor.operation import Subject, erase, export, maintain, retire, vehicles
-from monitor.partitions import ensure, ensure_ahead, month_start, months, next_month
-from monitor.simulation.rows import Detail
-from monitor.simulation.seeding import Plan, seed
+from monitor.fleet import partitions
+from monitor.fleet.config import RetentionConfig
+from monitor.fleet.operation import Subject, erase, export, maintain, retire, vehicles
+from monitor.fleet.partitions import ensure, ensure_ahead, month_start, months, next_month
+from monitor.fleet.simulation.rows import Detail
+from monitor.fleet.simulation.seeding import Plan, seed
+from monitor.store import schema
+from monitor.store.database import open_engine, upgrade
 from tests.fleet_stories import NOON, Desk, Vehicle, an_event, desk, sqlite_url
 from tests.servers import Postgres
 

@@ -16,13 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import schema
 from monitor.config import Config
-from monitor.database import open_engine
-from monitor.delivery import BURST, LONGEST_RESEND_S, WINDOW, Delivery
 from monitor.messages import Message
-from monitor.outbox import Outbox, Pending
-from monitor.store import Store, open_store
+from monitor.mqtt.delivery import BURST, LONGEST_RESEND_S, WINDOW, Delivery
+from monitor.store import Store, open_store, schema
+from monitor.store.database import open_engine
+from monitor.store.outbox import Outbox, Pending
 from tests.servers import until
 from tests.tellings import NOW, alerts, event, settings
 

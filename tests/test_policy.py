@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from monitor.errors import ConfigError
-from monitor.policy import Policy, built_in, load_policy, policy_folder
+from monitor.policy import POLICIES, Policy, built_in, load_policy
 from monitor.types import Cause, Level
 
 
@@ -39,14 +39,14 @@ def test_the_default_file_names_every_threshold_of_the_schema() -> None:
             return {k for name, inner in tree.items() for k in keys(inner, f"{at}.{name}")}
         return {at}
 
-    filed = yaml.safe_load((policy_folder() / "default.yaml").read_text())
+    filed = yaml.safe_load((POLICIES / "default.yaml").read_text())
     assert keys(filed) == keys(Policy().model_dump(mode="json"))
 
 
 def test_every_threshold_of_the_default_file_stands_beneath_a_source_or_is_called_a_proposal() -> (
     None
 ):
-    text = (policy_folder() / "default.yaml").read_text()
+    text = (POLICIES / "default.yaml").read_text()
     for section in text.split("\n\n")[1:]:
         assert "#" in section, f"no source named in:\n{section}"
 

@@ -13,14 +13,14 @@ import pytest
 import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
-from monitor import provision
 from monitor.config import Config, MqttConfig
 from monitor.errors import ConfigError
-from monitor.fleet_config import load_fleet
-from monitor.ingest import Ingester
-from monitor.ingest_metrics import IngestMetrics
-from monitor.intake import Intake
-from monitor.mqtt_client import new_client
+from monitor.fleet import provision
+from monitor.fleet.config import load_fleet
+from monitor.fleet.ingest import Ingester
+from monitor.fleet.intake import Intake
+from monitor.fleet.metrics import IngestMetrics
+from monitor.mqtt.client import new_client
 from tests.fleet_stories import Desk, Vehicle, an_event, sqlite_url
 from tests.servers import Mosquitto, free_port, until
 

@@ -13,12 +13,11 @@ import openvino
 import pytest
 from openvino import opset13
 
-from models import machine
 from models.checkpoint import write_weights
-from models.export import build
-from models.quantisation import FEWEST_PICTURES, QuantisationError, calibrate
 from models.registry import ModelCard, find
-from models.runtime import load
+from models.runtime import load, machine
+from models.runtime.export import build
+from models.runtime.quantisation import FEWEST_PICTURES, QuantisationError, calibrate
 
 SIDE = 8
 CARD = ModelCard(
@@ -54,7 +53,7 @@ def pictures(tmp_path: Path) -> Path:
 def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "brightest.onnx"
     openvino.save_model(brightest(), str(path.with_suffix(".xml")))
-    monkeypatch.setattr("models.quantisation.derived", lambda *_: path.with_suffix(".xml"))
+    monkeypatch.setattr("models.runtime.quantisation.derived", lambda *_: path.with_suffix(".xml"))
     return path
 
 
@@ -115,7 +114,7 @@ def test_a_real_network_is_calibrated_and_runs_as_int8(
     if "INT8" not in machine.this_machine().cpu:
         pytest.skip("this chip has no int8")
     monkeypatch.setenv("WAKEFUL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("models.quantisation.MOST_CHANGED", 1.0)  # it was never trained
+    monkeypatch.setattr("models.runtime.quantisation.MOST_CHANGED", 1.0)  # it was never trained
     card = replace(find("cnn"), name="untrained", sha256="")
     path = tmp_path / "untrained.safetensors"
     card = write_weights(build(card, None), card, path)

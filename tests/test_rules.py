@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.ladder import Ladder
+from monitor.engine.ladder import Ladder
+from monitor.engine.rules.absence import Absence
+from monitor.engine.rules.attention import Attention, Road
+from monitor.engine.rules.closure import Closure, Rung
+from monitor.engine.rules.degraded import URGENCY, Degraded, FrameRate
+from monitor.engine.rules.distraction import Look, Sharing
+from monitor.engine.rules.fatigue import Fatigue
+from monitor.engine.rules.finding import Elapsed, Finding
+from monitor.engine.rules.nod import Nod
+from monitor.engine.rules.perclos import Timeline
+from monitor.engine.rules.yawn import Yawn
 from monitor.policy import Policy
-from monitor.rules.absence import Absence
-from monitor.rules.attention import Attention, Road
-from monitor.rules.closure import Closure, Rung
-from monitor.rules.degraded import URGENCY, Degraded, FrameRate
-from monitor.rules.distraction import Look, Sharing
-from monitor.rules.fatigue import Fatigue
-from monitor.rules.finding import Elapsed, Finding
-from monitor.rules.nod import Nod
-from monitor.rules.perclos import Timeline
-from monitor.rules.yawn import Yawn
 from monitor.types import Cause, Eyes, HeadPose, Kind, Level, Reading
 
 P = Policy()

@@ -14,12 +14,11 @@ import structlog
 import torch
 from numpy.typing import NDArray
 
-from models import derived, machine
 from models.checkpoint import read_card, write_weights
-from models.export import ExportError, build
-from models.machine import InferenceError, Machine, Runtime, choose
 from models.registry import find
-from models.runtime import load
+from models.runtime import cache, load, machine
+from models.runtime.export import ExportError, build
+from models.runtime.machine import InferenceError, Machine, Runtime, choose
 
 CPU = Machine(frozenset({"openvino", "onnxruntime", "torch"}), frozenset({"FP32"}), 4, cuda=False)
 BF16 = replace(CPU, cpu=frozenset({"FP32", "BF16", "INT8"}))
@@ -265,7 +264,7 @@ def test_what_is_made_once_is_kept(classifier: Path, shelf: Shelf) -> None:
 
 def test_other_weights_inputs_and_feeds_are_other_files() -> None:
     files = {
-        derived.place("cnn", sha, (side, side), feed)
+        cache.place("cnn", sha, (side, side), feed)
         for sha in ("a" * 64, "b" * 64)
         for side in (48, 64)
         for feed in ("pixels", "floats")

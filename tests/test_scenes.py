@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.boxes import overlaps
-from models.detection_data import PictureSetError, read_picture_set
-from models.face_warp import ear
-from models.scene_sets import list_portraits, write_scenes, write_views
-from models.scenes import (
+from models.detection.boxes import overlaps
+from models.detection.data import PictureSetError, read_picture_set
+from models.detection.scene_sets import list_portraits, write_scenes, write_views
+from models.detection.scenes import (
     LABELS,
     Actor,
     Scene,
@@ -27,6 +26,7 @@ from models.scenes import (
     zoomed,
 )
 from models.synthesis import astronaut
+from models.synthesis.face_warp import ear
 
 
 @pytest.fixture(scope="module")

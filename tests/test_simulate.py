@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from monitor import schema
-from monitor.database import open_engine, upgrade
 from monitor.errors import StoreError
+from monitor.fleet.simulation import habits
+from monitor.fleet.simulation.habits import DAY, DAY_S, HOUR_S, NIGHT, Habits, alertness
+from monitor.fleet.simulation.life import CLOSURES, Life
+from monitor.fleet.simulation.rows import Detail, tables
+from monitor.fleet.simulation.seeding import Plan, columns_of, everything, seed
+from monitor.fleet.simulation.standing import state_message
+from monitor.fleet.simulation.traffic import messages_of
 from monitor.messages import Topics, read
 from monitor.payloads import MONITORED, Alert, Coverage
-from monitor.simulation import habits
-from monitor.simulation.habits import DAY, DAY_S, HOUR_S, NIGHT, Habits, alertness
-from monitor.simulation.life import CLOSURES, Life
-from monitor.simulation.rows import Detail, tables
-from monitor.simulation.seeding import Plan, columns_of, everything, seed
-from monitor.simulation.standing import state_message
-from monitor.simulation.traffic import messages_of
+from monitor.store import schema
+from monitor.store.database import open_engine, upgrade
 from monitor.types import Kind, Level, Phase
 
 END = 1_790_000_000.0  # 21 September 2026, 14:13 UTC

@@ -18,13 +18,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import select
 
-from monitor import schema
 from monitor.config import Config
-from monitor.database import CorruptError, open_engine, upgrade
 from monitor.errors import StoreError
 from monitor.payloads import Availability, CoverageData
-from monitor.scribe import Row
-from monitor.store import Store, open_store, recent_events
+from monitor.store import Store, open_store, recent_events, schema
+from monitor.store.database import CorruptError, open_engine, upgrade
+from monitor.store.scribe import Row
 from monitor.types import Cause, Kind, Level, Phase
 from tests.servers import until
 from tests.tellings import NOW, alerts, event, settings

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.face_warp import EYES, find_landmarks
-from models.head_turn import rotation_matrix
 from models.synthesis import (
     FaceState,
     Image,
@@ -28,6 +26,8 @@ from models.synthesis import (
     wear_cap,
     wear_glasses,
 )
+from models.synthesis.face_warp import EYES, find_landmarks
+from models.synthesis.head_turn import rotation_matrix
 
 PORTRAITS = Path(__file__).parent.parent.parent / "shared" / "data" / "portraits" / "images"
 

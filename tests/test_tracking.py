@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.tracking import DriverTrack
+from monitor.perception.tracking import DriverTrack
 from monitor.types import Box
 
 SIZE = (640, 480)

@@ -16,12 +16,12 @@ from models.checkpoint import load_weights, read_card
 from models.cnn import plain_cnn
 from models.datasets import Faces, Sample
 from models.fdrl import FDRL
-from models.optimisation import Averaged, Sam, build_optimizer, learning_rate
 from models.poster_v2 import poster_v2_s
-from models.recipe import Recipe, RecipeError, load_recipe, make_recipe
 from models.registry import MODELS
-from models.runs import find_recipe, read_budget, recipes_folder
 from models.training import Trainer, TrainingError, class_weights, epoch_order
+from models.training.optimisation import Averaged, Sam, build_optimizer, learning_rate
+from models.training.recipe import Recipe, RecipeError, load_recipe, make_recipe
+from models.training.runs import find_recipe, read_budget, recipes_folder
 from tests.test_datasets import picture
 
 LABELS = ("dark", "bright")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from models.drive import Drive
+from models.synthesis.drive import Drive
 from monitor.assembly import Assembly
 from monitor.config import CameraConfig, Config, load
 from monitor.demo import MemorySink, score

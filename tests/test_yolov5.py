@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.legacy_yolov5 import from_legacy, read_legacy
+from models.detection.legacy_yolov5 import from_legacy, read_legacy
 from models.yolov5 import count_parameters, load_tensors, transfer, yolov5
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -76,7 +76,7 @@ def test_the_output_has_a_row_a_cell(anchors: bool, shape: tuple[int, ...]) -> N
 
 
 def test_the_anchor_free_head_is_that_of_ultralytics() -> None:
-    from models.ultralytics_safe import ultralytics
+    from models.detection.ultralytics_safe import ultralytics
 
     ultralytics()
     from ultralytics.nn.tasks import DetectionModel

@@ -27,11 +27,13 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
-from monitor import ledger, messages, partitions, schema
-from monitor.database import open_engine, upgrade
+from monitor import messages
+from monitor.fleet import ledger, partitions
+from monitor.fleet.simulation.seeding import Plan
 from monitor.messages import Narrator, Topics, read
 from monitor.payloads import Alert
-from monitor.simulation.seeding import Plan
+from monitor.store import schema
+from monitor.store.database import open_engine, upgrade
 from monitor.types import Phase
 from tests.fleet_stories import NOON
 from tests.servers import Mosquitto, Postgres, free_port, until

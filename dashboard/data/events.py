@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from dashboard.data.reviews import judged, verdicts
 from dashboard.data.store import Record, Store
-from monitor.schema import events, reviews, samples
+from monitor.store.schema import events, reviews, samples
 from monitor.types import Kind, Level
 
 PAGE_ROWS: Final = 50

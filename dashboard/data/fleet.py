@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Subquery, case, func, select, true, union_
 
 from dashboard.data.store import Record, Store
 from monitor.payloads import MONITORED
-from monitor.schema import (
+from monitor.store.schema import (
     availability,
     coverage,
     coverage_days,

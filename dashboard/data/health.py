@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import func, select, text
 
 from dashboard.data.store import Record, Store
-from monitor.schema import audit, dead_letters, events, metadata, outbox, vehicles
+from monitor.store.schema import audit, dead_letters, events, metadata, outbox, vehicles
 
 LAG_EVENTS: Final = 2_000
 DAY_S: Final = 86_400.0

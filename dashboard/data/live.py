@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from dashboard.data.store import Record, Store
-from monitor.schema import samples, vehicles
+from monitor.store.schema import samples, vehicles
 from monitor.types import Cause, Level
 
 # A state comes once a second; after this long its vehicle has fallen silent, not become fine.

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, exists, insert, select
 
 from dashboard.data.store import Record, Store
-from monitor.schema import audit, events, reviews
+from monitor.store.schema import audit, events, reviews
 
 VERDICTS: Final = {"true": "real", "false": "false alarm", "unsure": "not sure"}
 # Why an alert was false: what peers' users report (facts: glasses, light, talking, looking down).

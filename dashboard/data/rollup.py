@@ -17,7 +17,7 @@ from sqlalchemy.sql import Select
 from dashboard.data.store import Store
 from monitor.errors import StoreError
 from monitor.payloads import MONITORED
-from monitor.schema import (
+from monitor.store.schema import (
     coverage,
     coverage_days,
     coverage_hours,

@@ -1,0 +1,252 @@
+"""From a model's name and a folder of faces to a trained model: what `models train` does."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import read_card
+from models.datasets import DatasetError, Faces, require_classes
+from models.datasets.landmarks import (
+    Alignment,
+    find_landmarks,
+    measure_alignment,
+    misalignments,
+)
+from models.datasets.layouts import Source, find_source, open_for_training
+from models.evaluation import open_model
+from models.registry import FER_PLUS_LABELS, MODELS, WEIGHTS, ModelCard, find
+from models.report import Budget
+from models.training import Place, Trainer, TrainingError
+from models.training.recipe import Recipe, load_recipe
+
+ALIGNMENT_SAMPLE = 32
+Tick = Callable[[int, int], None]
+
+
+def recipes_folder() -> Path:
+    """Where the recipes lie: beside the code in a checkout, inside the package when installed."""
+    root = WEIGHTS.parents[1]
+    checkout = root / "configs" / "train"
+    return checkout if checkout.is_dir() else root / "monitor" / "configs" / "train"
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe by name or path.
+
+    Raises:
+        TrainingError: there is none; the message lists those there are.
+    """
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        return path
+    found = recipes_folder() / f"{name}.yaml"
+    if not found.is_file():
+        known = ", ".join(sorted(p.stem for p in recipes_folder().glob("*.yaml")))
+        raise TrainingError(f"no recipe {name!r}; there are: {known}; or give a .yaml file")
+    return found
+
+
+def labels_for(card: ModelCard, source: Source, asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """The labels asked for, or the card's if the data has just them, or the data's."""
+    if asked:
+        return tuple(asked)
+    found = {s.label for s in source.read(source.train_split, True)}
+    if found == set(card.labels):
+        return card.labels
+    known = source.labels or card.labels
+    return tuple(sorted(found, key=lambda x: (known.index(x) if x in known else len(known), x)))
+
+
+def card_for(name: str, recipe: Recipe, labels: tuple[str, ...], source: Source) -> ModelCard:
+    """The card of a registered model about to be trained."""
+    card = MODELS[name]
+    side = recipe.input_px
+    return replace(
+        card,
+        labels=labels,
+        input_hw=(side, side) if side else card.input_hw,
+        arguments=card.arguments | recipe.arguments,
+        training_data=_provenance(source),
+        measured={},
+    )
+
+
+def _provenance(source: Source) -> str:
+    if source.name == "FER+" and source.labels == FER_PLUS_LABELS:
+        return (
+            "FER+ Training: labels microsoft/FERPlus (MIT); pictures FER2013 (ICML 2013 challenge, "
+            "no licence stated: research use)"
+        )
+    return source.name
+
+
+def starting_weights(name: str, asked: str) -> tuple[Path, ModelCard | None]:
+    """`shipped` or a file, and its card where there is one."""
+    if asked != "shipped":
+        return Path(asked), None
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise TrainingError(f"--weights shipped: no weights of {name} ship; give a file")
+    return path, find(name)
+
+
+def weights_and_card(name: str, asked: str) -> tuple[Path, ModelCard]:
+    """A weights file and the card it answers to: its own where one lies beside it.
+
+    Raises:
+        KeyError: no such model.
+        TrainingError, CheckpointError: no such file, or a card of another model.
+    """
+    registered = find(name)
+    path, card = starting_weights(name, asked)
+    if card is None and path.suffix == ".safetensors":
+        card = read_card(path)
+        if card.name != name:
+            raise TrainingError(f"{path}: its card says {card.name}, not {name}")
+    return path, card or registered
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is about to be trained, to be told before it starts.
+
+    Attributes:
+        trainer: ready to `fit`.
+        warnings: one line each: data that does not fit the model's card.
+    """
+
+    trainer: Trainer
+    warnings: tuple[str, ...]
+
+
+def plan(
+    name: str, data: Path, run: Path, *, recipe: str | None = None, weights: str = "",
+    labels: Sequence[str] = (), faces: int = 0, device: str = "auto", workers: int = 0,
+    overrides: dict[str, Any] | None = None, tick: Tick | None = None,
+) -> Plan:  # fmt: skip
+    """Read the data, check it, and set up the training.
+
+    Args:
+        name: of a registered expression model.
+        data: any layout `models.datasets.layouts` knows.
+        run: folder of the run.
+        recipe: name or path; the model's own when None.
+        weights: `shipped`, a file to start from, or empty to start from nothing.
+        labels: classes to train; the data's own when empty.
+        faces: learn from this many, spread over the set; 0 takes all.
+        device: auto, cpu or cuda.
+        workers: processes that decode pictures.
+        overrides: recipe settings from the command line.
+        tick: told (done, total) while landmarks are looked for.
+
+    Raises:
+        ValueError: of the parts, one line each.
+    """
+    if name not in MODELS:
+        raise TrainingError(f"no model {name!r}; registered: {', '.join(sorted(MODELS))}")
+    chosen = load_recipe(find_recipe(recipe or name), **(overrides or {}))
+    source = find_source(data)
+    card = card_for(name, chosen, labels_for(MODELS[name], source, labels), source)
+    training, validation = open_for_training(
+        data, card.labels, card.input_hw,
+        soft=chosen.target == "distribution", validation=chosen.validation,
+    )  # fmt: skip
+    if 0 < faces < len(training):
+        training = training.part([i * len(training) // faces for i in range(faces)])
+    require_classes(training)
+    if not len(validation):
+        raise DatasetError(f"{data}: nothing was held out to choose by; add pictures or a `valid`")
+    if chosen.landmarks:
+        training = teach(training, run / "landmarks.npz", tick)
+    start, shipped = starting_weights(name, weights) if weights else (None, None)
+    sha = replace(card, sha256=shipped.sha256 if shipped else "")
+    model = open_model(sha, start, new_head=True)
+    lines = tuple(alignment_warnings(training, card))
+    trainer = Trainer(model, card, chosen, training, validation, run, Place.find(device), workers)
+    return Plan(trainer, lines)
+
+
+def sample_of(faces: Faces, count: int = ALIGNMENT_SAMPLE) -> list[NDArray[np.uint8]]:
+    """Some faces, spread over the whole set."""
+    step = max(1, len(faces) // count)
+    return [faces.image(i) for i in range(0, len(faces), step)][:count]
+
+
+def alignment_warnings(faces: Faces, card: ModelCard) -> Iterator[str]:
+    """One line a fault where the faces are not cropped as the card says."""
+    if "eyes_xy" not in card.alignment:
+        return
+    measured: Alignment = measure_alignment(sample_of(faces))
+    for fault in misalignments(measured, card.alignment):
+        yield f"{faces.source}: {fault}; {card.name} wants {card.alignment['kind']}"
+
+
+def teach(faces: Faces, cache: Path, tick: Tick | None = None) -> Faces:
+    """The set with MediaPipe's landmarks of each face, kept in `cache`."""
+    names = [s.name for s in faces.samples]
+    if cache.is_file():
+        with np.load(cache, allow_pickle=False) as kept:
+            known = dict(zip(kept["names"].tolist(), kept["points"], strict=True))
+        if set(names) <= known.keys():
+            return faces.with_landmarks(known)
+    points = []
+    for done, found in enumerate(find_landmarks(faces.image(i) for i in range(len(faces))), 1):
+        points.append(found)
+        if tick:
+            tick(done, len(faces))
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(cache, names=np.array(names), points=np.stack(points))
+    return faces.with_landmarks(dict(zip(names, points, strict=True)))
+
+
+def read_budget(run: Path) -> Budget | None:
+    """What a run cost, from its `run.json`; None where there is none."""
+    path = run / "run.json"
+    if not path.is_file():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    side = told["recipe"].get("input_px")
+    return Budget(
+        epochs=told["epochs"],
+        best_epoch=told["best_epoch"],
+        hours=told["hours"],
+        device=told["device"],
+        threads=told["threads"],
+        processes=told["processes"],
+        pictures=told["training_pictures"],
+        input_hw=(side, side) if side else None,
+        recipe=told["recipe"].get("source", ""),
+    )
+
+
+def draw_curves(run: Path) -> Path:
+    """`curves.png` of a run, from its `curves.csv`."""
+    import matplotlib as mpl  # noqa: PLC0415 - half a second, only where a picture is drawn
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    rows = np.genfromtxt(run / "curves.csv", delimiter=",", names=True, ndmin=1)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    left.plot(rows["epoch"], rows["loss"], label="training")
+    left.plot(rows["epoch"], rows["valid_loss"], label="validation")
+    left.set(xlabel="epoch", ylabel="loss")
+    right.plot(rows["epoch"], 100 * rows["valid_accuracy"], label="overall")
+    right.plot(rows["epoch"], 100 * rows["valid_mean_class"], label="mean class")
+    right.set(xlabel="epoch", ylabel="validation accuracy, %")
+    for axes in (left, right):
+        axes.legend()
+        axes.grid(visible=True, alpha=0.25)
+    figure.savefig(run / "curves.png", dpi=120)
+    plt.close(figure)
+    return run / "curves.png"
+
+
+def parse_list(text: str) -> tuple[str, ...]:
+    """`a, b` as ("a", "b")."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,306 @@
+"""What `wakeful bench` races: every contestant in a process of its own, a block of frames a time.
+
+    naive            the card's packages as anyone would first put them together
+    naive-threads    the same with torch told of all cores
+    poster-every     ours, with the full POSTER V2 on every frame
+    poster-fifth     ours, with the full POSTER V2 on every fifth frame
+    shipped          ours, as it ships
+
+`python -m monitor.bench.contestants NAME FRAMES.npy` reads one JSON command a line and answers with
+one.
+Apart, they cannot disturb each other's threads, and memory and start-up are each one's own.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from models.runtime.cache import cache_folder
+from monitor.types import Frame, Image
+
+FPS = 30.0
+NAMES = ("naive", "naive-threads", "poster-every", "poster-fifth", "shipped")
+
+Stages = dict[str, list[float]]
+
+
+class Timed:
+    """A part of perception that notes how long each call takes, in ms."""
+
+    def __init__(self, name: str, part: Any, notes: Stages) -> None:
+        self._name = name
+        self._part = part
+        self._notes = notes
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the part gives."""
+        began_s = time.perf_counter()
+        try:
+            return self._part(*args, **kwargs)
+        finally:
+            self._notes[self._name].append((time.perf_counter() - began_s) * 1000)
+
+    def start(self, *args: Any) -> Callable[[], Any]:
+        """Begin; the time noted runs until the answer was waited for, beside whatever else."""
+        began_s = time.perf_counter()
+        wait = self._part.start(*args)
+
+        def waited() -> Any:
+            answer = wait()
+            self._notes[f"{self._name} (beside)"].append((time.perf_counter() - began_s) * 1000)
+            return answer
+
+        return waited
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._part, name)
+
+
+class Naive:
+    """`YOLO().predict` at 640, FaceMesh on stills, eager POSTER V2: all on every frame.
+
+    Weights are as initialised: they change no speed.
+    """
+
+    def __init__(self, threads: int | None, notes: Stages) -> None:
+        import mediapipe  # noqa: PLC0415 - each contestant imports what it needs and no more
+        import torch  # noqa: PLC0415
+
+        from models.detection.ultralytics_safe import ultralytics  # noqa: PLC0415
+        from models.registry import find  # noqa: PLC0415
+        from models.runtime.export import build  # noqa: PLC0415
+
+        card = find("poster_v2")
+        self._torch = torch
+        self._yolo = ultralytics().YOLO("yolov5n.yaml")
+        self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
+            static_image_mode=True, refine_landmarks=True
+        )
+        self._poster = build(card, None)
+        self._mean = torch.tensor(card.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(card.std).view(1, 3, 1, 1)
+        self._detect = Timed("detector", self._predict, notes)
+        self._fit = Timed("landmarks", self._landmarks, notes)
+        self._read = Timed("expression", self._emotion, notes)
+        self._predict(np.zeros((480, 640, 3), np.uint8))
+        if threads is not None:  # ultralytics' first prediction sets them for the whole process
+            torch.set_num_threads(threads)
+
+    def __call__(self, image: Image, index: int) -> None:
+        """Everything on one frame."""
+        del index
+        self._detect(image)
+        self._fit(image)
+        self._read(image)
+
+    def describe(self) -> list[str]:
+        """What runs how."""
+        return [f"torch {self._torch.__version__}, {self._torch.get_num_threads()} thread(s), fp32"]
+
+    def _predict(self, image: Image) -> None:
+        self._yolo.predict(image, imgsz=640, verbose=False)
+
+    def _landmarks(self, image: Image) -> None:
+        import cv2  # noqa: PLC0415
+
+        self._mesh.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+    def _emotion(self, image: Image) -> None:
+        import cv2  # noqa: PLC0415
+
+        crop = cv2.resize(image[100:350, 220:470], (224, 224))[..., ::-1].copy()
+        with self._torch.no_grad():
+            x = self._torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
+            self._poster((x - self._mean) / self._std)
+
+
+class Ours:
+    """The watch's own perception."""
+
+    def __init__(self, emotion: str | None, emotion_hz: float, notes: Stages) -> None:
+        from monitor.config import CameraConfig, PerceptionConfig  # noqa: PLC0415
+        from monitor.perception import Perception  # noqa: PLC0415
+        from monitor.perception.adapters import open_parts  # noqa: PLC0415
+        from monitor.perception.facemesh import FaceFinder, Landmarker  # noqa: PLC0415
+
+        config = PerceptionConfig(emotion=emotion or "auto", emotion_hz=emotion_hz)
+        parts = open_parts(config)
+
+        def timed(name: str, part: Any) -> Any:
+            return Timed(name, part, notes) if part is not None else None
+
+        self._perceive = Perception(
+            config,
+            CameraConfig(),
+            detector=timed("detector", parts.detector),
+            eyes=timed("eye state", parts.eyes),
+            emotion=timed("expression (beside)", parts.emotion),
+            landmarker=timed("landmarks", Landmarker()),
+            finder=timed("face finder", FaceFinder()),
+        )
+        self._notes = notes
+        self._how = [network.describe() for network in parts.networks]
+
+    def __call__(self, image: Image, index: int) -> None:
+        """Everything on one frame."""
+        observation = self._perceive(Frame(image, index / FPS, 1e9 + index / FPS, index))
+        if observation.errors:
+            raise RuntimeError(f"stages failed: {', '.join(observation.errors)}")
+
+    def describe(self) -> list[str]:
+        """What runs how."""
+        return self._how
+
+
+def random_poster() -> Path:
+    """Where the full POSTER V2 with weights as initialised is kept for measuring."""
+    return cache_folder() / "bench" / "poster_v2_as_initialised.safetensors"
+
+
+def prepare() -> None:
+    """Make `random_poster` (needs torch, so it runs in a process of its own)."""
+    import torch  # noqa: PLC0415
+
+    from models.checkpoint import write_weights  # noqa: PLC0415
+    from models.registry import find  # noqa: PLC0415
+    from models.runtime.export import build  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    path = random_poster()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_weights(build(find("poster_v2"), None), find("poster_v2"), path)
+
+
+def make(name: str, notes: Stages) -> "Naive | Ours":
+    """A contestant by its name."""
+    match name:
+        case "naive":
+            return Naive(None, notes)
+        case "naive-threads":
+            return Naive(len(os.sched_getaffinity(0)), notes)
+        case "poster-every":
+            return Ours(str(random_poster()), FPS, notes)
+        case "poster-fifth":
+            return Ours(str(random_poster()), FPS / 5, notes)
+        case "shipped":
+            return Ours(None, 5.0, notes)
+    raise ValueError(f"no contestant {name!r}; there are {', '.join(NAMES)}")
+
+
+class Racer:
+    """Runs a contestant over the frames, again and again, and answers commands."""
+
+    def __init__(self, name: str, frames: Path) -> None:
+        self._notes: Stages = defaultdict(list)
+        self._frames = np.load(frames, mmap_mode="r")
+        self._index = 0
+        self._contestant = make(name, self._notes)
+        self._contestant(np.asarray(self._frames[0]), 0)
+
+    def ready(self) -> dict[str, Any]:
+        """How it started: seconds from the birth of its process to the first result."""
+        return {
+            "start_s": time.time() - psutil.Process().create_time(),
+            "memory_mb": memory_mb(),
+            "torch": "torch" in sys.modules,
+            "how": self._contestant.describe(),
+        }
+
+    def run(self, seconds: float) -> dict[str, Any]:
+        """Frames as fast as they go, for so long."""
+        self._notes.clear()
+        cpu_s, began_s = time.process_time(), time.perf_counter()
+        took_ms = []
+        last_s = began_s
+        while last_s - began_s < seconds:
+            self._index += 1
+            self._contestant(np.asarray(self._frames[self._index % len(self._frames)]), self._index)
+            now_s = time.perf_counter()
+            took_ms.append((now_s - last_s) * 1000)
+            last_s = now_s
+        return {
+            "ms": took_ms,
+            "wall_s": last_s - began_s,
+            "cpu_s": time.process_time() - cpu_s,
+            "memory_mb": memory_mb(),
+            "stages": dict(self._notes),
+        }
+
+    def cameras(self, number: int, seconds: float) -> dict[str, Any]:
+        """Several cameras at once in this process, each in its own thread, sharing the models."""
+        from monitor.config import CameraConfig, PerceptionConfig  # noqa: PLC0415
+        from monitor.perception import open_perception  # noqa: PLC0415
+
+        watchers = [
+            open_perception(PerceptionConfig(), CameraConfig(id=f"c{k}"), cameras=number)
+            for k in range(number)
+        ]
+        seen = [0] * number
+        begin, end_s = threading.Event(), [0.0]
+
+        def watch(which: int) -> None:
+            begin.wait()
+            for frame in self._played():
+                if time.perf_counter() >= end_s[0]:
+                    return
+                watchers[which](frame)
+                seen[which] += 1
+
+        threads = [threading.Thread(target=watch, args=(k,)) for k in range(number)]
+        for thread in threads:
+            thread.start()
+        cpu_s, end_s[0] = time.process_time(), time.perf_counter() + seconds
+        begin.set()
+        for thread in threads:
+            thread.join()
+        answer = {
+            "frames": sum(seen),
+            "wall_s": seconds,
+            "cpu_s": time.process_time() - cpu_s,
+            "memory_mb": memory_mb(),
+        }
+        for watcher in watchers:
+            watcher.close()
+        return answer
+
+    def _played(self) -> Iterator[Frame]:
+        for index in count():
+            t_s = index / FPS
+            image = np.asarray(self._frames[index % len(self._frames)])
+            yield Frame(image, t_s, 1e9 + t_s, index)
+
+
+def memory_mb() -> float:
+    """Memory that this process alone holds; pages of files shared with others are not counted."""
+    return float(psutil.Process().memory_full_info().uss) / 2**20
+
+
+def main(name: str, frames: str) -> int:
+    """Answer commands until there are no more."""
+    # What libraries print must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    racer = Racer(name, Path(frames))
+    answers.write(json.dumps(racer.ready()) + "\n")
+    for line in sys.stdin:
+        command = json.loads(line)
+        answer = getattr(racer, command.pop("do"))(**command)
+        answers.write(json.dumps(answer) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "prepare":
+        prepare()
+        raise SystemExit(0)
+    raise SystemExit(main(*sys.argv[1:]))

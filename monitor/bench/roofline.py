@@ -1,0 +1,89 @@
+"""How fast this machine could be: measured rates of arithmetic and memory, and what models need.
+
+A model's floor is its arithmetic over the measured matmul rate of its precision: no runtime can be
+faster, and a good one comes near.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.runtime.machine import openvino_core, this_machine
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What was measured.
+
+    Attributes:
+        gflops: matmul rate by precision, all cores, 2 operations a multiply-add.
+        copy_gb_s: bytes read and written a second by a large copy.
+    """
+
+    gflops: dict[str, float]
+    copy_gb_s: float
+
+
+def measure_rates(seconds: float = 1.0) -> Rates:
+    """Matmul of 1024 x 1024 in each precision the CPU has, and a copy of 64 MiB."""
+    precisions = ["fp32"] + (["bf16"] if "BF16" in this_machine().cpu else [])
+    gflops = {name: _matmul_gflops(name, seconds) for name in precisions}
+    source = np.ones(16 * 2**20, np.float32)
+    target = np.empty_like(source)
+    fastest_s = _fastest_s(lambda: np.copyto(target, source), seconds)
+    return Rates(gflops, 2 * source.nbytes / fastest_s / 1e9)
+
+
+def _matmul_gflops(precision: str, seconds: float) -> float:
+    from openvino import Model, Type, opset13  # noqa: PLC0415 - only where it serves
+
+    side = 1024
+    values = opset13.parameter([side, side], Type.f32)
+    weights = opset13.constant(np.ones((side, side), np.float32) / side)
+    model = Model([opset13.matmul(values, weights, False, False)], [values])
+    hint = {"fp32": "f32", "bf16": "bf16"}[precision]
+    settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    request = openvino_core().compile_model(model, "CPU", settings).create_infer_request()
+    request.infer([np.ones((side, side), np.float32)])
+    return 2 * side**3 / _fastest_s(request.infer, seconds) / 1e9
+
+
+def _fastest_s(work: Callable[[], Any], seconds: float) -> float:
+    """The best of many runs: a ceiling is what the machine can do when nothing disturbs it."""
+    end_s = time.perf_counter() + seconds
+    best_s = float("inf")
+    while time.perf_counter() < end_s:
+        began_s = time.perf_counter()
+        work()
+        best_s = min(best_s, time.perf_counter() - began_s)
+    return best_s
+
+
+def gflops_of(graph: Path) -> float:
+    """Operations of one run of a graph (ONNX or OpenVINO) with batch 1, in 1e9.
+
+    Convolutions and matmuls alone, 2 operations a multiply-add: the rest is small beside them.
+    """
+    model = openvino_core().read_model(graph)
+    shape = model.input().get_partial_shape()
+    shape[0] = 1
+    model.reshape(shape)
+    return sum(_operations(node) for node in model.get_ops()) / 1e9
+
+
+def _operations(node: Any) -> float:
+    kind = node.get_type_name()
+    if kind not in {"Convolution", "GroupConvolution", "MatMul"}:
+        return 0.0
+    out = np.prod(list(node.output(0).get_shape()), dtype=float)
+    first, second = (list(node.input(k).get_shape()) for k in (0, 1))
+    if kind == "MatMul":
+        transposed = node.get_attributes().get("transpose_a", False)
+        return float(2 * out * first[-2 if transposed else -1])
+    # weights (out, in, kernel...), or (groups, out, in, kernel...): what one output value takes
+    taken = second[1:] if kind == "Convolution" else second[2:]
+    return float(2 * out * np.prod(taken, dtype=float))

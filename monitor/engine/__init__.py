@@ -1,0 +1,214 @@
+"""Observations in, the driver's state and events out. Pure: no clock, no I/O, no randomness.
+
+    observation ──Evidence──▶ reading ──rules──▶ findings ──Alerts──▶ events
+         │                       ▲
+         └───────Baseline────────┘
+
+The same calls give the same events, byte for byte: ids are UUIDv5 of drive, camera, track and
+start, and wall-clock times come from one anchor (the first observation's) plus monotonic
+differences, so a clock step changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from monitor.engine.alerts import Alerts, Origin, Situation
+from monitor.engine.calibration import Baseline
+from monitor.engine.evidence import Evidence
+from monitor.engine.ladder import Ladder
+from monitor.engine.rules.degraded import URGENCY
+from monitor.engine.rules.finding import Finding
+from monitor.policy import Policy
+from monitor.types import (
+    CameraCondition,
+    Cause,
+    Command,
+    DriverState,
+    Event,
+    Eyes,
+    Kind,
+    Level,
+    Observation,
+    Reading,
+)
+
+_BLIND = frozenset(
+    {Cause.CAMERA_LOST, Cause.CAMERA_FROZEN, Cause.OBSCURED, Cause.LOW_LIGHT, Cause.GLARE}
+)
+
+
+class Engine:
+    """Watches one driver through one camera.
+
+    Args:
+        policy: the thresholds.
+        drive: identifier of the drive; part of every event's id.
+        camera: which camera it is.
+        models: ids of the models that made the observations, written on every event.
+    """
+
+    def __init__(
+        self, policy: Policy, *, drive: str, camera: str = "driver", models: tuple[str, ...] = ()
+    ) -> None:
+        self._policy = policy
+        self._drive, self._camera, self._models = drive, camera, models
+        self._baseline = Baseline(policy)
+        self._evidence = Evidence(policy)
+        self._ladder = Ladder(policy)
+        self._alerts: Alerts | None = None
+        self._anchor_s = 0.0
+        self._learning_s = 0.0
+        self._last_s = 0.0
+        self._situation: Situation | None = None
+
+    def update(
+        self,
+        observation: Observation,
+        speed_kmh: float | None = None,
+        commands: Sequence[Command] = (),
+    ) -> tuple[DriverState, list[Event]]:
+        """Take one observation.
+
+        Args:
+            observation: times must grow; one that goes back is taken as seen at the last time.
+            speed_kmh: the vehicle's speed; None where no source tells.
+            commands: what was asked since the last observation. `WARNINGS_ON` and `WARNINGS_OFF`
+                are the chime's business.
+
+        Returns:
+            The state now, and what is to be told.
+        """
+        if self._alerts is None:
+            self._alerts = self._begin(observation)
+        if observation.timestamp_s < self._last_s:
+            observation = replace(observation, timestamp_s=self._last_s)
+        if Command.RECALIBRATE in commands:
+            self._learn_anew(looking_ahead=True)
+        reading = self._read(observation, speed_kmh)
+        self._last_s = observation.timestamp_s
+        findings = [self._capped(found, speed_kmh) for found in self._ladder.update(reading)]
+        self._situation = now = self._now(reading)
+        events = self._alerts.update(findings, now)
+        if Command.ACKNOWLEDGE in commands:
+            events.extend(self._alerts.acknowledge(now))
+        if now.abandoned:
+            self._ladder.forget_driver()
+            self._learn_anew(looking_ahead=False)
+        self._baseline.update(observation, frozen=self._frozen(reading))
+        return self._state(reading), events
+
+    def finish(self) -> list[Event]:
+        """Close what is open: the drive is over."""
+        if self._alerts is None or self._situation is None:
+            return []
+        return self._alerts.finish(self._situation)
+
+    def _begin(self, first: Observation) -> Alerts:
+        self._anchor_s = first.captured_at - first.timestamp_s
+        self._last_s = first.timestamp_s
+        return Alerts(
+            self._policy,
+            Origin(self._drive, self._camera, self._policy.hash, self._models, self._anchor_s),
+        )
+
+    def _learn_anew(self, *, looking_ahead: bool) -> None:
+        self._learning_s = 0.0
+        self._baseline.reset(looking_ahead=looking_ahead)
+
+    def _read(self, observation: Observation, speed_kmh: float | None) -> Reading:
+        calibration = self._baseline.calibration
+        reading = self._evidence.weigh(observation, calibration, speed_kmh)
+        if reading.present:
+            self._learning_s += min(observation.timestamp_s - self._last_s, self._policy.max_gap_s)
+        limit_s = self._policy.eye.calibration.max_learning_s
+        if calibration.ready or self._learning_s < limit_s:
+            return reading
+        return replace(reading, causes=reading.causes | {Cause.UNCALIBRATED})
+
+    def _now(self, reading: Reading) -> Situation:
+        return Situation(
+            now_s=reading.timestamp_s,
+            attentive_s=self._ladder.attentive_s,
+            answered_s=self._ladder.answered_s,
+            blind=bool(reading.causes & _BLIND),
+            silent=self._stands(reading.speed_kmh),
+            abandoned=self._abandoned(reading.speed_kmh),
+            calibration=self._baseline.calibration.id,
+        )
+
+    # --- the vehicle -----------------------------------------------------------------------
+
+    def _stands(self, speed_kmh: float | None) -> bool:
+        activation = self._policy.activation
+        if speed_kmh is None:
+            return activation.speed_unknown == "assume_standstill"
+        return speed_kmh < activation.standstill.below_kmh
+
+    def _abandoned(self, speed_kmh: float | None) -> bool:
+        """Nobody for long. In a vehicle known to move somebody must be there: never."""
+        limits, gone_s = self._policy.abandoned, self._ladder.gone_s
+        if speed_kmh is not None and not self._stands(speed_kmh):
+            return False
+        limit_s = limits.speed_unknown_s if speed_kmh is None else limits.standstill_s
+        return gone_s > 0 and gone_s >= limit_s
+
+    def _capped(self, finding: Finding, speed_kmh: float | None) -> Finding:
+        """Below its activation speed a rule may inform, not warn."""
+        if finding.kind is Kind.DEGRADED:
+            return finding
+        activation = self._policy.activation
+        most = activation.standstill.max_level if self._stands(speed_kmh) else Level.CRITICAL
+        least_kmh = {
+            "closure": activation.closure.min_speed_kmh,
+            "drowsy": activation.drowsiness.min_speed_kmh,
+            "distraction": activation.distraction.min_speed_kmh,
+        }.get(finding.track, 0.0)
+        if speed_kmh is not None and speed_kmh < least_kmh:
+            most = min(most, Level.INFO)
+        if finding.level <= most:
+            return finding
+        said = {**finding.evidence, "capped_by_speed_kmh": speed_kmh}
+        return replace(finding, level=most, evidence=said)
+
+    # --- learning and telling ----------------------------------------------------------------
+
+    def _frozen(self, reading: Reading) -> bool:
+        """Not the time to learn what is normal: an alert, closing lids, a look away, too slow."""
+        speed, least_kmh = reading.speed_kmh, self._policy.eye.calibration.min_speed_kmh
+        alerted = self._alerts is not None and any(
+            alert.kind not in {Kind.DEGRADED, Kind.YAWNING} for alert in self._alerts.open
+        )
+        return (
+            alerted
+            or (speed is not None and speed < least_kmh)
+            or reading.eyes is Eyes.CLOSED
+            or bool(reading.looking_down)
+            or reading.camera is not CameraCondition.OK
+        )
+
+    def _state(self, reading: Reading) -> DriverState:
+        alerts = self._alerts.open if self._alerts is not None else ()
+        ladder = self._ladder
+        causes = [Cause(a.evidence["cause"]) for a in alerts if a.kind is Kind.DEGRADED]
+        if any(alert.kind is Kind.ABSENT for alert in alerts):
+            causes.append(Cause.NO_FACE)
+        return DriverState(
+            timestamp_s=reading.timestamp_s,
+            captured_at=round(self._anchor_s + reading.timestamp_s, 3),
+            level=alerts[0].level if alerts else Level.NONE,
+            kind=alerts[0].kind if alerts else None,
+            eyes=reading.eyes,
+            openness=reading.openness,
+            closure_s=round(ladder.closed_s, 3),
+            perclos=ladder.perclos,
+            coverage=ladder.coverage,
+            fatigue=ladder.fatigue,
+            distraction=ladder.distraction,
+            eyes_on_road=ladder.eyes_on_road,
+            pose=reading.pose,
+            emotion=reading.emotion,
+            degraded=tuple(sorted(causes, key=lambda cause: URGENCY[cause])),
+            calibration=self._baseline.calibration,
+            open_alerts=tuple(alert.id for alert in alerts),
+            speed_kmh=reading.speed_kmh,
+        )

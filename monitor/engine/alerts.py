@@ -1,0 +1,302 @@
+"""The life of an alert: told, escalated, repeated, acknowledged, latched, released, over.
+
+    (finding) ──▶ open ──finding rises──▶ UPDATE        one id from START to END
+                   │ ──repeat_s──▶ UPDATE  until acknowledged
+                   │ ──unanswered──▶ UNRESPONSIVE
+                   └─ finding gone ─▶ END               below the latch: at once
+                                    └▶ latched ──attentive_s of open eyes on the road──▶ END
+
+A latched alert is released by an attentive driver and by nothing else: not by a face that hides,
+not by a camera that fails. Only when nobody has been in the picture for so long that the driver
+must have left does it end, and it says so. `END` carries the time at which the condition was over
+(the eyes opened), not the later one at which the driver was believed.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from monitor.engine.rules.finding import Finding, reached
+from monitor.policy import Policy
+from monitor.types import Event, Kind, Level, Phase
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wakeful.example/events")
+# What a driver can answer to by looking at the road.
+_ANSWERABLE = frozenset({"closure", "distraction"})
+_DRIVER = frozenset({"closure", "distraction", "drowsy", "yawning"})
+# What a head that drops in sleep brings along: one alert, not four.
+_TOLD_BY_CLOSURE = frozenset({"distraction", "absent", "yawning", "degraded:eyes_not_visible"})
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What alerts need to know of this instant, besides the findings.
+
+    Attributes:
+        now_s: monotonic time.
+        attentive_s: seconds of open eyes on the road, up to now.
+        answered_s: when the driver was last seen attentive.
+        blind: the camera gives no usable picture.
+        silent: the vehicle stands: nothing is repeated.
+        abandoned: nobody has been seen for so long that the driver must have left.
+        calibration: id of the baseline in use.
+    """
+
+    now_s: float
+    attentive_s: float
+    answered_s: float
+    blind: bool
+    silent: bool
+    abandoned: bool
+    calibration: str
+
+
+@dataclass
+class Alert:
+    """One open alert."""
+
+    id: str
+    track: str
+    kind: Kind
+    level: Level
+    started_s: float
+    over_s: float
+    told_s: float
+    warned_s: float
+    rung: int = 0
+    acknowledged: bool = False
+    repeats: int = 0
+    unanswered_s: float = 0.0
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What every event of one watch carries; `anchor_s` turns monotonic into wall-clock time."""
+
+    drive: str
+    camera: str
+    policy: str
+    models: tuple[str, ...]
+    anchor_s: float
+
+
+class Alerts:
+    """The open alerts of one driver.
+
+    Args:
+        policy: escalation, levels and limits.
+        origin: provenance of the events.
+    """
+
+    def __init__(self, policy: Policy, origin: Origin) -> None:
+        self._policy = policy
+        self._origin = origin
+        self._open: dict[str, Alert] = {}
+        self._cooling: dict[str, tuple[float, Level]] = {}
+        self._criticals = 0
+        self._critical_s = 0.0
+        self._before_s: float | None = None
+
+    @property
+    def open(self) -> tuple[Alert, ...]:
+        """The open alerts, the most urgent first."""
+        return tuple(sorted(self._open.values(), key=lambda a: (-a.level, a.started_s)))
+
+    def update(self, findings: Sequence[Finding], now: Situation) -> list[Event]:
+        """Take what the rules found; give what is to be told."""
+        step_s = 0.0 if self._before_s is None else now.now_s - self._before_s
+        self._before_s = now.now_s
+        if any(alert.level is Level.CRITICAL for alert in self._open.values()):
+            self._critical_s += step_s
+        found = {finding.track: finding for finding in findings}
+        told: list[Event] = []
+        for finding in findings:
+            if not (finding.track in _DRIVER and now.abandoned):
+                told.extend(self._take(finding, now))
+        for alert in list(self._open.values()):
+            told.extend(self._follow(alert, found.get(alert.track), now, step_s))
+        return told
+
+    def acknowledge(self, now: Situation) -> list[Event]:
+        """The driver answered: the repeating ends, the watch does not."""
+        told = []
+        for alert in self.open:
+            if alert.level >= Level.CAUTION and not alert.acknowledged:
+                alert.acknowledged = True
+                told.append(self._tell(alert, Phase.UPDATE, now))
+        return told
+
+    def finish(self, now: Situation) -> list[Event]:
+        """Close what is open: the drive is over."""
+        return [self._end(alert, now, "drive") for alert in self.open]
+
+    # --- a finding comes in ----------------------------------------------------------------
+
+    def _take(self, finding: Finding, now: Situation) -> Iterator[Event]:
+        alert = self._open.get(finding.track)
+        if alert is None:
+            if self._hushed(finding, now):
+                return
+            alert = self._open[finding.track] = self._begin(finding, now)
+            yield self._tell(alert, Phase.START, now)
+            return
+        alert.evidence.update(_raised(alert.evidence, finding.evidence))
+        alert.over_s = finding.until_s
+        rises = (finding.level, _rank(finding.kind)) > (alert.level, _rank(alert.kind))
+        # Eyes that are opening raise no alarm, whatever the vehicle has begun to do meanwhile.
+        fading = finding.until_s < now.now_s
+        if not fading and (rises or finding.rung > alert.rung):
+            alert.rung = max(alert.rung, finding.rung)
+            yield self._escalate(alert, max(alert.level, finding.level), finding.kind, now)
+
+    def _hushed(self, finding: Finding, now: Situation) -> bool:
+        """A warned closure speaks for itself; a slow state that just ended is not told again."""
+        closure = self._open.get("closure")
+        latched = closure is not None and closure.level >= self._policy.escalation.latch.from_level
+        if latched and finding.track in _TOLD_BY_CLOSURE:
+            return True
+        if finding.kind in self._policy.escalation.cooldown_kinds:
+            ended_s, level = self._cooling.get(finding.track, (-1e18, Level.NONE))
+            quiet_s = self._policy.escalation.cooldown_s.of(level)
+            return finding.level <= level and now.now_s - ended_s < quiet_s
+        return False
+
+    def _begin(self, finding: Finding, now: Situation) -> Alert:
+        started_at_ms = round((self._origin.anchor_s + finding.since_s) * 1000)
+        name = f"{self._origin.drive}/{self._origin.camera}/{finding.track}/{started_at_ms}"
+        self._criticals += finding.level is Level.CRITICAL
+        return Alert(
+            id=str(uuid.uuid5(_NAMESPACE, name)),
+            track=finding.track,
+            kind=finding.kind,
+            level=finding.level,
+            started_s=finding.since_s,
+            over_s=finding.until_s,
+            told_s=now.now_s,
+            warned_s=now.now_s,
+            rung=finding.rung,
+            evidence=dict(finding.evidence),
+        )
+
+    # --- an alert goes on ------------------------------------------------------------------
+
+    def _follow(
+        self, alert: Alert, finding: Finding | None, now: Situation, step_s: float
+    ) -> Iterator[Event]:
+        if alert.track in _DRIVER and now.abandoned:
+            yield self._end(alert, now, "nobody there")
+            return
+        if finding is None and self._released(alert, now):
+            yield self._end(alert, now, "attentive" if self._latched(alert) else "over")
+            return
+        yield from self._unanswered(alert, now, step_s)
+        yield from self._repeat(alert, now)
+
+    def _latched(self, alert: Alert) -> bool:
+        latch = self._policy.escalation.latch
+        return alert.track in _DRIVER | {"absent"} and alert.level >= latch.from_level
+
+    def _released(self, alert: Alert, now: Situation) -> bool:
+        if not self._latched(alert):
+            return True
+        return reached(now.attentive_s, self._policy.escalation.latch.attentive_s)
+
+    def _unanswered(self, alert: Alert, now: Situation, step_s: float) -> Iterator[Event]:
+        """Warned, and not seen attentive since (Euro NCAP 2023: within 3 s)."""
+        latch = self._policy.escalation.latch
+        waits = alert.track in _ANSWERABLE and alert.level >= latch.from_level
+        answered = alert.acknowledged or now.answered_s > alert.warned_s
+        if not waits or answered or now.silent or alert.kind is Kind.UNRESPONSIVE:
+            alert.unanswered_s = 0.0
+            return
+        # A camera that fails is no driver who fails to answer, and opening eyes may yet answer.
+        if not now.blind and now.now_s > alert.warned_s:
+            alert.unanswered_s += step_s
+        opening = now.attentive_s > 0
+        if not opening and reached(alert.unanswered_s, self._policy.unresponsive_after_warning_s):
+            alert.evidence["unanswered_s"] = round(alert.unanswered_s, 3)
+            level = max(alert.level, self._policy.levels.unresponsive)
+            yield self._escalate(alert, level, Kind.UNRESPONSIVE, now)
+
+    def _repeat(self, alert: Alert, now: Situation) -> Iterator[Event]:
+        every_s = self._policy.escalation.repeat_s.of(alert.level)
+        if now.attentive_s > 0 or alert.acknowledged or now.silent or every_s <= 0:
+            return
+        if reached(now.now_s - alert.told_s, every_s):
+            alert.repeats += 1
+            yield self._tell(alert, Phase.UPDATE, now, repeat=alert.repeats)
+
+    def _escalate(self, alert: Alert, level: Level, kind: Kind, now: Situation) -> Event:
+        if level > alert.level:
+            self._criticals += level is Level.CRITICAL
+            alert.acknowledged = False
+        if _rank(kind) > _rank(alert.kind):
+            alert.kind = kind
+        alert.level = level
+        alert.warned_s = now.now_s
+        alert.unanswered_s = 0.0
+        return self._tell(alert, Phase.UPDATE, now)
+
+    # --- telling ---------------------------------------------------------------------------
+
+    def _end(self, alert: Alert, now: Situation, why: str) -> Event:
+        del self._open[alert.track]
+        self._cooling[alert.track] = (now.now_s, alert.level)
+        alert.evidence["ended_by"] = why
+        # Never before what was told last, so that the tellings of one alert stay in order.
+        return self._tell(alert, Phase.END, now, max(alert.over_s, alert.told_s))
+
+    def _tell(
+        self,
+        alert: Alert,
+        phase: Phase,
+        now: Situation,
+        at_s: float | None = None,
+        **more: Any,
+    ) -> Event:
+        at_s = now.now_s if at_s is None else at_s
+        alert.told_s = at_s
+        if self._too_much(alert):
+            more["fleet_notice"] = True
+        anchor_s = self._origin.anchor_s
+        return Event(
+            id=alert.id,
+            kind=alert.kind,
+            phase=phase,
+            level=alert.level,
+            started_at=round(anchor_s + alert.started_s, 3),
+            at=round(anchor_s + at_s, 3),
+            started_s=round(alert.started_s, 6),
+            at_s=round(at_s, 6),
+            drive=self._origin.drive,
+            camera=self._origin.camera,
+            acknowledged=alert.acknowledged,
+            evidence={**alert.evidence, **more},
+            policy=self._origin.policy,
+            calibration=now.calibration,
+            models=self._origin.models,
+        )
+
+    def _too_much(self, alert: Alert) -> bool:
+        """So much critical in one drive is the fleet's business."""
+        notice = self._policy.escalation.fleet_notice
+        often = self._criticals >= notice.terminal_count
+        return alert.level is Level.CRITICAL and (often or self._critical_s >= notice.terminal_s)
+
+
+_CLIMB = (Kind.DISTRACTION, Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)
+
+
+def _rank(kind: Kind) -> int:
+    return _CLIMB.index(kind) if kind in _CLIMB else -1
+
+
+def _raised(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """New evidence over old; the longest closure and look, and what once was true, are kept."""
+    merged = dict(new)
+    for name, value in known.items():
+        if value is True or (name in {"closed_s", "away_s"} and name in merged):
+            merged[name] = max(value, merged.get(name, value))
+    return merged

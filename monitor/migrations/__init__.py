@@ -1,1 +1,0 @@
-"""Alembic's folder: one file a version, run by `monitor.database.upgrade`."""

@@ -1,0 +1,240 @@
+"""A frame in, an observation out: detector, landmarks, eye state, expression, picture quality.
+
+>>> perceive = open_perception(config.perception, camera, live=True)
+>>> observation = perceive(frame)
+
+Every part arrives through a seam and may break: its name then stands in the observation's
+`errors` and the rest still holds. What is not seen is `None`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import cv2
+
+from monitor.config import CameraConfig, PerceptionConfig
+from monitor.perception import face
+from monitor.perception.expression import EmotionNet, ExpressionReader, Framing, cut
+from monitor.perception.face import Points
+from monitor.perception.facemesh import FaceFinder as MediaPipeFinder
+from monitor.perception.facemesh import Landmarker
+from monitor.perception.sighting import (
+    Detector,
+    FaceFinder,
+    Follower,
+    LandmarkNet,
+    Sighting,
+)
+from monitor.perception.stages import Stages
+from monitor.perception.tracking import DriverTrack
+from monitor.types import Box, Emotion, Frame, Image, Observation, Quality
+
+
+class EyeNet(Protocol):
+    """Judges the eyes by their pixels."""
+
+    def __call__(self, image: Image, landmarks: Points) -> float | None:
+        """Probability 0..1 that the driver's eyes are closed; None if they cannot be judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """What was seen on the last frame, for drawing: an observation carries no points.
+
+    Attributes:
+        face: the driver's face box.
+        landmarks: (478, 3) pixels.
+        others: boxes of every face found on that frame.
+    """
+
+    face: Box | None = None
+    landmarks: Points | None = None
+    others: tuple[Box, ...] = ()
+
+
+class Perception:
+    """Looks at frames of one camera, one after another.
+
+    Args:
+        config: how to look.
+        camera: where the driver sits, and whether the picture is mirrored.
+        detector: the awake/sleep detector; None leaves faces to MediaPipe.
+        eyes: the eye-state net; None leaves eyes to their aspect ratio.
+        emotion: the expression net; None reads none.
+        landmarker: fits the face mesh; None opens MediaPipe's.
+        finder: finds faces without a detector; None opens MediaPipe's.
+        live: expressions are read on a thread of their own; otherwise in step with the frames.
+
+    Attributes:
+        overlay: what was seen on the last frame.
+        models: ids of the models that look, as written on every event.
+    """
+
+    def __init__(
+        self,
+        config: PerceptionConfig,
+        camera: CameraConfig,
+        *,
+        detector: Detector | None = None,
+        eyes: EyeNet | None = None,
+        emotion: EmotionNet | None = None,
+        landmarker: LandmarkNet | None = None,
+        finder: FaceFinder | None = None,
+        live: bool = False,
+        models: tuple[str, ...] = (),
+    ) -> None:
+        self._mirrored = camera.mirrored
+        self._eyes = eyes
+        self._stages = Stages()
+        landmarker, finder = landmarker or Landmarker(), finder or MediaPipeFinder()
+        self._parts = (landmarker, finder, detector, eyes)
+        self._follow = Follower(
+            DriverTrack(zone=camera.drivers_zone),
+            landmarker,
+            finder,
+            detector,
+            config.detector_every_n,
+            self._stages,
+        )
+        self._expression = (
+            ExpressionReader(emotion, config.emotion_hz, live=live) if emotion else None
+        )
+        self.overlay = Overlay()
+        self.models = models
+
+    def __call__(self, frame: Frame) -> Observation:
+        """Measure what can be measured on `frame`; never raises for what a picture holds."""
+        self._stages.begin(frame.timestamp_s)
+        if frame.image is None or frame.image.size == 0:
+            self.overlay = Overlay()
+            return _observation(frame)
+        image = frame.image
+        sighting = self._follow(image, frame.timestamp_s)
+        self.overlay = Overlay(sighting.box, sighting.landmarks, sighting.others)
+        measured = self._stages.run("measures", {}, self._measures, sighting, image)
+        return _observation(
+            frame,
+            size_px=(image.shape[1], image.shape[0]),
+            face=sighting.box,
+            faces=sighting.faces,
+            detection=sighting.detection,
+            closed=self._closed(image, sighting),
+            emotion=self._emotion(image, sighting, frame.timestamp_s),
+            quality=self._stages.run("quality", None, quality_of, image, sighting.box),
+            **measured,
+            errors=self._stages.failed,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the expression thread and let go of the nets."""
+        if self._expression is not None:
+            self._expression.close()
+        for part in self._parts:
+            close = getattr(part, "close", None)
+            if close is not None:
+                close()
+
+    def _measures(self, sighting: Sighting, image: Image) -> dict[str, Any]:
+        points = sighting.landmarks
+        if points is None:
+            return {}
+        left, right = (face.eye_aspect_ratio(points, side) for side in ("left", "right"))
+        if self._mirrored:
+            left, right = right, left
+        size_px = (image.shape[1], image.shape[0])
+        return {
+            "ear_left": left,
+            "ear_right": right,
+            "mar": face.mouth_aspect_ratio(points),
+            "gaze_down": face.gaze_lowering(points),
+            "lower_lid": face.lower_lid(points),
+            "pose": face.head_pose(points, size_px, mirrored=self._mirrored),
+        }
+
+    def _closed(self, image: Image, sighting: Sighting) -> float | None:
+        if self._eyes is None or sighting.landmarks is None:
+            return None
+        return self._stages.run("eyes", None, self._eyes, image, sighting.landmarks)
+
+    def _emotion(self, image: Image, sighting: Sighting, timestamp_s: float) -> Emotion | None:
+        reader = self._expression
+        if reader is None:
+            return None
+        box, points = sighting.box, sighting.landmarks
+        if box is not None and points is not None:
+            self._stages.run("emotion", None, reader.look, image, box, timestamp_s, points)
+        return reader.latest(timestamp_s)
+
+
+# Sharpness is measured on a face of this size, so that it does not depend on the distance.
+_QUALITY_SIZE = (96, 96)
+
+
+def quality_of(image: Image, box: Box | None) -> Quality:
+    """Light, contrast and sharpness of the face, or light and contrast of the picture without one.
+
+    Args:
+        image: (H, W, 3) BGR.
+        box: the driver's face, or None.
+    """
+    crop = cut(image, Framing().square(box)) if box is not None else image
+    if min(crop.shape[:2]) < 2:
+        box, crop = None, image
+    # Nearest pixels suffice for the light of a whole picture; a face is averaged down.
+    if box is None:
+        small = cv2.resize(crop, _QUALITY_SIZE, interpolation=cv2.INTER_NEAREST)
+        grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    else:
+        grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+        grey = cv2.resize(grey, _QUALITY_SIZE, interpolation=cv2.INTER_AREA)
+    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
+    if box is None:
+        return Quality(mean, deviation)
+    edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1]
+    return Quality(mean, deviation, float(edges[0, 0]) ** 2, box.height_px)
+
+
+def _observation(frame: Frame, **measured: Any) -> Observation:
+    return Observation(
+        timestamp_s=frame.timestamp_s,
+        captured_at=frame.captured_at,
+        index=frame.index,
+        camera=frame.camera,
+        condition=frame.condition,
+        skipped=frame.skipped,
+        **measured,
+    )
+
+
+def open_perception(
+    config: PerceptionConfig, camera: CameraConfig, *, live: bool = False, cameras: int = 1
+) -> Perception:
+    """Build the real parts the configuration asks for.
+
+    Args:
+        config: which models, where they run.
+        camera: whose frames will be looked at.
+        live: the frames come from a live source.
+        cameras: how many cameras are watched in this process; they share the models' memory.
+
+    Raises:
+        ConfigError: a model is not registered, or its weights are not what its card says.
+    """
+    from monitor.perception.adapters import open_parts  # noqa: PLC0415 - inference runtimes load when needed
+
+    parts = open_parts(config, cameras)
+    return Perception(
+        config,
+        camera,
+        detector=parts.detector,
+        eyes=parts.eyes,
+        emotion=parts.emotion,
+        live=live,
+        models=parts.models,
+    )

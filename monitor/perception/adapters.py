@@ -1,0 +1,236 @@
+"""The real parts behind perception's seams, built from the registered models.
+
+Networks come in by `models.runtime`; pictures are fitted, outputs decoded and put into the house's
+own types here, and no foreign object goes further.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from models import runtime
+from models.detection import boxes, eye_crops
+from models.registry import MODELS, ModelCard, Task, find, shipped
+from monitor.config import PerceptionConfig
+from monitor.errors import ConfigError
+from monitor.perception.expression import Framing
+from monitor.perception.face import Points
+from monitor.types import Box, Detection, Emotion, Image
+
+log = structlog.get_logger(__name__)
+
+# What `auto` means, where it ships.
+DEFAULTS: dict[Task, str] = {
+    "detection": "awake_sleep_n",
+    "eyes": "eye_state",
+    "expression": "poster_v2_s",
+}
+# The network looks at a followed face from close by, in a square of this many pixels.
+CLOSE_PX = 256
+# More heads than this are no cabin; what follows is bounded whatever the picture holds.
+MOST_FACES = 16
+# A head that is down is boxed otherwise than its mesh; a neighbour is no part of the close look.
+SAME_FACE = 0.1
+# An expression net that would fill more of one core than this gets them all.
+MOST_OF_A_CORE = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the configuration asks for; None where it is switched off or does not ship."""
+
+    detector: "AwakeDetector | None" = None
+    eyes: "EyeStateNet | None" = None
+    emotion: "ExpressionNet | None" = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Ids as written on every event."""
+        parts = (self.detector, self.eyes, self.emotion)
+        return tuple(part.card.id for part in parts if part is not None)
+
+    @property
+    def networks(self) -> tuple[runtime.Network, ...]:
+        """Everything loaded, to be described."""
+        parts = (self.detector, self.eyes, self.emotion)
+        return tuple(network for part in parts if part is not None for network in part.networks)
+
+
+def open_parts(config: PerceptionConfig, cameras: int = 1) -> Parts:
+    """Load the models of a configuration.
+
+    Args:
+        config: which, and where they run.
+        cameras: how many cameras will look through models like these in this process.
+
+    Raises:
+        ConfigError: no such model, or its weights cannot be used; one line names the setting.
+    """
+    detector = _model(config.detector, "detection", "detector")
+    eyes = _model(config.eyes, "eyes", "eyes")
+    emotion = _model(config.emotion, "expression", "emotion")
+    return Parts(
+        detector=AwakeDetector(detector, config, cameras) if detector else None,
+        eyes=EyeStateNet(eyes, config) if eyes else None,
+        emotion=ExpressionNet(emotion, config) if emotion else None,
+    )
+
+
+def _model(choice: str | None, task: Task, setting: str) -> ModelCard | Path | None:
+    if choice is None:
+        return None
+    if choice == "auto":
+        return next((card for card in shipped(task) if card.name == DEFAULTS[task]), None)
+    if choice in MODELS:
+        if MODELS[choice].task != task:
+            does = MODELS[choice].task
+            raise ConfigError(f"perception.{setting}: {choice} is a model for {does}, not {task}")
+        return find(choice)
+    if Path(choice).suffix in {".safetensors", ".onnx"}:
+        return Path(choice)
+    known = ", ".join(name for name, card in MODELS.items() if card.task == task) or "none"
+    raise ConfigError(
+        f"perception.{setting}: no model {choice!r}; registered: {known}, or give a file"
+    )
+
+
+def _load(
+    model: ModelCard | Path, setting: str, config: PerceptionConfig, **options: Any
+) -> runtime.Network:
+    options = {"threads": config.threads, "precision": config.precision} | options
+    try:
+        network = runtime.load(model, device=config.device, runtime=config.runtime, **options)
+    except ValueError as error:
+        raise ConfigError(f"perception.{setting}: {error}") from None
+    log.debug("model loaded", part=setting, how=network.describe())
+    return network
+
+
+class AwakeDetector:
+    """YOLOv5 with the classes awake and sleep, and perhaps yawn."""
+
+    def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
+        wide = config.detector_input_px
+        self._wide = _load(model, "detector", config, input_hw=(wide, wide), streams=cameras)
+        self._close = _load(
+            model, "detector", config, input_hw=(CLOSE_PX, CLOSE_PX), streams=cameras
+        )
+        self.networks = (self._wide, self._close)
+        self.card = self._wide.card
+        if not {"awake", "sleep"} <= set(self.card.labels):
+            raise ConfigError(
+                f"perception.detector: {self.card.name} tells {', '.join(self.card.labels)}; "
+                "a detector of drivers must tell awake and sleep"
+            )
+        self._min_score = config.min_score
+
+    def __call__(self, image: Image, near: Box | None = None) -> list[Detection]:
+        """All faces of a picture, or the one known to be `near` judged from close by."""
+        if near is not None:
+            return self.start(image, near)()
+        fitted, way = boxes.letterbox(image, self._wide.input_hw)
+        xyxy, scores = self._kept(self._wide(fitted[None])[0])
+        return self._detections(way.back(xyxy), scores)
+
+    def start(self, image: Image, near: Box) -> Callable[[], list[Detection]]:
+        """Begin to judge the face known to be near; the answer waits for the network."""
+        face = np.array([near.x1, near.y1, near.x2, near.y2], np.float32)
+        left, top, side = boxes.closer_square(face)
+        wait = self._close.start(boxes.cut(image, left, top, side, CLOSE_PX)[None])
+        height, width = image.shape[:2]
+
+        def judged() -> list[Detection]:
+            xyxy, scores = self._kept(wait()[0])
+            corner = np.array([left, top, left, top], np.float32)
+            whole = np.clip(xyxy * (side / CLOSE_PX) + corner, 0, [width, height, width, height])
+            found = self._detections(whole.astype(np.float32), scores)
+            return [detection for detection in found if detection.box.iou(near) > SAME_FACE]
+
+        return judged
+
+    def _kept(self, output: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        xyxy, scores = boxes.decode(output, len(self.card.labels))
+        kept = boxes.suppress(xyxy, scores, self._min_score)[:MOST_FACES]
+        return xyxy[kept], scores[kept]
+
+    def _detections(
+        self, xyxy: NDArray[np.float32], scores: NDArray[np.float32]
+    ) -> list[Detection]:
+        found = []
+        for corners, row in zip(xyxy.tolist(), np.clip(scores, 0, 1).tolist(), strict=True):
+            of = dict(zip(self.card.labels, row, strict=True))
+            x1, y1, x2, y2 = corners
+            box = Box(x1, y1, max(x2, x1), max(y2, y1))
+            found.append(Detection(box, of["awake"], of["sleep"], of.get("yawn", 0.0)))
+        return found
+
+
+class EyeStateNet:
+    """The eye-state network on both eyes' crops."""
+
+    def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
+        # Too small to gain by int8, which is calibrated on pixels besides.
+        precision = "auto" if config.precision == "int8" else config.precision
+        self._network = _load(model, "eyes", config, feed="floats", threads=1, precision=precision)
+        self.networks = (self._network,)
+        self.card = self._network.card
+
+    def __call__(self, image: Image, landmarks: Points) -> float | None:
+        """Probability 0..1 that the eyes are closed; None where they are too small or cut off."""
+        return eye_crops.closed_probability(self._run, image, landmarks)
+
+    def _run(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._network(crops)[0]
+
+
+def _framing(card: ModelCard) -> Framing:
+    alignment = card.alignment
+    eyes_xy = alignment.get("eyes_xy")
+    return Framing(
+        margin=float(alignment.get("margin", 0.0)),
+        eyes_xy=(float(eyes_xy[0]), float(eyes_xy[1])) if eyes_xy else None,
+        eyes_apart=alignment.get("eyes_apart"),
+    )
+
+
+class ExpressionNet:
+    """An expression classifier on a face's crop.
+
+    It takes one thread, to leave the frame loop its own; all of them only if one cannot keep up.
+
+    Attributes:
+        card: of the model.
+        framing: how faces must be cut out, as in its training.
+    """
+
+    def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
+        self._network = _load(model, "emotion", config, threads=config.threads or 1)
+        busy = min(self._network.times_s(3)) * config.emotion_hz
+        if not config.threads and busy > MOST_OF_A_CORE:
+            self._network = _load(model, "emotion", config)
+        self.networks = (self._network,)
+        self.card = self._network.card
+        self.framing = _framing(self.card)
+        # One mean for all channels: trained on grey faces (FER+), to be shown grey ones.
+        self._grey = self.card.channels == 1 or len(set(self.card.mean)) == 1
+
+    def __call__(self, crop: Image) -> Emotion:
+        """The expression in an (h, w, 3) BGR crop."""
+        height, width = self._network.input_hw
+        how = cv2.INTER_AREA if crop.shape[0] > height else cv2.INTER_LINEAR
+        pixels = cv2.resize(crop, (width, height), interpolation=how)
+        if self._grey:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]
+            pixels = np.repeat(pixels, self.card.channels, axis=2)
+        logits = self._network(np.asarray(pixels, np.uint8)[None])[0][0].astype(float)
+        shares = np.exp(logits - logits.max())
+        shares /= shares.sum()
+        best = int(shares.argmax())
+        pairs = tuple(zip(self.card.labels, shares.tolist(), strict=True))
+        return Emotion(self.card.labels[best], float(shares[best]), pairs)

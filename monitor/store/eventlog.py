@@ -1,0 +1,158 @@
+"""The event log's statements: each takes a connection and does one thing, in either database."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import DatabaseError
+
+from monitor.payloads import Availability
+from monitor.record import event_of, event_row
+from monitor.store import schema
+from monitor.store.database import insert
+from monitor.types import Event, Phase
+
+# Small, so that deleting works on a disk that has no room for a long transaction's log.
+BATCH_ROWS = 500
+
+
+def upsert_event(connection: Connection, event: Event, vehicle: str, sequence: int) -> None:
+    """Write one telling: a new row, or the known one brought up to date.
+
+    The level is the highest reached and an acknowledgement stays; the rest is the latest told.
+    """
+    table = schema.events
+    statement = insert(connection.dialect.name, table).values(event_row(event, vehicle, sequence))
+    new = statement.excluded
+    kept = {"id", "started_at", "vehicle", "drive", "camera", "level", "acknowledged", "models"}
+    latest = {c.name: new[c.name] for c in table.c if c.name not in kept | {"received_at", "clip"}}
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["id", "started_at"],
+            set_={
+                **latest,
+                "level": case((new.level > table.c.level, new.level), else_=table.c.level),
+                "acknowledged": or_(table.c.acknowledged, new.acknowledged),
+            },
+        )
+    )
+
+
+def add_row(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+    """Insert a row; the same row again changes nothing."""
+    connection.execute(
+        insert(connection.dialect.name, table).values(dict(row)).on_conflict_do_nothing()
+    )
+
+
+def add_clip(connection: Connection, event_id: str, file_name: str) -> None:
+    """Note the clip of an event."""
+    table = schema.events
+    connection.execute(update(table).where(table.c.id == event_id).values(clip=file_name))
+
+
+def unended_events(connection: Connection, vehicle: str) -> list[Event]:
+    """What an earlier process left open."""
+    table = schema.events
+    found = connection.execute(
+        select(table)
+        .where(table.c.vehicle == vehicle, table.c.phase != Phase.END.value)
+        .order_by(table.c.started_at)
+    )
+    return [event_of(row) for row in found.mappings()]
+
+
+def recent_events(
+    connection: Connection, *, limit: int = 100, drive: str | None = None
+) -> list[Event]:
+    """The last events as last told, newest first; of one drive if asked."""
+    table = schema.events
+    query = select(table).order_by(table.c.started_at.desc(), table.c.id).limit(limit)
+    if drive is not None:
+        query = query.where(table.c.drive == drive)
+    return [event_of(row) for row in connection.execute(query).mappings()]
+
+
+def highest_sequence(connection: Connection) -> int:
+    """The last number given to a durable message, gone ones included; 0 in a new log."""
+    known = [
+        connection.scalar(select(func.max(schema.events.c.sequence))),
+        connection.scalar(select(func.max(schema.outbox.c.sequence))),
+    ]
+    if connection.dialect.name == "sqlite":
+        known.append(
+            connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'"))
+        )
+    return max((int(n) for n in known if n is not None), default=0)
+
+
+def unclean_ends(connection: Connection, vehicle: str) -> int:
+    """How many earlier starts were followed by no clean stop."""
+    table = schema.availability
+
+    def count(status: Availability) -> int:
+        mine = and_(table.c.vehicle == vehicle, table.c.status == status.value)
+        return connection.scalar(select(func.count()).select_from(table).where(mine)) or 0
+
+    return max(0, count(Availability.ONLINE) - count(Availability.STOPPED))
+
+
+def forget_before(
+    connection: Connection, table: Table, column: str, before: float, **only: str
+) -> int:
+    """Delete at most a batch of rows older than `before`; returns how many went."""
+    conditions = [table.c[column] < before, *(table.c[k] == v for k, v in only.items())]
+    if table is schema.events:
+        conditions.append(table.c.phase == Phase.END.value)
+    return _delete_oldest(connection, table, column, BATCH_ROWS, conditions)
+
+
+def forget_oldest(connection: Connection, table: Table, column: str, rows: int) -> int:
+    """Delete the oldest rows whatever their age; returns how many went."""
+    return _delete_oldest(connection, table, column, rows, [])
+
+
+def used_bytes(connection: Connection) -> int:
+    """Bytes of a SQLite file that hold rows; free pages are used again before it grows."""
+    pages, free, size = (
+        connection.scalar(text(f"PRAGMA {name}")) or 0
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+def damage(connection: Connection) -> str | None:
+    """What SQLite finds wrong with the file's structure; None when sound."""
+    try:
+        found = connection.scalar(text("PRAGMA quick_check(1)"))
+    except DatabaseError as error:
+        return str(error.orig)
+    return None if found == "ok" else str(found)
+
+
+def _delete_oldest(
+    connection: Connection, table: Table, column: str, rows: int, conditions: Sequence[Any]
+) -> int:
+    key = list(table.primary_key.columns)
+    if connection.dialect.name == "sqlite":
+        row_id: ColumnElement[int] = literal_column("rowid")
+        oldest = select(row_id).select_from(table).where(*conditions)
+        chosen = row_id.in_(oldest.order_by(table.c[column]).limit(rows))
+    else:
+        oldest = select(*key).where(*conditions)
+        chosen = tuple_(*key).in_(oldest.order_by(table.c[column]).limit(rows))
+    return connection.execute(delete(table).where(chosen)).rowcount

@@ -1,0 +1,151 @@
+"""What one camera's loop leaves in the event log: events, samples, status and monitored time."""
+
+from collections import defaultdict
+
+from monitor.mqtt.status import CameraWatch
+from monitor.payloads import MONITORED, CoverageData, Watched
+from monitor.store import Store, schema
+from monitor.store.scribe import Row
+from monitor.types import DriverState, Event, Frame, Observation
+
+# Frames come at least once a second, a lost camera's too. A longer gap was watched by nobody.
+LONGEST_STEP_S = 2.0
+
+
+class Account:
+    """How long the driver was watched, and why not, by the monotonic capture clock.
+
+    A stretch of time belongs to the most important cause that impaired the frame before it. What
+    is left of the whole is time in which no frame came.
+    """
+
+    def __init__(self) -> None:
+        self.started_at: float | None = None
+        self._started_s = 0.0
+        self._last: DriverState | None = None
+        self._seconds: defaultdict[Watched, float] = defaultdict(float)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the account was begun."""
+        return self._last.timestamp_s - self._started_s if self._last else 0.0
+
+    def see(self, state: DriverState) -> None:
+        """Count the time since the last frame."""
+        if self._last is None:
+            self.started_at, self._started_s = state.captured_at, state.timestamp_s
+        else:
+            step_s = state.timestamp_s - self._last.timestamp_s
+            if 0 < step_s <= LONGEST_STEP_S:
+                degraded = self._last.degraded
+                self._seconds[degraded[0] if degraded else MONITORED] += step_s
+        self._last = state
+
+    def settle(self, vehicle: str, drive: str, camera: str) -> CoverageData | None:
+        """The report so far, and begin anew; None if no time has passed."""
+        last, started_at = self._last, self.started_at
+        if last is None or started_at is None or not self.elapsed_s:
+            return None
+        report = CoverageData(
+            vehicle=vehicle,
+            drive=drive,
+            camera=camera,
+            started_at=started_at,
+            ended_at=started_at + self.elapsed_s,
+            seconds=dict(self._seconds),
+        )
+        self._seconds.clear()
+        self.started_at, self._started_s = report.ended_at, last.timestamp_s
+        return report
+
+
+class StoreSink:
+    """Writes one camera's drive into the store.
+
+    Args:
+        store: closed by its owner, after this.
+        vehicle, drive, camera: whose rows they are.
+        sample_every_s: a row of the driver's state this often; 0 writes none.
+        coverage_every_s: a report of monitored time this often, and at the end.
+    """
+
+    name = "store"
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        vehicle: str,
+        drive: str,
+        camera: str,
+        sample_every_s: float,
+        coverage_every_s: float,
+    ) -> None:
+        self._store = store
+        self._whose = {"vehicle": vehicle, "drive": drive, "camera": camera}
+        self._sample_every_s = sample_every_s
+        self._coverage_every_s = coverage_every_s
+        self._next_sample_s = float("-inf")
+        self._account = Account()
+        self._watch = CameraWatch()
+        self._frames = 0
+        self._sampled_s: float | None = None
+
+    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
+        """Count the time, and write a sample now and then."""
+        del observation
+        self._account.see(state)
+        if self._account.elapsed_s >= self._coverage_every_s:
+            self._report()
+        status = self._watch.see(frame.condition, state)
+        if status is not None:
+            whose = {name: self._whose[name] for name in ("vehicle", "camera")}
+            row = {**whose, "at": state.captured_at, "status": status.value}
+            self._store.add(Row(schema.camera_status, row))
+        self._frames += 1
+        if self._sample_every_s and state.timestamp_s >= self._next_sample_s:
+            self._next_sample_s = state.timestamp_s + self._sample_every_s
+            self._store.add(Row(schema.samples, self._sample(state)))
+
+    def tell(self, event: Event) -> None:
+        """Write the event down; the store sends it on its way."""
+        self._store.record(event)
+
+    def trouble(self) -> str | None:
+        """What is wrong with the store."""
+        return self._store.trouble()
+
+    def close(self) -> None:
+        """Report the last monitored time; everything told so far reaches the disk."""
+        self._report()
+        self._store.flush(1.0)
+
+    def _report(self) -> None:
+        report = self._account.settle(**self._whose)
+        if report is not None:
+            self._store.account(report)
+
+    def _sample(self, state: DriverState) -> dict[str, object]:
+        since_s = None if self._sampled_s is None else state.timestamp_s - self._sampled_s
+        fps = self._frames / since_s if since_s else None
+        self._frames, self._sampled_s = 0, state.timestamp_s
+        pose = state.pose
+        return {
+            **self._whose,
+            "at": state.captured_at,
+            "level": int(state.level),
+            "kind": state.kind.value if state.kind else None,
+            "eyes": state.eyes.value,
+            "openness": state.openness,
+            "closure_s": state.closure_s,
+            "perclos": state.perclos,
+            "fatigue": state.fatigue,
+            "yaw_deg": pose.yaw_deg if pose else None,
+            "pitch_deg": pose.pitch_deg if pose else None,
+            "roll_deg": pose.roll_deg if pose else None,
+            "emotion": state.emotion,
+            "fps": fps,
+            "calibration": state.calibration.progress if state.calibration else None,
+            "speed_kmh": state.speed_kmh,
+            "degraded": [cause.value for cause in state.degraded],
+        }

@@ -1,0 +1,85 @@
+"""What is forgotten, and when: samples soon, alerts late, single kinds as told, never too much."""
+
+import time
+
+from sqlalchemy import Engine, Table
+
+from monitor.config import StoreConfig
+from monitor.store import eventlog, schema
+from monitor.store.outbox import Outbox
+
+DAY_S = 86_400.0
+EVERY_S = 60.0
+# One pass deletes at most this many batches of a table, so that nobody waits long for it.
+BATCHES = 20
+
+
+class Retention:
+    """Keeps the log within its limits.
+
+    Args:
+        config: days for each table and kind, and bytes for all.
+        outbox: pruned by age and size too; None where there is none.
+    """
+
+    def __init__(self, config: StoreConfig, outbox: Outbox | None) -> None:
+        self._config = config
+        self._outbox = outbox
+        self._next_s = time.monotonic()
+
+    def due_s(self) -> float:
+        """Seconds until the next pass; 0 when it is time, or the outbox is too large."""
+        if self._outbox is not None and self._outbox.too_large:
+            return 0.0
+        return max(0.0, self._next_s - time.monotonic())
+
+    def keep_house(self, engine: Engine) -> None:
+        """One pass, in small transactions."""
+        now_at = time.time()
+        self._prune_outbox(engine, now_at)
+        if self._next_s > time.monotonic():
+            return
+        self._next_s = time.monotonic() + EVERY_S
+        self._forget_old(engine, now_at)
+        if engine.dialect.name == "sqlite":
+            self._shrink(engine)
+
+    def _prune_outbox(self, engine: Engine, now_at: float) -> None:
+        for _ in range(BATCHES if self._outbox else 0):
+            with engine.begin() as connection:
+                rows, size = self._outbox.prune(connection, now_at)  # type: ignore[union-attr]
+            if not rows:
+                return
+            self._outbox.pruned(rows, size)  # type: ignore[union-attr]
+
+    def _forget_old(self, engine: Engine, now_at: float) -> None:
+        config = self._config
+        long_ago = now_at - config.events_keep_days * DAY_S
+        for kind, days in config.keep_days.items():
+            before = now_at - min(days, config.events_keep_days) * DAY_S
+            _in_batches(engine, schema.events, "started_at", before, kind=kind.value)
+        _in_batches(engine, schema.samples, "at", now_at - config.samples_keep_days * DAY_S)
+        _in_batches(engine, schema.events, "started_at", long_ago)
+        _in_batches(engine, schema.coverage, "started_at", long_ago)
+        for table in (schema.availability, schema.camera_status, schema.audit):
+            _in_batches(engine, table, "at", long_ago)
+
+    def _shrink(self, engine: Engine) -> None:
+        # Alerts go only when no sample is left to go.
+        tables = [(schema.samples, "at"), (schema.events, "started_at")]
+        for _ in range(BATCHES):
+            with engine.begin() as connection:
+                if eventlog.used_bytes(connection) <= self._config.max_bytes:
+                    return
+                any(
+                    eventlog.forget_oldest(connection, table, column, eventlog.BATCH_ROWS)
+                    for table, column in tables
+                )
+
+
+def _in_batches(engine: Engine, table: Table, column: str, before: float, **only: str) -> None:
+    for _ in range(BATCHES):
+        with engine.begin() as connection:
+            gone = eventlog.forget_before(connection, table, column, before, **only)
+        if gone < eventlog.BATCH_ROWS:
+            return

@@ -1,0 +1,157 @@
+"""Makes requests to the event log ready: numbers them and writes the message that goes out."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Table
+
+from monitor import messages
+from monitor.messages import Message, Narrator, Topics
+from monitor.payloads import CoverageData
+from monitor.store import eventlog, schema
+from monitor.store.outbox import Outbox, Pending
+from monitor.types import Event
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row for one of the tables; a sample may be lost in need, an audit may not."""
+
+    table: Table
+    values: Mapping[str, Any]
+    vital: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The file that shows an event."""
+
+    event_id: str
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Calls `reached` once everything before it is on disk."""
+
+    reached: Callable[[], None]
+
+
+Request = Event | CoverageData | Row | Clip | Pending | Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to write in a transaction, and the message that it sends on its way."""
+
+    write: Callable[[Connection], None]
+    pending: Pending | None = None
+    vital: bool = True
+    written: Callable[[], None] = lambda: None
+
+
+class Scribe:
+    """Numbers durable messages and writes them.
+
+    Args:
+        topics: of the vehicle.
+        outbox: where messages go; None where nobody is told.
+        max_payload_bytes: what the broker takes. A larger alert goes without its evidence; one
+            that would never be taken must not stop those behind it.
+
+    Attributes:
+        sequence: the last number given.
+        refused: messages that could not be made, and why the last one could not.
+    """
+
+    def __init__(self, topics: Topics, outbox: Outbox | None, max_payload_bytes: int) -> None:
+        self._topics = topics
+        self._outbox = outbox
+        self._limit = max_payload_bytes
+        self._narrator = Narrator()
+        self.sequence = 0
+        self.refused = 0
+
+    def job(self, request: Request) -> Job:
+        """The request made ready to be written."""
+        match request:
+            case Event():
+                return self._event(request)
+            case CoverageData():
+                return self._coverage(request)
+            case Pending():
+                return self._job(lambda _: None, request)
+            case Row():
+                table, values = request.table, request.values
+                return Job(lambda c: eventlog.add_row(c, table, values), vital=request.vital)
+            case Clip():
+                event_id, file_name = request.event_id, request.file_name
+                return Job(lambda c: eventlog.add_clip(c, event_id, file_name))
+            case Mark():
+                return Job(lambda _: None, written=request.reached)
+
+    def _event(self, event: Event) -> Job:
+        telling = self._narrator.tell(event)
+        self.sequence += 1
+        number, vehicle = self.sequence, self._topics.vehicle
+        slim = replace(telling, event=replace(event, evidence={"omitted": "too large to send"}))
+        pending = self._pending(lambda at: messages.alert(self._topics, telling, number, at))
+        pending = pending or self._pending(
+            lambda at: messages.alert(self._topics, slim, number, at), last_try=True
+        )
+        return self._job(lambda c: eventlog.upsert_event(c, event, vehicle, number), pending)
+
+    def _coverage(self, data: CoverageData) -> Job:
+        self.sequence += 1
+        number = self.sequence
+        pending = self._pending(
+            lambda at: messages.coverage(self._topics, data, number, at), last_try=True
+        )
+        return self._job(lambda c: _add_coverage(c, data), pending)
+
+    def _pending(
+        self, make: Callable[[float], Message], *, last_try: bool = False
+    ) -> Pending | None:
+        if self._outbox is None:
+            return None
+        now_at = time.time()
+        try:
+            message = make(now_at)
+            reason = f"{len(message.payload)} bytes, mqtt.max_payload_bytes is {self._limit}"
+            if len(message.payload) <= self._limit:
+                return Pending(self.sequence, now_at, message)
+        except ValueError as error:
+            reason = str(error)
+        if last_try:
+            self.refused += 1
+            log.error("message refused; it is in the log only", reason=reason)
+        return None
+
+    def _job(self, write: Callable[[Connection], None], pending: Pending | None) -> Job:
+        outbox = self._outbox
+        if outbox is None or pending is None:
+            return Job(write)
+
+        def both(connection: Connection) -> None:
+            write(connection)
+            outbox.insert(connection, pending)
+
+        return Job(both, pending)
+
+
+def _add_coverage(connection: Connection, data: CoverageData) -> None:
+    for cause, seconds in data.seconds.items():
+        row = {
+            "vehicle": data.vehicle,
+            "drive": data.drive,
+            "camera": data.camera,
+            "started_at": data.started_at,
+            "cause": getattr(cause, "value", cause),
+            "seconds": seconds,
+        }
+        eventlog.add_row(connection, schema.coverage, row)

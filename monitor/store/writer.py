@@ -1,0 +1,232 @@
+"""The one hand that writes the event log: opens it, writes batches, makes room, sets it aside.
+
+No thread and no queue in here; `monitor.store` has those. Every method raises `StoreError`s of
+`monitor.store.database` and leaves nothing half done.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from monitor.config import StoreConfig
+from monitor.payloads import Availability
+from monitor.store import eventlog, schema
+from monitor.store.ballast import Ballast
+from monitor.store.claim import Claim
+from monitor.store.database import (
+    CorruptError,
+    explained,
+    make_folder,
+    open_engine,
+    sqlite_file,
+    upgrade,
+)
+from monitor.store.outbox import Outbox
+from monitor.store.quarantine import Salvage, quarantine
+from monitor.store.retention import Retention
+from monitor.store.scribe import Job
+from monitor.types import Event
+
+log = structlog.get_logger(__name__)
+
+# Short: while the writer waits for a lock, nothing new is handed out.
+BUSY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an opened log held.
+
+    Attributes:
+        sequence: the last number given to a durable message.
+        unended: events that an earlier process left open.
+        restarts: earlier starts that no clean stop followed.
+    """
+
+    sequence: int
+    unended: tuple[Event, ...]
+    restarts: int
+
+
+class Writer:
+    """The database of one vehicle.
+
+    Args:
+        config: where it is and what is kept how long.
+        vehicle: whose it is.
+        outbox: told what is on disk; None where nobody is told.
+        passing: called at named points; tests crash there.
+    """
+
+    def __init__(
+        self,
+        config: StoreConfig,
+        vehicle: str,
+        outbox: Outbox | None,
+        passing: Callable[[str], None],
+    ) -> None:
+        self._url = config.resolved_url()
+        self._path = sqlite_file(self._url)
+        self._vehicle = vehicle
+        self._outbox = outbox
+        self._passing = passing
+        self._retention = Retention(config, outbox)
+        self._ballast: Ballast | None = None
+        if self._path is not None:
+            self._ballast = Ballast(self._path.with_name(f"{self._path.name}.ballast"))
+        self._claim: Claim | None = None
+        self._engine: Engine | None = None
+        self._reader: Engine | None = None
+
+    @property
+    def opened(self) -> bool:
+        """The database is open."""
+        return self._engine is not None
+
+    @property
+    def ours(self) -> bool:
+        """The file was written by this vehicle before: a damaged one may be set aside."""
+        return self._claim is not None and self._claim.renewed
+
+    def open(self, began_at: float) -> Found:
+        """Claim, migrate and check the database, and note that the watch began.
+
+        Raises:
+            StoreError: of another version, claimed by another process, or no database.
+        """
+        if self._path is not None and self._claim is None:
+            make_folder(self._path.parent)
+            self._claim = Claim(self._path)
+        new = self._path is not None and not self._path.exists()
+        upgrade(self._url)
+        if self._path is not None and new:
+            # When somebody drove, slept or looked away is nobody else's business. (FAT knows none.)
+            with suppress(OSError):
+                self._path.chmod(0o600)
+        self._engine = open_engine(self._url, busy_s=BUSY_S, immediate=True)
+        self._reader = open_engine(self._url)
+        try:
+            found = self._take_up(self._engine, self._reader, began_at)
+        except BaseException:
+            self._dispose()
+            raise
+        if self._ballast:
+            self._ballast.fill()
+        return found
+
+    def write(self, jobs: Sequence[Job]) -> None:
+        """Write `jobs` in one transaction; all of them or, with an error, none."""
+        if self._engine is None:
+            return
+        with explained(self._url), self._engine.begin() as connection:
+            for job in jobs:
+                job.write(connection)
+            self._passing("store.before_commit")
+        self._passing("store.after_commit")
+        if self._outbox is not None:
+            self._outbox.committed([job.pending for job in jobs if job.pending])
+        for job in jobs:
+            job.written()
+
+    def forget_delivered(self) -> bool:
+        """Delete a batch of delivered messages; False when there was none."""
+        outbox, engine = self._outbox, self._engine
+        ids = outbox.take_confirmed() if outbox else []
+        if outbox is None or engine is None or not ids:
+            return False
+        self._passing("outbox.before_delete")
+        with explained(self._url), engine.begin() as connection:
+            gone = outbox.delete(connection, ids)
+        outbox.deleted(ids, *gone)
+        self._passing("outbox.after_delete")
+        return True
+
+    def due_s(self) -> float:
+        """Seconds until `keep_house` has something to do."""
+        return self._retention.due_s()
+
+    def keep_house(self) -> None:
+        """Forget what is old or too much."""
+        if self._engine is None:
+            return
+        with explained(self._url):
+            self._retention.keep_house(self._engine)
+        if self._ballast:
+            self._ballast.fill()
+
+    def make_room(self) -> None:
+        """The disk is full: give back the ballast, shorten the log, drop the oldest samples."""
+        if self._ballast and self._ballast.drop():
+            log.warning("disk full: the reserve was given back")
+        if self._engine is None or self._path is None:
+            return
+        # First of all: a long write-ahead log is what stands in the way of every change.
+        _checkpoint(self._engine)
+        for _ in range(10):
+            try:
+                with self._engine.begin() as connection:
+                    if not eventlog.forget_oldest(connection, schema.samples, "at", 50):
+                        return
+            except SQLAlchemyError:
+                return
+        _checkpoint(self._engine)
+
+    def set_aside(self) -> Salvage:
+        """Move the damaged file away and read what is readable; open a new one afterwards.
+
+        Raises:
+            CorruptError: there is no file to move, or it cannot be moved.
+        """
+        self._dispose()
+        if self._path is None:
+            raise CorruptError(f"{self._url}: is damaged; restore it from a backup")
+        try:
+            return quarantine(self._path)
+        except OSError as error:
+            raise CorruptError(
+                f"{self._path}: is damaged and cannot be moved away ({error.strerror})"
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._dispose()
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+
+    def _take_up(self, engine: Engine, reader: Engine, began_at: float) -> Found:
+        with explained(self._url), engine.begin() as connection:
+            damage = eventlog.damage(connection) if self._path else None
+            if damage is not None:
+                raise CorruptError(f"{self._path}: is damaged ({damage}); move it away")
+            found = Found(
+                eventlog.highest_sequence(connection),
+                tuple(eventlog.unended_events(connection, self._vehicle)),
+                eventlog.unclean_ends(connection, self._vehicle),
+            )
+            online = {"vehicle": self._vehicle, "at": began_at, "status": Availability.ONLINE}
+            eventlog.add_row(connection, schema.availability, online)
+            if self._outbox is not None:
+                self._outbox.open(reader, connection)
+            return found
+
+    def _dispose(self) -> None:
+        if self._outbox is not None:
+            self._outbox.closed()
+        for engine in (self._engine, self._reader):
+            if engine is not None:
+                engine.dispose()
+        self._engine = self._reader = None
+
+
+def _checkpoint(engine: Engine) -> None:
+    # On the driver's own connection: SQLAlchemy would begin a transaction first.
+    with suppress(SQLAlchemyError, sqlite3.Error), engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        if raw is not None:
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
