@@ -222,7 +222,7 @@ class YOLOv5(nn.Module):
         )
         few, six, nine = (max(round(n * depth), 1) for n in (3, 6, 9))
         head = AnchorHead if anchors else AnchorFreeHead
-        self.labels = labels
+        self.labels, self.size, self.anchors = labels, size, anchors
         self.model = nn.ModuleList(
             [
                 Conv(3, a, 6, 2, 2),  # 0: P1/2

@@ -5,19 +5,25 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from models.checkpoint import CheckpointError
 from models.cli import models_app
-from models.detection.boxes import find_faces
+from models.detection.boxes import find_faces, to_input
 from models.detection.data import PictureSetError
 from models.detection.legacy_yolov5 import from_legacy
 from models.detection.runs import evaluate, open_network, plan_training
 from models.registry import find
 from models.report import Report
+from models.runtime import load
+from models.runtime.machine import InferenceError
 from models.yolov5 import yolov5
+from monitor.config import PerceptionConfig
+from monitor.errors import ConfigError
+from monitor.perception.adapters import open_parts
 
 LEGACY = Path(__file__).parent.parent.parent / "shared" / "weights" / "v5n_coco_legacy.pt"
 RECIPE = {"size": "n", "image_px": 64, "epochs": 1, "batch": 4, "mosaic": 0.0}
@@ -114,11 +120,15 @@ def test_a_cabin_must_have_a_size(data: Path, tmp_path: Path) -> None:
 def export_legacy(path: Path, classes: int, side: int = 320) -> Any:
     """What the original repository's export.py writes: float planes in, (1, N, 5 + classes) out."""
     torch.manual_seed(0)
-    network = yolov5(tuple(f"class {k}" for k in range(classes)), "n", anchors=True).fuse()
+    labels = ("awake", "sleep", "yawn")[:classes]
+    network = yolov5(labels, "n", anchors=True).fuse()
     torch.onnx.export(
         network, (torch.zeros(1, 3, side, side),), str(path), dynamo=False,
         input_names=["images"], output_names=["output0"], opset_version=17,
     )  # fmt: skip
+    written = onnx.load(path)
+    onnx.helper.set_model_props(written, {"stride": "32", "names": str(dict(enumerate(labels)))})
+    onnx.save(written, path)
     return network
 
 
@@ -126,13 +136,16 @@ def export_legacy(path: Path, classes: int, side: int = 320) -> Any:
 def test_an_onnx_of_the_original_repository_runs_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "best.onnx"
     theirs = export_legacy(path, 3)
-    network, labels, _ = open_network(str(path))
+    opened = open_network(str(path))
+    assert opened.labels == ("awake", "sleep", "yawn")
+    assert opened.input_hw == (320, 320)
+    network = opened.network
     planes = np.random.default_rng(0).random((1, 3, 320, 320)).astype(np.float32)
     with torch.no_grad():
         expected = theirs(torch.from_numpy(planes)).numpy()
     np.testing.assert_allclose(network(planes), expected, rtol=1e-3, atol=1e-2)
     image = np.random.default_rng(1).integers(0, 255, (240, 400, 3)).astype(np.uint8)
-    faces = find_faces(network, image, labels, 0.0001, closer_hw=None)
+    faces = find_faces(network, image, opened.labels, 0.0001, closer_hw=None)
     assert faces.scores.shape[1] == 3
 
 
@@ -144,3 +157,58 @@ def test_a_training_may_start_from_a_legacy_checkpoint(data: Path, tmp_path: Pat
     assert "lifted without its code" in plan.origin
     theirs = from_legacy(LEGACY).state_dict()["model.0.conv.weight"]
     assert torch.equal(plan.start["model.0.conv.weight"], theirs)
+
+
+@pytest.mark.filterwarnings("ignore")  # as above
+def test_the_watch_runs_an_onnx_of_the_original_repository(tmp_path: Path) -> None:
+    """Fed with camera pixels it says what the network says of float planes."""
+    path = tmp_path / "best.onnx"
+    theirs = export_legacy(path, 2)
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 320, 320, 3)).astype(np.uint8)
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(to_input(pixels[0]))).numpy()
+    for runtime in ("openvino", "onnxruntime"):
+        network = load(path, device="cpu", runtime=runtime, precision="fp32")  # type: ignore[arg-type]
+        assert network.card.labels == ("awake", "sleep")
+        np.testing.assert_allclose(network(pixels)[0], expected, rtol=1e-3, atol=1e-2)
+    found = open_parts(PerceptionConfig(detector=str(path), eyes=None, emotion=None))
+    assert found.detector is not None
+    assert isinstance(found.detector(pixels[0]), list)
+
+
+@pytest.mark.filterwarnings("ignore")  # as above
+def test_an_onnx_that_names_no_classes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "best.onnx"
+    export_legacy(path, 2)
+    written = onnx.load(path)
+    del written.metadata_props[:]
+    onnx.save(written, path)
+    with pytest.raises(InferenceError, match="does not name its classes"):
+        load(path)
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not LEGACY.is_file(), reason=f"needs {LEGACY.name} of ../shared")
+def test_a_legacy_checkpoint_is_converted_for_the_watch(tmp_path: Path) -> None:
+    """The pair of files gives what the pickled network gave, in the watch's own runtime too."""
+    out = tmp_path / "mine" / "best.safetensors"
+    done = CliRunner().invoke(models_app, ["convert", str(LEGACY), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    planes = np.random.default_rng(0).random((1, 3, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        expected = from_legacy(LEGACY).fuse()(torch.from_numpy(planes)).numpy()
+    opened = open_network(str(out))
+    np.testing.assert_allclose(opened.network(planes), expected, rtol=0.02, atol=0.3)
+    watch = load(out, device="cpu", precision="fp32", input_hw=(64, 64))
+    pixels = np.zeros((1, 64, 64, 3), np.uint8)
+    np.testing.assert_allclose(
+        watch(pixels)[0], opened.network(to_input(pixels[0])), rtol=1e-2, atol=0.05
+    )
+
+
+@pytest.mark.filterwarnings("ignore")  # as above
+def test_a_detector_of_other_classes_is_no_detector_of_drivers(tmp_path: Path) -> None:
+    path = tmp_path / "fruit.onnx"
+    export_legacy(path, 1)
+    with pytest.raises(ConfigError, match="must tell awake and sleep"):
+        open_parts(PerceptionConfig(detector=str(path), eyes=None, emotion=None))

@@ -70,7 +70,7 @@ def test_two_hundred_pictures_are_read_as_ultralytics_reads_them(portrait: Actor
     theirs = DetectionModel("yolov5n.yaml", nc=3, ch=3, verbose=False).eval()
     tensors = {name: value.float() for name, value in read_tensors(DETECTOR).items()}
     theirs.load_state_dict(tensors, strict=False)
-    ours, labels, _ = open_network("shipped")
+    shipped = open_network("shipped")
     rng, found = np.random.default_rng(0), 0
     for _ in range(200):
         size = (int(rng.integers(96, 400)), int(rng.integers(96, 500)))
@@ -80,7 +80,7 @@ def test_two_hundred_pictures_are_read_as_ultralytics_reads_them(portrait: Actor
             raw = theirs(torch.from_numpy(planes))[0]
         kept = non_max_suppression(raw, 0.25, boxes.IOU_THRESHOLD, agnostic=True, nc=3)[0]
         expected = scale_boxes((192, 192), kept[:, :4].clone(), image.shape).numpy()
-        faces = boxes.look(ours, image, (192, 192), len(labels), 0.25)
+        faces = boxes.look(shipped.network, image, (192, 192), len(shipped.labels), 0.25)
         assert len(faces.xyxy) == len(expected)
         np.testing.assert_allclose(faces.xyxy, expected, atol=1.0)
         np.testing.assert_allclose(faces.scores.max(1), kept[:, 4].numpy(), atol=0.01)
@@ -97,12 +97,12 @@ def sleep_share(faces: boxes.Faces) -> float:
 def test_the_detector_tells_closed_eyes_from_open_ones(
     portrait: Actor, size: tuple[int, int]
 ) -> None:
-    network, labels, _ = open_network("shipped")
+    shipped = open_network("shipped")
     shares: dict[str, list[float]] = {"awake": [], "sleep": []}
     for seed in range(6):
         for actor in (portrait, shut(portrait)):
             scene = compose([actor], size, np.random.default_rng(seed), (0.3, 0.5))
-            faces = boxes.find_faces(network, scene.image, labels, 0.05)
+            faces = boxes.find_faces(shipped.network, scene.image, shipped.labels, 0.05)
             assert boxes.overlaps(scene.boxes[0], faces.xyxy).max() > 0.5
             shares[actor.label].append(sleep_share(faces))
     assert np.median(shares["awake"]) < 0.5 < np.median(shares["sleep"])

@@ -44,6 +44,7 @@ def mount(app: typer.Typer) -> None:
     app.command("evaluate awake_sleep", hidden=True)(evaluate_awake_sleep)
     app.command("train eye_state", hidden=True)(train_eye_state)
     app.command("synthesize")(synthesize)
+    app.command("convert")(convert)
 
 
 @contextmanager
@@ -178,6 +179,21 @@ def evaluate_awake_sleep(
         draw_grid(worst(judged), report["labels"], grid)
         console.print(f"worst errors: {grid}", highlight=False)
     tell(report)
+
+
+def convert(
+    weights: Annotated[Path, typer.Argument(help="A YOLOv5 .pt of the original repository.")],
+    out: Annotated[Path, typer.Option(help="The .safetensors to write, its card beside it.")],
+) -> None:
+    """Make a legacy YOLOv5 checkpoint a pair the watch can run; its pickle is never executed."""
+    from models.detection.runs import convert_legacy  # noqa: PLC0415 - imports torch
+
+    card = convert_legacy(weights, out)
+    console.print(
+        f"{out}: YOLOv5{card.arguments['size']} that tells {', '.join(card.labels)}; run it with "
+        f"WAKEFUL_PERCEPTION__DETECTOR={out} wakeful run",
+        highlight=False,
+    )
 
 
 def tell(report: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models import runtime
 from models.checkpoint import read_card, read_tensors, write_weights
 from models.detection import boxes
 from models.detection.boxes import Faces
@@ -122,7 +123,7 @@ def run_training(plan: Plan, *, device: str, resume: bool, told: Told) -> Path:
     write_weights(network, replace(plan.card, name=path.stem), path)
     draw_curves(plan.run)
     shown = plan.val or plan.train
-    look = looker(_eager(network.fuse()), plan.train.labels)
+    look = looker(Opened(_eager(network.fuse()), plan.train.labels, NAME))
     judged = judge(look, shown.pictures[:: max(len(shown.pictures) // 60, 1)])
     draw_grid(worst(judged), plan.train.labels, plan.run / "predictions.jpg")
     return path
@@ -171,22 +172,41 @@ def draw_curves(run: Path) -> None:
 # --- evaluation ------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A detector to evaluate.
+
+    Attributes:
+        network: as `models.detection.boxes` asks it.
+        labels: in the order of its scores.
+        name: what to call it.
+        input_hw: the one input it takes; None takes any.
+    """
+
+    network: boxes.Network
+    labels: tuple[str, ...]
+    name: str
+    input_hw: tuple[int, int] | None = None
+
+
 def looker(
-    network: boxes.Network, labels: tuple[str, ...], input_px: int = 320, *, closer: bool = True
+    detector: Opened, input_px: int = 320, *, closer: bool = True
 ) -> Callable[[NDArray[np.uint8]], Faces]:
     """A detector as the report asks for it."""
+    first = detector.input_hw or (input_px, input_px)
+    second = detector.input_hw or (256, 256)
     return lambda image: boxes.find_faces(
-        network, image, labels, MIN_SCORE, input_hw=(input_px, input_px),
-        closer_hw=(256, 256) if closer else None,
+        detector.network, image, detector.labels, MIN_SCORE, input_hw=first,
+        closer_hw=second if closer else None,
     )  # fmt: skip
 
 
-def open_network(weights: str) -> tuple[boxes.Network, tuple[str, ...], str]:
-    """A network to evaluate, its labels, and what to call it.
+def open_network(weights: str) -> Opened:
+    """A network to evaluate.
 
     Args:
         weights: `shipped`, our `.safetensors` with its card, a legacy `.pt`, or an `.onnx` of the
-            original repository with a card, or of our three classes.
+            original repository.
 
     Raises:
         CheckpointError, ValueError: one line each.
@@ -198,9 +218,25 @@ def open_network(weights: str) -> tuple[boxes.Network, tuple[str, ...], str]:
         card = read_card(path)
         network = yolov5(card.labels, **card.arguments)
         load_tensors(network, read_tensors(path, card.sha256))
-        return _eager(network.fuse()), card.labels, card.id
+        return Opened(_eager(network.fuse()), card.labels, card.id)
     legacy = from_legacy(path)
-    return _eager(legacy.fuse()), legacy.labels, path.name
+    return Opened(_eager(legacy.fuse()), legacy.labels, path.name)
+
+
+def convert_legacy(path: Path, out: Path) -> ModelCard:
+    """Make a pickled YOLOv5 checkpoint a pair of `.safetensors` and card that the watch can run.
+
+    Raises:
+        CheckpointError: not readable, unsafe, or of no size of ours.
+    """
+    network = from_legacy(path)
+    card = replace(
+        with_labels(find(NAME), network.labels), name=out.stem, measured={}, released="",
+        arguments={"size": network.size, "anchors": network.anchors},
+        training_data=f"converted from {path.name}",
+    )  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return write_weights(network, card, out)
 
 
 def _eager(network: torch.nn.Module) -> boxes.Network:
@@ -215,17 +251,11 @@ def _eager(network: torch.nn.Module) -> boxes.Network:
     return run
 
 
-def _onnx(path: Path) -> tuple[boxes.Network, tuple[str, ...], str]:
-    import onnxruntime  # noqa: PLC0415 - only for ONNX files
-
-    labels = read_card(path).labels if path.with_suffix(".json").is_file() else LABELS
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - onnxruntime has no base class of its own
-        reason = " ".join(str(error).split())[:160]
-        raise PictureSetError(f"{path}: not a network onnxruntime can run ({reason})") from None
-    name = session.get_inputs()[0].name
-    return lambda planes: session.run(None, {name: planes})[0], tuple(labels), path.name
+def _onnx(path: Path) -> Opened:
+    network = runtime.load(path, device="cpu", precision="fp32", feed="floats")
+    return Opened(
+        lambda planes: network(planes)[0], network.card.labels, path.name, network.input_hw
+    )
 
 
 def evaluate(
@@ -252,11 +282,11 @@ def evaluate(
     Raises:
         PictureSetError, CheckpointError, ValueError: one line each.
     """
-    network, labels, name = open_network(weights)
-    pictures = read_picture_set(data, labels)
+    detector = open_network(weights)
+    pictures = read_picture_set(data, detector.labels)
     if people:
         pictures = pictures.only(p for p in pictures.pictures if p.person in people)
-    look = looker(network, labels, input_px, closer=closer)
+    look = looker(detector, input_px, closer=closer)
     count = iter(range(1, len(pictures.pictures) + 1))
     done = lambda: told(next(count), len(pictures.pictures))  # noqa: E731
     if scene:
@@ -265,7 +295,8 @@ def evaluate(
         judged = judge(look, pictures.pictures, done)
     measured = report(judged, pictures)
     measured |= {
-        "model": name, "dataset": data.name, "scene": scene, "input_px": input_px, "closer": closer,
+        "model": detector.name, "dataset": data.name, "scene": scene, "input_px": input_px,
+        "closer": closer,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     return measured, judged

@@ -26,6 +26,7 @@ import structlog
 from numpy.typing import NDArray
 
 from models.registry import WEIGHTS, ModelCard
+from models.runtime import foreign
 from models.runtime.cache import derived
 from models.runtime.machine import (
     Choice,
@@ -153,8 +154,8 @@ def load(
     """Open a model for inference and warm it up.
 
     Args:
-        model: a card whose weights ship, or a file: `.safetensors` or `.onnx` with its card as
-            `.json` beside it.
+        model: a card whose weights ship, or a file: `.safetensors` with its card as `.json` beside
+            it, or `.onnx`, ours or a YOLOv5 exported by the original repository.
         device, runtime, precision: `auto` takes the best there is and says why.
         threads: CPU threads; 0 takes the cores this process may use.
         input_hw: (height, width) if not the card's.
@@ -191,6 +192,8 @@ def _resolve(model: ModelCard | Path) -> tuple[ModelCard, Path]:
         card = model
     else:
         weights, beside = model, model.with_suffix(".json")
+        if model.suffix == ".onnx" and not beside.is_file():
+            return foreign.card_of(model), model
         try:
             card = ModelCard.from_json(beside.read_text(encoding="utf-8"))
         except OSError:
@@ -207,7 +210,12 @@ def _resolve(model: ModelCard | Path) -> tuple[ModelCard, Path]:
 def _graph(
     card: ModelCard, weights: Path, choice: Choice, size: tuple[int, int], feed: Feed
 ) -> Path:
-    graph = weights if weights.suffix == ".onnx" else derived(card, weights, size, feed)
+    if weights.suffix != ".onnx":
+        graph = derived(card, weights, size, feed)
+    elif feed == "floats" or foreign.takes_pixels(weights):
+        graph = weights
+    else:
+        graph = foreign.behind_pixels(weights)
     if choice.precision != "int8":
         return graph
     quantised = graph.with_suffix(".int8.xml")
@@ -228,6 +236,8 @@ def _open(
     streams: int,
 ) -> Backend:
     if graph is None:
+        if weights.suffix == ".onnx":
+            raise InferenceError(f"{weights}: torch runs no ONNX; leave `runtime` to auto")
         from models.runtime.torch_runtime import TorchBackend  # noqa: PLC0415 - never on the CPU's path
 
         return TorchBackend(card, weights, choice, feed)

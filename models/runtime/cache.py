@@ -40,11 +40,11 @@ def derived(card: ModelCard, weights: Path, input_hw: tuple[int, int], feed: Fee
     Raises:
         InferenceError: the weights cannot be read or are not the card's.
     """
-    digest = card.sha256 or _sha256(weights)
+    digest = card.sha256 or sha256_of(weights)
     target = place(card.name, digest, input_hw, feed)
     if target.is_file():
         return target
-    found = _sha256(weights)
+    found = sha256_of(weights)
     if found != digest:
         raise InferenceError(
             f"{weights}: sha256 is {found[:12]}, its card says {digest[:12]}; the file is damaged "
@@ -106,7 +106,12 @@ def _writable(target: Path) -> Path:
     return target
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of a weights file, in hex.
+
+    Raises:
+        InferenceError: cannot be read.
+    """
     try:
         return sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -116,11 +116,15 @@ class AwakeDetector:
     """YOLOv5 with the classes awake and sleep, and perhaps yawn."""
 
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
-        wide = config.detector_input_px
-        self._wide = _load(model, "detector", config, input_hw=(wide, wide), streams=cameras)
-        self._close = _load(
-            model, "detector", config, input_hw=(CLOSE_PX, CLOSE_PX), streams=cameras
-        )
+        wide, close = config.detector_input_px, CLOSE_PX
+
+        def load(side: int) -> runtime.Network:
+            # An ONNX file of the original repository takes the one size it was exported for.
+            fixed = isinstance(model, Path) and model.suffix == ".onnx"
+            input_hw = None if fixed else (side, side)
+            return _load(model, "detector", config, input_hw=input_hw, streams=cameras)
+
+        self._wide, self._close = load(wide), load(close)
         self.networks = (self._wide, self._close)
         self.card = self._wide.card
         if not {"awake", "sleep"} <= set(self.card.labels):
@@ -142,13 +146,14 @@ class AwakeDetector:
         """Begin to judge the face known to be near; the answer waits for the network."""
         face = np.array([near.x1, near.y1, near.x2, near.y2], np.float32)
         left, top, side = boxes.closer_square(face)
-        wait = self._close.start(boxes.cut(image, left, top, side, CLOSE_PX)[None])
+        close_px = self._close.input_hw[0]
+        wait = self._close.start(boxes.cut(image, left, top, side, close_px)[None])
         height, width = image.shape[:2]
 
         def judged() -> list[Detection]:
             xyxy, scores = self._kept(wait()[0])
             corner = np.array([left, top, left, top], np.float32)
-            whole = np.clip(xyxy * (side / CLOSE_PX) + corner, 0, [width, height, width, height])
+            whole = np.clip(xyxy * (side / close_px) + corner, 0, [width, height, width, height])
             found = self._detections(whole.astype(np.float32), scores)
             return [detection for detection in found if detection.box.iou(near) > SAME_FACE]
 
