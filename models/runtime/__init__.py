@@ -267,6 +267,8 @@ class _OpenVino:
             ("PERFORMANCE_HINT", "LATENCY"),
             ("INFERENCE_NUM_THREADS", choice.threads),
             ("NUM_STREAMS", min(streams, choice.threads)),
+            # Every network would be pinned to the same first core, and the others stand idle.
+            ("ENABLE_CPU_PINNING", False),
             ("CACHE_DIR", str(graph.parent / "openvino")),
         )
         self._requests: dict[int, tuple[Any, Any]] = {}

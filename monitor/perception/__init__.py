@@ -112,15 +112,15 @@ class Perception:
         sighting = self._follow(image, frame.timestamp_s)
         self.overlay = Overlay(sighting.box, sighting.landmarks, sighting.others)
         measured = self._stages.run("measures", {}, self._measures, sighting, image)
+        measured["closed"] = self._closed(image, sighting)
+        measured["emotion"] = self._emotion(image, sighting, frame.timestamp_s)
+        measured["quality"] = self._stages.run("quality", None, quality_of, image, sighting.box)
+        measured["detection"] = sighting.judged()  # has been at work beside all the others
         return _observation(
             frame,
             size_px=(image.shape[1], image.shape[0]),
             face=sighting.box,
             faces=sighting.faces,
-            detection=sighting.detection,
-            closed=self._closed(image, sighting),
-            emotion=self._emotion(image, sighting, frame.timestamp_s),
-            quality=self._stages.run("quality", None, quality_of, image, sighting.box),
             **measured,
             errors=self._stages.failed,
         )

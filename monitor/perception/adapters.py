@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from models import runtime
 from models.detection import boxes, eye_crops
 from models.registry import MODELS, ModelCard, Task, find, shipped
+from models.runtime.machine import this_machine
 from monitor.config import PerceptionConfig
 from monitor.errors import ConfigError
 from monitor.perception.expression import Framing
@@ -37,8 +38,10 @@ CLOSE_PX = 256
 MOST_FACES = 16
 # A head that is down is boxed otherwise than its mesh; a neighbour is no part of the close look.
 SAME_FACE = 0.1
-# An expression net that would fill more of one core than this gets them all.
+# An expression net gets all cores if it would fill more than this of one, or if one look takes
+# longer than a frame: what disturbs several frames in any case had better be over soon.
 MOST_OF_A_CORE = 0.6
+FRAME_S = 1 / 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ def open_parts(config: PerceptionConfig, cameras: int = 1) -> Parts:
     Raises:
         ConfigError: no such model, or its weights cannot be used; one line names the setting.
     """
+    # OpenCV's own threads would wait for the cores that the networks are using.
+    cv2.setNumThreads(1)
     detector = _model(config.detector, "detection", "detector")
     eyes = _model(config.eyes, "eyes", "eyes")
     emotion = _model(config.emotion, "expression", "emotion")
@@ -118,13 +123,17 @@ class AwakeDetector:
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
         wide, close = config.detector_input_px, CLOSE_PX
 
-        def load(side: int) -> runtime.Network:
+        def load(side: int, threads: int) -> runtime.Network:
             # An ONNX file of the original repository takes the one size it was exported for.
             fixed = isinstance(model, Path) and model.suffix == ".onnx"
             input_hw = None if fixed else (side, side)
-            return _load(model, "detector", config, input_hw=input_hw, streams=cameras)
+            options = {"input_hw": input_hw, "streams": cameras, "threads": threads}
+            return _load(model, "detector", config, **options)
 
-        self._wide, self._close = load(wide), load(close)
+        self._wide = load(wide, config.threads)
+        # One camera's close look goes on beside its mesh, which is left a core of its own.
+        beside = max(this_machine().cores - 1, 1) if cameras == 1 else 0
+        self._close = load(close, config.threads or beside)
         self.networks = (self._wide, self._close)
         self.card = self._wide.card
         if not {"awake", "sleep"} <= set(self.card.labels):
@@ -207,7 +216,7 @@ def _framing(card: ModelCard) -> Framing:
 class ExpressionNet:
     """An expression classifier on a face's crop.
 
-    It takes one thread, to leave the frame loop its own; all of them only if one cannot keep up.
+    It takes one thread, to leave the frame loop its own; all of them if one is too slow.
 
     Attributes:
         card: of the model.
@@ -216,8 +225,9 @@ class ExpressionNet:
 
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
         self._network = _load(model, "emotion", config, threads=config.threads or 1)
-        busy = min(self._network.times_s(3)) * config.emotion_hz
-        if not config.threads and busy > MOST_OF_A_CORE:
+        look_s = min(self._network.times_s(3))
+        slow = look_s * config.emotion_hz > MOST_OF_A_CORE or look_s > FRAME_S
+        if not config.threads and slow:
             self._network = _load(model, "emotion", config)
         self.networks = (self._network,)
         self.card = self._network.card

@@ -7,6 +7,7 @@ lost, and once a second to count faces. Without a detector MediaPipe's own detec
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from monitor.perception.face import (
@@ -57,14 +58,15 @@ class Sighting:
     Attributes:
         box: the driver's face; None if it was not found.
         landmarks: (478, 3) pixels; None where the mesh does not fit.
-        detection: the detector's word on this face, if it looked at this frame.
+        judged: waits for the detector's word on this face, None if it did not look at this frame;
+            to be called once, last of all, before the next frame.
         faces: how many faces there are, the passengers' too.
         others: boxes of everything found on this frame, for drawing.
     """
 
     box: Box | None = None
     landmarks: Points | None = None
-    detection: Detection | None = None
+    judged: Callable[[], Detection | None] = lambda: None
     faces: int = 0
     others: tuple[Box, ...] = ()
 
@@ -126,10 +128,11 @@ class Follower:
         box = fit.box if fit is not None else chosen
         if box is not None:
             self._faces = max(self._faces, 1)
-        detection = self._judged(image, box, judging, before)
         self._fit, self._seen_s = fit, timestamp_s
         points = fit.points if fit is not None else None
-        return Sighting(box, points, detection, self._faces, tuple(boxes))
+        # The detector is still at work beside: whoever needs only the mesh goes on meanwhile.
+        judged = partial(self._judged, image, box, judging, before)
+        return Sighting(box, points, judged, self._faces, tuple(boxes))
 
     def _acquired(self, image: Image, box: Box) -> "Fit | None":
         """Landmarks from a box alone: a first fit, then a second where the first one says."""
