@@ -9,6 +9,11 @@
     <prefix>/<vehicle>/cmd/<name>               in        ack | calibrate | warnings
     <prefix>/<vehicle>/ack                      in        Ack, what the fleet has stored
 
+and, of a vehicle with several cameras, each camera's own:
+
+    <prefix>/<vehicle>/camera/<camera>/state    retained  State
+    <prefix>/<vehicle>/camera/<camera>/cmd/<n>  in        ack | calibrate
+
 The shapes are in `monitor.payloads`. `read` answers whatever comes from a network with one of
 them or with a `ValueError` that says why in one line, and never with anything else.
 """
@@ -87,11 +92,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A topic taken apart: whose, which channel, and the camera or command it names."""
+    """A topic taken apart: whose, which channel, the command it names, the camera it is of."""
 
     vehicle: str
     channel: str  # available, camera, state, alert, coverage, stats, cmd, ack
     name: str = ""
+    camera: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +124,13 @@ class Topics:
         """Topic of a camera's status."""
         return self.channel(f"camera/{camera}/status")
 
-    def command(self, name: str) -> str:
-        """Topic of a command; `+` for all."""
-        return self.channel(f"cmd/{name}")
+    def camera_state(self, camera: str) -> str:
+        """Topic of the state of one camera of several."""
+        return self.channel(f"camera/{camera}/state")
+
+    def command(self, name: str, camera: str | None = None) -> str:
+        """Topic of a command, perhaps to one camera of several; `+` for all."""
+        return self.channel(f"cmd/{name}" if camera is None else f"camera/{camera}/cmd/{name}")
 
     def parse(self, topic: str) -> Address:
         """Take a topic apart, segment by segment.
@@ -139,8 +149,14 @@ class Topics:
                 return Address(vehicle, channel)
             case ["camera", name, "status"] if _IDENTIFIER.fullmatch(name):
                 return Address(vehicle, "camera", name)
+            case ["camera", camera, "state"] if _IDENTIFIER.fullmatch(camera):
+                return Address(vehicle, "state", camera=camera)
             case ["cmd", name] if _IDENTIFIER.fullmatch(name):
                 return Address(vehicle, "cmd", name)
+            case ["camera", camera, "cmd", name] if _IDENTIFIER.fullmatch(
+                camera
+            ) and _IDENTIFIER.fullmatch(name):
+                return Address(vehicle, "cmd", name, camera)
         raise ValueError(f"topic {_short(topic)} is not one of ours")
 
 
@@ -163,15 +179,19 @@ def read(address: Address, payload: bytes) -> Told:
     vehicle = told.data.vehicle if isinstance(told, Alert | Coverage) else told.vehicle
     if vehicle != address.vehicle:
         raise ValueError(f"payload of vehicle {vehicle} on the topic of {address.vehicle}")
+    if address.camera and isinstance(told, State) and told.camera != address.camera:
+        raise ValueError(f"payload of camera {told.camera} on the topic of {address.camera}")
     return told
 
 
-def read_command(name: str, payload: bytes) -> Command:
+def read_command(name: str, payload: bytes, camera: str | None = None) -> Command:
     """The command asked for on `cmd/<name>`: a bare word, or nothing.
 
     Raises:
-        ValueError: unknown command or argument.
+        ValueError: unknown command or argument, or one that is not for a single camera.
     """
+    if camera is not None and name == "warnings":
+        raise ValueError("cmd/warnings is the vehicle's, whose chime it is; no camera has its own")
     try:
         word = payload.decode("ascii").strip().lower()
         # Home Assistant's buttons send PRESS unless told otherwise.
@@ -304,10 +324,11 @@ def state(
     camera: str,
     drive: str,
     policy: str,
+    apart: bool = False,
     fps: float | None = None,
     warnings: bool = True,
 ) -> Message:
-    """The retained state of the driver, with VSS names."""
+    """The retained state of the driver, with VSS names; `apart` on the camera's own topic."""
     shape = State(
         vehicle=topics.vehicle,
         camera=camera,
@@ -331,7 +352,8 @@ def state(
         fps=fps,
         signals=_signals(told),
     )
-    return Message(topics.channel("state"), shape.encode(), retain=True)
+    topic = topics.camera_state(camera) if apart else topics.channel("state")
+    return Message(topic, shape.encode(), retain=True)
 
 
 def stats(topics: Topics, told: Stats) -> Message:

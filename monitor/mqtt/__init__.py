@@ -8,20 +8,18 @@ growing and scattered pauses. The frame loop only leaves the latest state here.
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import structlog
 
 from monitor import __version__, messages
 from monitor.config import Config
 from monitor.errors import WakefulError
-from monitor.messages import Topics
+from monitor.messages import Address, Topics
+from monitor.mqtt.cameras import Cameras
 from monitor.mqtt.connection import Connection, Incoming, ProtocolError
 from monitor.mqtt.delivery import Delivery
 from monitor.mqtt.discovery import BIRTH, discovery
-from monitor.mqtt.status import CameraWatch
 from monitor.payloads import Ack, Availability, Loop, Stats
 from monitor.store import Store
 from monitor.types import Command, DriverState, Event, Frame, Observation
@@ -30,19 +28,8 @@ log = structlog.get_logger(__name__)
 
 CLOSE_S = 3.0
 HEALTHY_S = 30.0  # a connection that lasted this long ends the growing of pauses
-COMMANDS_KEPT = 32
 FIRST_STATS_S = 5.0  # by then the loops have numbers
 PACKET_OVERHEAD = 128  # fixed header, packet id and the properties we set
-
-
-@dataclass
-class _Camera:
-    """What was last seen by one camera, and what of it is still to be published."""
-
-    watch: CameraWatch = field(default_factory=CameraWatch)
-    state: DriverState | None = None
-    status_due: bool = False
-    commands: deque[Command] = field(default_factory=lambda: deque(maxlen=COMMANDS_KEPT))
 
 
 class MqttSink:
@@ -82,7 +69,7 @@ class MqttSink:
         self._listeners = dict(listeners or {})
         self._on_command = on_command
         self._delivery = Delivery(self._outbox, config.mqtt.confirm, config.mqtt.resend_s)
-        self._cameras = {camera.id: _Camera() for camera in config.cameras}
+        self._cameras = Cameras((c.id for c in config.cameras), config.mqtt.state_hz)
         self._modern = config.mqtt.protocol != "3.1.1"
         self._warnings = True
         self._began_s = time.monotonic()
@@ -90,8 +77,7 @@ class MqttSink:
         self._wake = threading.Event()
         self._pausing = threading.Event()
         self._closing_s: float | None = None
-        self._published: DriverState | None = None
-        self._next_state_s = self._next_stats_s = 0.0
+        self._next_stats_s = 0.0
         self._trouble: str | None = "mqtt: not connected yet"
         self._refusal: str | None = None
         self._outbox.on_news = self._wake.set
@@ -106,12 +92,7 @@ class MqttSink:
     def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
         """Leave the latest state to be published; at once when the level changes."""
         del observation
-        camera = self._cameras.setdefault(frame.camera, _Camera())
-        urgent = camera.state is None or camera.state.level is not state.level
-        camera.state = state
-        if camera.watch.see(frame.condition, state) is not None:
-            camera.status_due = urgent = True
-        if urgent:
+        if self._cameras.see(frame, state, time.monotonic()):
             self._wake.set()
 
     def tell(self, event: Event) -> None:
@@ -119,8 +100,7 @@ class MqttSink:
 
     def take_commands(self, camera: str) -> list[Command]:
         """What was asked of the watch since the last call, for one camera's loop."""
-        waiting = self._cameras[camera].commands
-        return [waiting.popleft() for _ in range(len(waiting))]
+        return self._cameras.take_commands(camera)
 
     def trouble(self) -> str | None:
         """Why nothing is delivered now; None when all is well."""
@@ -189,7 +169,7 @@ class MqttSink:
             self._wake.clear()
             self._hear(connection)
             self._deliver(connection)
-            self._publish_state(connection)
+            self._publish_states(connection)
             self._publish_stats(connection)
         self._delivery.reset()
         if connection.alive:
@@ -206,16 +186,15 @@ class MqttSink:
 
     def _greet(self, connection: Connection) -> None:
         topics = [self._topics.command("+"), self._topics.channel("ack"), *self._listeners]
+        if self._cameras.several:
+            topics.append(self._topics.command("+", camera="+"))
         if self._config.discovery:
             topics.append(self._birth)
         connection.subscribe(topics)
         connection.publish(messages.available(self._topics, Availability.ONLINE))
         if self._config.discovery:
             self._publish_discovery(connection)
-        for camera in self._cameras.values():
-            camera.status_due = camera.watch.status is not None
-        self._published = None
-        self._next_state_s = 0.0
+        self._cameras.greet()
         self._next_stats_s = time.monotonic() + min(FIRST_STATS_S, self._config.stats_every_s)
 
     def _part(self, connection: Connection) -> None:
@@ -233,9 +212,8 @@ class MqttSink:
     def _until_due_s(self) -> float:
         now_s = time.monotonic()
         due_s = [1.0, self._next_stats_s - now_s]
-        # A state already told is looked at again for a newer one: frames do not wake this thread.
-        told = self._chosen()[1] is self._published
-        due_s.append(1.0 / self._config.state_hz if told else self._next_state_s - now_s)
+        if (state_s := self._cameras.wait_s(now_s)) is not None:
+            due_s.append(state_s)
         if (resend_s := self._delivery.wait_s(now_s)) is not None:
             due_s.append(resend_s)
         return max(0.0, min(due_s))
@@ -289,16 +267,16 @@ class MqttSink:
         elif incoming.retained:
             raise ValueError("a command must not be retained: it would be obeyed at every start")
         else:
-            self._command(connection, address.name, incoming)
+            self._command(connection, address, incoming)
 
-    def _command(self, connection: Connection, name: str, incoming: Incoming) -> None:
+    def _command(self, connection: Connection, address: Address, incoming: Incoming) -> None:
+        name, camera = address.name, address.camera or None
         try:
-            command, fault = messages.read_command(name, incoming.payload), None
+            command, fault = messages.read_command(name, incoming.payload, camera), None
+            self._cameras.command(command, camera)
         except ValueError as error:
             command, fault = None, str(error)
         if command is not None:
-            for camera in self._cameras.values():
-                camera.commands.append(command)
             if command in {Command.WARNINGS_ON, Command.WARNINGS_OFF}:
                 self._warnings = command is Command.WARNINGS_ON
             self._on_command(command)
@@ -312,38 +290,22 @@ class MqttSink:
         for message in discovery(self._topics, self._config.discovery_prefix):
             connection.publish(message)
 
-    def _publish_state(self, connection: Connection) -> None:
-        for name, camera in self._cameras.items():
-            if camera.status_due and camera.watch.status is not None:
-                camera.status_due = False
-                status = messages.camera_status(self._topics, name, camera.watch.status)
-                connection.publish(status)
-        name, state = self._chosen()
-        now_s = time.monotonic()
-        if state is None or state is self._published:
-            return
-        same = self._published is not None and self._published.level is state.level
-        if same and now_s < self._next_state_s:
-            return
-        self._published = state
-        self._next_state_s = now_s + 1.0 / self._config.state_hz
-        loop = self._loops().get(name)
-        message = messages.state(
-            self._topics,
-            state,
-            camera=name,
-            drive=self._drive,
-            policy=self._policy,
-            fps=loop.fps if loop else None,
-            warnings=self._warnings,
-        )
-        connection.publish(message)
-
-    def _chosen(self) -> tuple[str, DriverState | None]:
-        # One state for one driver: that of the camera with the most urgent news.
-        cameras = self._cameras.items()
-        name, camera = max(cameras, key=lambda c: c[1].state.level if c[1].state else -1)
-        return name, camera.state
+    def _publish_states(self, connection: Connection) -> None:
+        for name, status in self._cameras.statuses():
+            connection.publish(messages.camera_status(self._topics, name, status))
+        loops = self._loops()
+        for name, state, of_vehicle in self._cameras.states(time.monotonic()):
+            message = messages.state(
+                self._topics,
+                state,
+                camera=name,
+                apart=not of_vehicle,
+                drive=self._drive,
+                policy=self._policy,
+                fps=loops[name].fps if name in loops else None,
+                warnings=self._warnings,
+            )
+            connection.publish(message)
 
     def _publish_stats(self, connection: Connection) -> None:
         now_s = time.monotonic()
