@@ -12,11 +12,10 @@ import streamlit as st
 
 from dashboard import accounts, theme
 from dashboard.accounts import Role, User
+from dashboard.desks import COOKIE, DESKS, IDLE_S, KEEP
 from dashboard.settings import settings
 
 LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
-# Signed in, but nothing was asked for this long: sign in again.
-IDLE_S: Final = 8 * 3600.0
 TRIES: Final = 5
 LOCKED_S: Final = 60.0
 
@@ -61,14 +60,35 @@ def forget() -> None:
     st.session_state.pop("user", None)
     if _oidc():
         st.logout()
+        return
+    DESKS.close(_token())
+    st.session_state["token"] = None
+    st.session_state["signed_out"] = True
+
+
+def keep_signed_in() -> None:
+    """Give the browser its cookie, or take it away; drawn at a page's foot, once it is due."""
+    ticket = st.session_state.get("ticket")
+    if ticket is not None and DESKS.waits(ticket, time.time()):
+        # A ticket is url-safe base64: nothing in it can end the string.
+        _call(f"fetch('{KEEP}',{{method:'POST',body:'{ticket}'}})")
+    elif st.session_state.get("signed_out"):
+        _call(f"fetch('{KEEP}',{{method:'DELETE'}})")
+
+
+def _call(script: str) -> None:
+    st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
 
 
 def current() -> User | None:
     """Who is signed in; None when nobody is or the session has expired."""
     user: User | None = st.session_state.get("user")
-    if user is None or time.time() - st.session_state.get("user_seen_at", 0.0) > IDLE_S:
+    now = time.time()
+    if user is None or now - st.session_state.get("user_seen_at", 0.0) > IDLE_S:
         return None
-    return user
+    # A password's session may have been ended in another window.
+    token = st.session_state.get("token")
+    return user if token is None or DESKS.name(token, now) == user.name else None
 
 
 def may(role: Role) -> bool:
@@ -110,14 +130,35 @@ def _by_organisation(known: accounts.Accounts) -> User:
     return _remember(user)
 
 
+def _token() -> str | None:
+    """Of this window, else the browser's; None after signing out."""
+    if "token" in st.session_state:
+        token: str | None = st.session_state["token"]
+        return token
+    return st.context.cookies.get(COOKIE)
+
+
 def _by_password(known: accounts.Accounts) -> User:
-    user = current()
-    if user is not None and known.user(user.name) == user:
+    token = _token()
+    name = DESKS.name(token, time.time())
+    user = known.user(name) if name is not None else None
+    if user is not None and token is not None and st.session_state.get("user", user) == user:
+        DESKS.touch(token, time.time())
+        st.session_state["token"] = token
         return _remember(user)
-    expired = "user" in st.session_state
+    DESKS.close(token)
     st.session_state.pop("user", None)
+    st.session_state["token"] = None
+    if token is not None:
+        st.session_state["expired"] = True
+    _ask(known)
+    keep_signed_in()
+    return st.stop()
+
+
+def _ask(known: accounts.Accounts) -> None:
     theme.heading("Sign in", "Wakeful: driver monitoring of your fleet")
-    if expired:
+    if st.session_state.get("expired"):
         st.info(
             "Your session has expired or your role has changed. Sign in again: the page you "
             "were on opens next.",
@@ -127,7 +168,7 @@ def _by_password(known: accounts.Accounts) -> User:
         theme.nothing(
             "No accounts yet", "Make the first one on the server:", "wakeful dashboard passwd NAME"
         )
-        st.stop()
+        return
     with st.form("sign-in", width=420):
         name = st.text_input("Name", autocomplete="username", max_chars=128)
         password = st.text_input(
@@ -135,7 +176,6 @@ def _by_password(known: accounts.Accounts) -> User:
         )
         if st.form_submit_button("Sign in", type="primary"):
             _try(known, name, password)
-    return st.stop()
 
 
 def _try(known: accounts.Accounts, name: str, password: str) -> None:
@@ -148,7 +188,10 @@ def _try(known: accounts.Accounts, name: str, password: str) -> None:
         attempts.failed(name, now)
         st.error("This name and password do not belong together.")
         return
+    token = DESKS.open(user.name, now)
     _remember(user)
+    ticket = DESKS.ticket(token, now)
+    st.session_state.update(token=token, ticket=ticket, signed_out=False, expired=False)
     st.rerun()
 
 

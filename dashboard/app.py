@@ -38,6 +38,7 @@ def main() -> None:
         return
     page.run()
     _foot(user)
+    access.keep_signed_in()
 
 
 def _foot(user: User) -> None:

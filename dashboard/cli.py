@@ -141,7 +141,7 @@ def _serve(console: Console, address: str, port: int) -> None:
         "client.disableDataExport": "true",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
-    script = str(Path(__file__).with_name("app.py"))
+    script = str(Path(__file__).with_name("server.py"))
     streamlit(["run", script, *flags], prog_name="wakeful dashboard", standalone_mode=False)
 
 

@@ -31,9 +31,11 @@ DRAWN = '[data-testid="stVegaLiteChart"] svg, [data-testid="stVegaLiteChart"] ca
 
 
 @contextlib.contextmanager
-def dashboard(database: str, home: Path, *arguments: str, **environment: str) -> Iterator[str]:
+def dashboard(
+    database: str, home: Path, *arguments: str, port: int = 0, **environment: str
+) -> Iterator[str]:
     """`wakeful dashboard` in a process of its own; gives its address."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-c", "from monitor.cli import main; main()", "dashboard"]
     if database:
         command += ["--database", database]
@@ -62,7 +64,7 @@ class Reader:
     Attributes:
         page: Playwright's.
         base: the dashboard's address.
-        faults: responses of 400 and more, and errors in the console.
+        faults: the dashboard's responses of 400 and more, and its errors in the console.
         received: bytes of answers and of the socket since `forget`.
     """
 
@@ -123,11 +125,14 @@ class Reader:
 
     def _console(self, message: Any) -> None:
         place = (message.location or {}).get("url", "")
-        if message.type == "error" and not any(probe in place for probe in PROBES):
+        foreign = bool(place) and not place.startswith(self.base)
+        known = any(probe in place for probe in PROBES)
+        if message.type == "error" and not foreign and not known:
             self.faults.append(f"console: {message.text[:300]} ({place})")
 
     def _response(self, response: Any) -> None:
-        if response.status >= 400 and not response.url.endswith(PROBES):
+        ours = response.url.startswith(self.base) and not response.url.endswith(PROBES)
+        if response.status >= 400 and ours:
             self.faults.append(f"{response.status}: {response.url}")
         if "/media/" in response.url or "/_stcore/" in response.url:
             self.received += int(response.headers.get("content-length", 0))

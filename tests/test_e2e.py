@@ -20,7 +20,7 @@ from dashboard.data.store import Store
 from tests.browser import Reader, chromium, dashboard
 from tests.dashboards import event, sample, simulated, state, told, vehicle
 from tests.drivers import attentive, eyes_closed
-from tests.servers import Postgres
+from tests.servers import Postgres, free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 VEHICLES = int(os.environ.get("WAKEFUL_E2E_VEHICLES", "20"))
@@ -251,26 +251,108 @@ def test_nothing_sticks_out_of_a_phone(fleet: str, open_reader: Any, page: str) 
     assert wide <= 390
 
 
-def test_signing_in_returns_to_the_link_and_signing_out_ends_it(
-    home: Path, tmp_path: Path, open_reader: Any
-) -> None:
+@pytest.fixture
+def guarded_log(tmp_path: Path) -> str:
+    """One vehicle's log, and beside it `access.yaml` with two reviewers."""
     url = f"sqlite:///{tmp_path}/log.db"
     told(url, vehicles=[vehicle()], events=[event(1, started_at=time.time() - 60)])
-    file = tmp_path / "access.yaml"
     known = accounts.with_account(accounts.Accounts(), "rita", Role.REVIEWER, "a long password")
-    accounts.write(file, known)
-    with dashboard(url, home, "--access", str(file)) as base:
+    known = accounts.with_account(known, "ben@example.org", Role.REVIEWER, None)
+    accounts.write(tmp_path / "access.yaml", known)
+    return url
+
+
+def test_signing_in_returns_to_the_link_and_lasts_over_a_reload(
+    home: Path, guarded_log: str, tmp_path: Path, open_reader: Any
+) -> None:
+    with dashboard(guarded_log, home, "--access", str(tmp_path / "access.yaml")) as base:
         reader = open_reader(base)
         reader.page.goto(f"{base}/events?event=e0001")
         reader.sees("Sign in")
-        reader.page.get_by_label("Name").fill("rita")
-        reader.page.get_by_label("Password", exact=True).fill("a long password")
-        reader.page.get_by_role("button", name="Sign in").click()
+        with reader.page.expect_response(f"{base}/session"):
+            _sign_in(reader)
         reader.sees("The eyes stayed closed")
-        reader.page.get_by_role("button", name="Sign out").click()
+        (cookie,) = [c for c in reader.page.context.cookies() if c["name"] == "wakeful_session"]
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        reader.page.reload()
+        reader.sees("The eyes stayed closed")
+        other = open_reader(base).go("events?event=e0001")
+        other.sees("The eyes stayed closed")
+        with reader.page.expect_response(f"{base}/session"):
+            reader.page.get_by_role("button", name="Sign out").click()
         reader.page.get_by_label("Password", exact=True).wait_for()
         assert "truck-1" not in reader.text()
+        for one in (other, reader):
+            one.page.reload()
+            one.page.get_by_label("Password", exact=True).wait_for()
+            assert "truck-1" not in one.text()
+            assert "expired" not in one.text()
+            one.page.close()
+
+
+def test_an_expired_session_says_so_and_opens_the_page_again(
+    home: Path, guarded_log: str, tmp_path: Path, open_reader: Any
+) -> None:
+    with dashboard(guarded_log, home, "--access", str(tmp_path / "access.yaml")) as base:
+        reader = open_reader(base)
+        old = {"name": "wakeful_session", "value": "of-another-day", "url": base}
+        reader.page.context.add_cookies([old])
+        reader.page.goto(f"{base}/events?event=e0001")
+        reader.sees("Your session has expired")
+        _sign_in(reader)
+        reader.sees("The eyes stayed closed")
         reader.page.close()
+        reader.page.context.clear_cookies()
+
+
+def _sign_in(reader: Reader) -> None:
+    reader.page.get_by_label("Name").fill("rita")
+    reader.page.get_by_label("Password", exact=True).fill("a long password")
+    reader.page.get_by_role("button", name="Sign in").click()
+
+
+# The provider's own use of authlib, which streamlit needs newer.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:authlib")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:oidc_provider_mock")
+@pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("verified", "sees"), [(True, "The eyes stayed closed"), (False, "No access yet")]
+)
+def test_an_organisations_own_provider_signs_people_in(
+    home: Path, guarded_log: str, tmp_path: Path, open_reader: Any, verified: bool, sees: str
+) -> None:
+    provider = pytest.importorskip("oidc_provider_mock", reason="pip install 'wakeful[dev]'")
+    port = free_port()
+    claims = {"email": "ben@example.org", "email_verified": verified}
+    ben = provider.User(sub="ben", claims=claims)
+    with provider.run_server_in_thread(user_claims=[ben]) as organisation:
+        secrets = tmp_path / ".streamlit" / "secrets.toml"
+        secrets.parent.mkdir()
+        secrets.write_text(
+            f"""[auth]
+redirect_uri = "http://127.0.0.1:{port}/oauth2callback"
+cookie_secret = "{"0123456789abcdef" * 4}"
+client_id = "wakeful"
+client_secret = "of the test"
+server_metadata_url = "http://localhost:{organisation.server_port}/.well-known/openid-configuration"
+"""
+        )
+        access = ("--access", str(tmp_path / "access.yaml"))
+        with dashboard(guarded_log, home, *access, port=port, HOME=str(tmp_path)) as base:
+            reader = open_reader(base)
+            reader.page.goto(f"{base}/events?event=e0001")
+            reader.page.get_by_role("button", name="Sign in").click()
+            reader.page.get_by_role("button", name="ben").click()
+            reader.page.wait_for_url(f"{base}/**")
+            reader.page.goto(f"{base}/events?event=e0001")
+            reader.sees(sees)
+            assert ("truck-1" in reader.text()) == verified
+            reader.page.get_by_role("button", name="Sign out").click()
+            reader.page.get_by_role("button", name="End session").click()
+            reader.page.get_by_role("button", name="Sign in").wait_for()
+            assert "truck-1" not in reader.text()
+            reader.page.close()
+            reader.page.context.clear_cookies()
 
 
 def test_a_database_that_goes_away_is_told_and_comes_back(home: Path, open_reader: Any) -> None:
