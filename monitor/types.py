@@ -316,6 +316,7 @@ class Reading:
         eyes: open, closed or unknown.
         openness: eye opening as a share of the driver's own open eye, 0..1.5; None if unknown.
         confidence: 0..1, how sure `eyes` is; detector and landmarks at odds lower it.
+        log_odds: of closed eyes, weighed over all that could see them; None if nothing could.
         pose: head pose relative to the driver's own neutral; None if unknown.
         mouth: MAR relative to the driver's own closed mouth; None if unknown.
         looking_down: eyes lowered to look down, told apart from closing; None if unknown.
@@ -331,6 +332,7 @@ class Reading:
     eyes: Eyes = Eyes.UNKNOWN
     openness: float | None = None
     confidence: float = 0.0
+    log_odds: float | None = None
     pose: HeadPose | None = None
     mouth: float | None = None
     looking_down: bool | None = None

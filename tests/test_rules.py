@@ -121,6 +121,20 @@ def test_unknown_eyes_start_nothing_and_end_nothing(
         assert not any(later)
 
 
+@given(lowered_s=st.floats(0.1, 0.45), fps=st.sampled_from([10.0, 30.0]))
+@settings(max_examples=40, deadline=None)
+def test_a_look_down_between_flickers_of_closed_eyes_is_no_closed_time(
+    lowered_s: float, fps: float
+) -> None:
+    """Networks flicker on lowered lids: only what was seen closed counts."""
+    flicker = [(Eyes.CLOSED, 0.2), (Eyes.UNKNOWN, lowered_s)] * 3
+    frames = [
+        replace(f, looking_down=f.eyes is Eyes.UNKNOWN or None)
+        for f in readings([(Eyes.OPEN, 1.0), *flicker], fps)
+    ]
+    assert not any(found(closure(), frames))
+
+
 @given(seconds=st.floats(0.1, 8))
 @settings(max_examples=60, deadline=None)
 def test_the_frame_rate_changes_no_closure_by_more_than_a_frame(seconds: float) -> None:

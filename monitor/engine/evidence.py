@@ -7,17 +7,17 @@ A witness that cannot see (head beyond the pose gate, picture dark or blurred, f
 asked, and where nobody is left to ask the eyes are unknown.
 
 Lids that are lowered to look down (`monitor.engine.lowered`) only discount the landmarks' word; a
-network that sees the eye decides, unless the irises are low and the mesh still sees the lids
-apart: then its word is discounted too. The eyes are then unknown and `looking_down` is true, so
+network that sees the eye decides, unless the irises are low and the mesh still sees the lids apart or the
+lower lid where it was: then its word is discounted too. The eyes are then unknown and `looking_down` is true, so
 that the distraction timer runs: a sleeper mistaken for a reader is warned later, not never.
 """
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from monitor.engine.calibration import frontal_ear, openness_of
 from monitor.engine.lowered import LoweredLids
+from monitor.engine.witnesses import LANDMARKS, SURE, Dissent, Witness, clip, log_odds, weigh_up
 from monitor.policy import Policy
 from monitor.types import (
     Box,
@@ -32,9 +32,8 @@ from monitor.types import (
     Reading,
 )
 
-# Log-odds at the two openness thresholds: probability 0.75 of closed at `closed_enter`.
-_SURE = math.log(3)
-_CLIP = 4.0
+# What remains of the detector's word on a face beyond the pose gate. A proposal.
+_TURNED = 0.5
 # However far the head is down, lids that measure like the open eye's are open.
 _MOST_SHUT = 0.6
 # Two faces change places in the driver's track: ambiguous for this long.
@@ -47,19 +46,13 @@ _CONDITIONS = {
 }
 
 
-class Witness(NamedTuple):
-    """One source's word: log-odds of closed eyes, and how much it counts."""
-
-    log_odds: float
-    weight: float
-
-
 @dataclass(frozen=True, slots=True)
 class _Sight:
     """What was seen of the eyes; the default is nothing."""
 
     eyes: Eyes = Eyes.UNKNOWN
     confidence: float = 0.0
+    log_odds: float | None = None
     openness: float | None = None
     pose: HeadPose | None = None
     looking_down: bool | None = None
@@ -77,6 +70,7 @@ class Evidence:
     _eyes: Eyes = Eyes.UNKNOWN
     _seen_s: float = -math.inf
     _lids: LoweredLids = field(init=False)
+    _dissent: Dissent = field(default_factory=Dissent)
     _face: tuple[float, Box] | None = None
     _jumped_s: float = -math.inf
 
@@ -104,6 +98,7 @@ class Evidence:
             eyes=sight.eyes,
             openness=sight.openness,
             confidence=sight.confidence,
+            log_odds=sight.log_odds,
             pose=sight.pose,
             mouth=None if blind else self._mouth(observation, calibration),
             looking_down=sight.looking_down,
@@ -121,16 +116,18 @@ class Evidence:
         if openness is not None:
             lowered = self._lids.update(observation, calibration, openness, pose)
             shut = openness < self.policy.eye.openness.closed_enter
-            drooping = self._drooping(observation, openness)
+            drooping = self._drooping(observation, calibration, openness, pose)
         witnesses = self._witnesses(observation, openness, pose, lowered, drooping)
         networks = observation.closed is not None or observation.detection is not None
         doubtful = (lowered and shut) or (drooping and networks and self._eyes is Eyes.CLOSED)
         held = Eyes.UNKNOWN if doubtful else self._eyes
-        eyes, confidence = self._judge(now_s, witnesses, held)
+        self._dissent.hear(now_s, witnesses)
+        said = weigh_up(self._tempered(witnesses))
+        eyes = self._judge(now_s, said.log_odds, held, alone=len(witnesses) == 1)
         if eyes is not Eyes.UNKNOWN:
             self._eyes, self._seen_s = eyes, now_s
         looking_down = self._looking_down(eyes, lowered or drooping)
-        return _Sight(eyes, confidence, openness, pose, looking_down)
+        return _Sight(eyes, said.confidence, said.log_odds, openness, pose, looking_down)
 
     # --- can anything be seen? -------------------------------------------------------------
 
@@ -205,14 +202,25 @@ class Evidence:
         gate = self.policy.eye.pose_gate_deg
         return abs(pose.yaw_deg) <= gate.yaw and -gate.pitch_down <= pose.pitch_deg <= gate.pitch_up
 
-    def _drooping(self, observation: Observation, openness: float) -> bool:
-        """Low irises under lids that the mesh still sees apart: the eyes look down.
+    def _drooping(
+        self,
+        observation: Observation,
+        calibration: Calibration,
+        openness: float,
+        pose: HeadPose | None,
+    ) -> bool:
+        """Low irises under lids still apart, or over a lower lid that stayed: the eyes look down.
 
         Networks that judge lids by their pixels call such eyes closed.
         """
         gaze, signs = observation.gaze_down, self.policy.evidence.looking_down
-        apart = self.policy.eye.openness.closed_enter <= openness <= signs.half_open
-        return apart and gaze is not None and gaze >= signs.gaze_down
+        if gaze is None or gaze < signs.gaze_down:
+            return False
+        if self.policy.eye.openness.closed_enter <= openness <= signs.half_open:
+            return True
+        lid, usual = observation.lower_lid, calibration.lower_lid_open
+        frontal = pose is not None and abs(pose.yaw_deg) <= signs.frontal_deg
+        return bool(frontal and lid and usual and lid / usual >= signs.lower_lid_sure)
 
     @staticmethod
     def _looking_down(eyes: Eyes, down: bool) -> bool | None:
@@ -235,54 +243,61 @@ class Evidence:
 
         def heed(witness: Witness, doubted: bool) -> None:
             keep = doubt if doubted and witness.log_odds > 0 else 1.0
-            found.append(Witness(witness.log_odds * keep, witness.weight))
+            found.append(witness._replace(log_odds=witness.log_odds * keep))
 
-        if openness is not None:
-            heed(Witness(self._log_odds_of(openness), weights.landmarks), lowered)
         turned = pose is not None and not self._within_gate(pose)
         if observation.closed is not None and not turned:
-            heed(Witness(_log_odds(observation.closed), weights.eye_net), drooping)
+            heed(Witness("eye net", log_odds(observation.closed), weights.eye_net), drooping)
         if observation.detection is not None:
-            heard = self._detector(observation.detection, pose, alone=not found)
+            heard = self._detector(
+                observation.detection, pose, alone=not found and openness is None
+            )
             if heard is not None:
                 heed(heard, drooping)
+        if openness is not None:
+            heed(Witness(LANDMARKS, self._log_odds_of(openness), weights.landmarks), lowered)
         return [witness for witness in found if witness.weight > 0]
 
     def _log_odds_of(self, openness: float) -> float:
         limits = self.policy.eye.openness
         middle = (limits.closed_enter + limits.closed_exit) / 2
-        slope = 2 * _SURE / (limits.closed_exit - limits.closed_enter)
-        return _clip(slope * (middle - openness))
+        slope = 2 * SURE / (limits.closed_exit - limits.closed_enter)
+        return clip(slope * (middle - openness))
 
     def _detector(self, seen: Detection, pose: HeadPose | None, *, alone: bool) -> Witness | None:
-        """Beyond the gate only a sleeping head that is down counts: `awake` ends nothing there."""
+        """Beyond the gate only `sleep` counts, and only where it is sure: `awake` ends nothing."""
         limits = self.policy.evidence
         best = max(seen.sleep, seen.awake)
         if best < (limits.detector_alone if alone else limits.detector_min_score):
             return None
-        if pose is not None and not self._within_gate(pose):
-            down = pose.pitch_deg < -self.policy.eye.pose_gate_deg.pitch_down
-            if not down or seen.sleep <= seen.awake:
-                return None
-        share = seen.sleep / (seen.sleep + seen.awake)
-        return Witness(_log_odds(share), limits.weights.detector * best)
+        beyond = pose is not None and not self._within_gate(pose)
+        if beyond and (seen.sleep < limits.detector_alone or seen.sleep <= seen.awake):
+            return None
+        said = log_odds(seen.sleep / (seen.sleep + seen.awake))
+        said *= _TURNED if beyond else 1.0
+        return Witness("detector", said, limits.weights.detector * best)
 
-    def _judge(self, now_s: float, witnesses: list[Witness], held: Eyes) -> tuple[Eyes, float]:
-        """The verdict and its confidence; between the thresholds it is `held` for a moment."""
-        total = sum(witness.weight for witness in witnesses)
-        if total == 0:
-            return Eyes.UNKNOWN, 0.0
-        said = sum(witness.log_odds * witness.weight for witness in witnesses)
-        loud = sum(abs(witness.log_odds) * witness.weight for witness in witnesses)
-        agreement = abs(said) / loud if loud else 0.0
-        mean = said / total
-        confidence = math.tanh(abs(mean) / 2) * agreement
-        if mean >= _SURE - 1e-9:
-            return Eyes.CLOSED, confidence
-        if mean <= -_SURE + 1e-9:
-            return Eyes.OPEN, confidence
+    def _tempered(self, witnesses: list[Witness]) -> list[Witness]:
+        """Behind glasses the mesh keeps lids apart that the networks see shut."""
+        if len(witnesses) < 2:
+            return witnesses
+        least = -self.policy.evidence.open_lids_at_most
+        return [
+            w._replace(log_odds=max(w.log_odds, least)) if w.name == LANDMARKS else w
+            for w in witnesses
+        ]
+
+    def _judge(self, now_s: float, mean: float | None, held: Eyes, *, alone: bool) -> Eyes:
+        """The verdict; between the thresholds it is `held`, unless several witnesses lean away."""
+        if mean is None:
+            return Eyes.UNKNOWN
+        if mean >= SURE - 1e-9:
+            return Eyes.CLOSED
+        if mean <= -SURE + 1e-9:
+            return Eyes.OPEN
+        leans = Eyes.CLOSED if mean > 0 else Eyes.OPEN
         recent = now_s - self._seen_s <= self.policy.max_gap_s
-        return (held if recent else Eyes.UNKNOWN), confidence
+        return held if recent and (alone or held is leans) else Eyes.UNKNOWN
 
     def _mouth(self, observation: Observation, calibration: Calibration) -> float | None:
         """MAR against the driver's own; the detector's `yawn` where landmarks are lost."""
@@ -314,12 +329,3 @@ def _sharp_enough(quality: Quality | None, policy: Policy) -> bool:
         return False
     tall = quality.face_height_px
     return tall is None or tall >= limits.min_face_height_px
-
-
-def _log_odds(share: float) -> float:
-    share = min(max(share, 1e-3), 1 - 1e-3)
-    return _clip(math.log(share / (1 - share)))
-
-
-def _clip(log_odds: float) -> float:
-    return min(max(log_odds, -_CLIP), _CLIP)

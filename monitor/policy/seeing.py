@@ -116,9 +116,9 @@ class EyePolicy(Section):
 class Weights(Section):
     """How much each witness of the eyes' state counts."""
 
-    landmarks: float = Field(1.0, ge=0, le=10)
+    landmarks: float = Field(0.5, ge=0, le=10)
     eye_net: float = Field(2.0, ge=0, le=10)
-    detector: float = Field(1.0, ge=0, le=10)
+    detector: float = Field(2.0, ge=0, le=10)
 
 
 class LookingDown(Section):
@@ -129,12 +129,19 @@ class LookingDown(Section):
     gaze_down: Share = 0.60
     lower_lid: Share = 0.72
     lower_lid_least: Share = 0.66
+    lower_lid_sure: Share = 0.78
+    frontal_deg: Degrees = 12.0
     half_open: Share = 0.65
     doubt: Share = 0.25
 
     @model_validator(mode="after")
     def _order(self) -> Self:
-        rising("", lower_lid_least=self.lower_lid_least, lower_lid=self.lower_lid)
+        rising(
+            "",
+            lower_lid_least=self.lower_lid_least,
+            lower_lid=self.lower_lid,
+            lower_lid_sure=self.lower_lid_sure,
+        )
         return self
 
 
@@ -144,6 +151,7 @@ class EvidencePolicy(Section):
     weights: Weights = Weights()
     detector_min_score: Share = 0.25
     detector_alone: Share = 0.5
+    open_lids_at_most: float = Field(1.0, ge=0, le=4)
     looking_down: LookingDown = LookingDown()
 
 

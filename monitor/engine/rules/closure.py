@@ -36,6 +36,7 @@ class Episode:
         shut_s, open_s: time seen closed, and seen open in between.
         debt_s, debt_since_s: how far, and since when, the eyes have reopened.
         unknown_s, held_s: the unknown stretch in progress, and how much of it counts.
+        lowered_s: how much of it looked like lids lowered to look down.
         standing_s: unknown time that did not count.
     """
 
@@ -48,6 +49,7 @@ class Episode:
     debt_since_s: float | None = None
     unknown_s: float = 0.0
     held_s: float = 0.0
+    lowered_s: float = 0.0
     standing_s: float = 0.0
 
     def elapsed_s(self) -> float:
@@ -95,7 +97,8 @@ class Closure:
             elif eyes is Eyes.OPEN:
                 self._opened(start_s, end_s)
             else:
-                self._unseen(end_s - start_s, turned=turned)
+                lowered = reading.looking_down is True
+                self._unseen(end_s - start_s, turned=turned, lowered=lowered)
         self._climb(reading.eyes)
         return self._finding(reading)
 
@@ -121,12 +124,17 @@ class Closure:
         return not self._slept(episode) and episode.shut_s < self.bridge_share * seen_s
 
     def _resume(self, episode: Episode) -> Episode | None:
-        """Closed again after the unknown: a short one was closed too, a long one stood still."""
+        """Closed again after the unknown: a short one was closed too, a long one stood still.
+
+        What looked like lids lowered to look down stood still in either case.
+        """
         if not self._slept(episode) and episode.unknown_s > self._patience_s(episode) + EPSILON_S:
             return None
         if episode.unknown_s > self.max_gap_s + EPSILON_S:
             episode.standing_s += episode.unknown_s - episode.held_s
-        episode.unknown_s = episode.held_s = 0.0
+        else:
+            episode.standing_s += min(episode.lowered_s, episode.unknown_s - episode.held_s)
+        episode.unknown_s = episode.held_s = episode.lowered_s = 0.0
         return episode
 
     def _opened(self, start_s: float, end_s: float) -> None:
@@ -140,13 +148,14 @@ class Closure:
         if reached(episode.debt_s, self.reopen_s):
             self._episode = None
 
-    def _unseen(self, seconds: float, *, turned: bool) -> None:
+    def _unseen(self, seconds: float, *, turned: bool, lowered: bool) -> None:
         episode = self._episode
         if episode is None:
             return
         episode.unknown_s += seconds
+        episode.lowered_s += seconds if lowered else 0.0
         # Nobody falls asleep by turning the head aside.
-        if self._holds(episode) and not turned:
+        if self._holds(episode) and not turned and not lowered:
             episode.held_s = min(episode.held_s + seconds, self.hold_over_unknown_s)
         if not self._slept(episode) and episode.unknown_s > self._patience_s(episode) + EPSILON_S:
             self._episode = None
