@@ -28,7 +28,7 @@ from monitor.fleet.simulation.seeding import Plan, columns_of, everything
 from monitor.fleet.simulation.standing import state_message, stats_of
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
-from monitor.types import Phase
+from monitor.types import Level, Phase
 
 HORIZON_S: Final = 4 * 3600.0
 REPORT_S: Final = 600.0
@@ -180,7 +180,9 @@ class Fleet:
         if at % STATS_S == 0:
             told["stats"] = json.loads(stats_of(life, drive, at).encode())
         connection.execute(_of(life.vehicle.id), told)
-        if sampled:
+        # As the watch does: a closer look while something happens.
+        close = state["eyes"] == "closed" or Level[state["level"].upper()] >= Level.CAUTION
+        if sampled or close:
             row = next(iter(Sampling(life).at(drive, np.array([at]))))
             connection.execute(insert(schema.samples), _named("samples", row))
 

@@ -1,6 +1,7 @@
 """Monitored time adds up, and what the loop saw is in the log."""
 
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from sqlalchemy import select
 
 from monitor.store import open_store, schema
 from monitor.store.database import open_engine
-from monitor.store.logbook import LONGEST_STEP_S, Account, StoreSink
-from monitor.types import Cause, DriverState, HeadPose, Level
+from monitor.store.logbook import AROUND_S, LONGEST_STEP_S, Account, Sampler, StoreSink
+from monitor.types import Cause, DriverState, Eyes, HeadPose, Level
 from tests.tellings import NOW, event, moment, settings
 
 
@@ -85,7 +86,9 @@ def test_the_loop_leaves_samples_status_and_coverage_in_the_log(tmp_path: Path) 
         sink.close()
         assert sink.trouble() is None
     samples = _rows(config.store.url, schema.samples)
-    assert [round(row["at"] - NOW) for row in samples] == list(range(0, 70, 5))
+    quiet = [round(row["at"] - NOW) for row in samples if row["at"] < NOW + 70 - AROUND_S - 2]
+    assert quiet == list(range(0, 50, 5))
+    assert {round(row["at"] - NOW) for row in samples} >= set(range(51, 70))
     assert samples[0]["fps"] is None
     assert samples[1]["fps"] == pytest.approx(10.0)
     assert (samples[1]["yaw_deg"], samples[1]["speed_kmh"]) == (10.0, 80.0)
@@ -94,6 +97,49 @@ def test_the_loop_leaves_samples_status_and_coverage_in_the_log(tmp_path: Path) 
     assert sum(row["seconds"] for row in reports) == pytest.approx(69.9)
     assert [row["status"] for row in _rows(config.store.url, schema.camera_status)] == ["online"]
     assert len(_rows(config.store.url, schema.events)) == 1
+
+
+def taken(states: list[DriverState], alert_at_s: float | None = None) -> list[float]:
+    """Seconds of the drive that get a row; an alert is told at one of them."""
+    sampler, found = Sampler(5.0), []
+    for one in states:
+        if sampler.due(one):
+            found += sampler.keep(one.timestamp_s)
+        if one.timestamp_s == alert_at_s:
+            found += sampler.look_closely()
+    return found
+
+
+def drive(seconds: int, closed: range = range(0)) -> list[DriverState]:
+    """Ten frames a second; in the seconds `closed` the eyes are."""
+    return [
+        DriverState(n / 10, NOW + n / 10, eyes=Eyes.CLOSED if n // 10 in closed else Eyes.OPEN)
+        for n in range(10 * seconds)
+    ]
+
+
+def test_while_nothing_happens_a_row_comes_now_and_then() -> None:
+    assert taken(drive(60)) == pytest.approx(list(range(0, 60, 5)))
+
+
+def test_a_closure_between_two_samples_is_seen() -> None:
+    found = taken(drive(120, closed=range(61, 64)))
+    assert {61, 62, 63} <= {round(at) for at in found}
+
+
+def test_round_an_alert_there_is_a_row_every_second_before_and_after() -> None:
+    found = taken(drive(120), alert_at_s=60.0)
+    close = set(range(60 - int(AROUND_S), 61 + int(AROUND_S)))
+    assert close <= {round(at) for at in found}
+    assert len(found) == len({round(at, 1) for at in found}), "no instant twice"
+    later = [at for at in found if at > 60 + AROUND_S]
+    assert all(b - a == pytest.approx(5.0) for a, b in pairwise(later))
+
+
+def test_no_samples_means_none_at_an_alert_either() -> None:
+    sampler = Sampler(0.0)
+    assert not any(sampler.due(one) for one in drive(30, closed=range(3, 9)))
+    assert sampler.look_closely() == []
 
 
 def _rows(url: str, table: Any) -> list[dict[str, Any]]:

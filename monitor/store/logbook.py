@@ -1,13 +1,18 @@
 """What one camera's loop leaves in the event log: events, samples, status and monitored time."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
+from typing import Any, Final
 
 from monitor.mqtt.status import CameraWatch
 from monitor.payloads import MONITORED, CoverageData, Watched
 from monitor.store import Store, schema
 from monitor.store.scribe import Row
-from monitor.types import DriverState, Event, Frame, Observation
+from monitor.types import DriverState, Event, Eyes, Frame, Kind, Level, Observation
 
+# Round an alert, and while the eyes are closed, samples are this close together and reach this
+# far: a microsleep lasts 1.5 s, and whoever judges it must see it.
+CLOSE_STEP_S: Final = 1.0
+AROUND_S: Final = 20.0
 # Frames come at least once a second, a lost camera's too. A longer gap was watched by nobody.
 LONGEST_STEP_S = 2.0
 
@@ -59,13 +64,64 @@ class Account:
         return report
 
 
+class Sampler:
+    """Which instants of a drive are worth a row: few while nothing happens, all of them round it.
+
+    Args:
+        every_s: between rows while nothing happens; 0 keeps none at all.
+    """
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._step_s = min(CLOSE_STEP_S, every_s)
+        self._next_s = self._next_close_s = float("-inf")
+        self._close_until_s = float("-inf")
+        self._now_s = 0.0
+        # What was not written; an alert that begins now wants to know how it came about.
+        self._before: deque[tuple[float, Any]] = deque()
+
+    def due(self, state: DriverState) -> bool:
+        """Whether this instant is to be told to `keep`."""
+        self._now_s = now_s = state.timestamp_s
+        if self._every_s and _pressing(state):
+            self._close_until_s = max(self._close_until_s, now_s)
+        return bool(self._every_s) and now_s >= min(self._next_s, self._next_close_s)
+
+    def keep(self, row: Any) -> list[Any]:
+        """The rows to write now: this one, or none; it is remembered for a while then."""
+        now_s = self._now_s
+        self._next_close_s = now_s + self._step_s
+        if now_s < self._next_s and now_s > self._close_until_s:
+            self._remember(row)
+            return []
+        self._next_s = now_s + self._every_s
+        return [row]
+
+    def look_closely(self) -> list[Any]:
+        """Something is happening: the rows that led to it, and from here on a row a step."""
+        self._close_until_s = max(self._close_until_s, self._now_s + AROUND_S)
+        found = [row for at_s, row in self._before if at_s >= self._now_s - AROUND_S]
+        self._before.clear()
+        return found
+
+    def _remember(self, row: Any) -> None:
+        self._before.append((self._now_s, row))
+        while self._before[0][0] < self._now_s - AROUND_S:
+            self._before.popleft()
+
+
+def _pressing(state: DriverState) -> bool:
+    return state.eyes is Eyes.CLOSED or state.level >= Level.CAUTION
+
+
 class StoreSink:
     """Writes one camera's drive into the store.
 
     Args:
         store: closed by its owner, after this.
         vehicle, drive, camera: whose rows they are.
-        sample_every_s: a row of the driver's state this often; 0 writes none.
+        sample_every_s: a row of the driver's state this often, and more round an alert; 0 writes
+            none.
         coverage_every_s: a report of monitored time this often, and at the end.
     """
 
@@ -83,9 +139,8 @@ class StoreSink:
     ) -> None:
         self._store = store
         self._whose = {"vehicle": vehicle, "drive": drive, "camera": camera}
-        self._sample_every_s = sample_every_s
+        self._sampler = Sampler(sample_every_s)
         self._coverage_every_s = coverage_every_s
-        self._next_sample_s = float("-inf")
         self._account = Account()
         self._watch = CameraWatch()
         self._frames = 0
@@ -103,13 +158,18 @@ class StoreSink:
             row = {**whose, "at": state.captured_at, "status": status.value}
             self._store.add(Row(schema.camera_status, row))
         self._frames += 1
-        if self._sample_every_s and state.timestamp_s >= self._next_sample_s:
-            self._next_sample_s = state.timestamp_s + self._sample_every_s
-            self._store.add(Row(schema.samples, self._sample(state)))
+        if self._sampler.due(state):
+            self._write(self._sampler.keep(self._sample(state)))
 
     def tell(self, event: Event) -> None:
         """Write the event down; the store sends it on its way."""
         self._store.record(event)
+        if event.kind is not Kind.DEGRADED:
+            self._write(self._sampler.look_closely())
+
+    def _write(self, rows: list[dict[str, object]]) -> None:
+        for row in rows:
+            self._store.add(Row(schema.samples, row))
 
     def trouble(self) -> str | None:
         """What is wrong with the store."""

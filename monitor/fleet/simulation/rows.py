@@ -174,16 +174,20 @@ def camera_status_rows(life: Life) -> Iterator[Row]:
 
 
 def _wanted(life: Life, detail: Detail) -> tuple[float, list[tuple[Drive, float, float, float]]]:
-    """Since when every sample is kept, and (drive, from, to, step) round the alerts before it."""
+    """Since when every sample is kept, and (drive, from, to, step) round the alerts."""
     since = life.end - detail.sample_hours * HOUR_S
     oldest = life.end - detail.keep_samples_days * 24 * HOUR_S
     drives = {drive.id: drive for drive in life.drives}
     windows = []
     for episode in life.episodes:
         event = episode.event
-        if event.level < Level.WARNING or not oldest <= event.started_at < since:
+        close = event.kind in CLOSURES
+        # What is sampled anyway needs no more, but a closure a closer look.
+        if event.level < Level.WARNING or event.started_at < oldest:
             continue
-        around_s, step_s = (20.0, 1.0) if event.kind in CLOSURES else (90.0, 5.0)
+        if event.started_at >= since and not close:
+            continue
+        around_s, step_s = (20.0, 1.0) if close else (90.0, 5.0)
         windows.append(
             (drives[event.drive], event.started_at - around_s, event.at + around_s, step_s)
         )
