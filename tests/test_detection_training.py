@@ -52,8 +52,8 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from models.detection_data import read_picture_set
-from models.detection_training import Recipe, train_detector
+from models.detection.data import read_picture_set
+from models.detection.training import Recipe, train_detector
 data, run, resume = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "resume"
 train_detector(read_picture_set(data), None, run, Recipe(**{tiny}), resume=resume)
 """.replace("{tiny}", repr(TINY))
@@ -108,3 +108,12 @@ def test_one_class_only_is_told_before_anything_starts(data: Path, tmp_path: Pat
     with pytest.raises(PictureSetError, match="no box of class sleep"):
         train_detector(read_picture_set(data), None, tmp_path / "run", Recipe(**TINY))
     assert not (tmp_path / "run").exists()
+
+
+def test_torchrun_needs_a_gpu_for_each_process(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    pictures = read_picture_set(data)
+    with pytest.raises(TrainingError, match="--device 0,1"):
+        train_detector(pictures, None, tmp_path / "run", Recipe(**TINY), device="cpu")

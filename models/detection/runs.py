@@ -26,7 +26,7 @@ from models.detection.legacy_yolov5 import from_legacy, read_legacy
 from models.detection.pretraining import face_crops, teach_backbone
 from models.detection.report import MIN_SCORE, Judged, draw_grid, judge, report, worst
 from models.detection.scenes import LABELS, Scene, shrunk_into_cabin
-from models.detection.training import CURVES_FILE, Recipe, train_detector
+from models.detection.training import CURVES_FILE, Recipe, is_first_process, train_detector
 from models.registry import WEIGHTS, ModelCard, find, with_labels
 from models.yolov5 import load_tensors, transfer, yolov5
 
@@ -120,6 +120,8 @@ def run_training(plan: Plan, *, device: str, resume: bool, told: Told) -> Path:
     network = yolov5(plan.train.labels, plan.recipe.size)
     load_tensors(network, tensors)
     path = plan.run / f"{NAME[:-1]}{plan.recipe.size}.safetensors"
+    if not is_first_process():
+        return path
     write_weights(network, replace(plan.card, name=path.stem), path)
     draw_curves(plan.run)
     shown = plan.val or plan.train

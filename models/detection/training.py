@@ -120,9 +120,11 @@ def train_detector(
 
     Raises:
         PictureSetError: a class without pictures.
-        TrainingError: nothing to resume from, another recipe, or a finished run.
+        TrainingError: nothing to resume from, another recipe, a finished run, or torchrun without
+            a GPU for each of its processes.
     """
     check_classes(train)
+    _check_processes(device)
     run.mkdir(parents=True, exist_ok=True)
     state = _read_state(run, recipe) if resume else None
     (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
@@ -136,6 +138,20 @@ def train_detector(
         trainer.report_to(progress)
     trainer.train()
     return {name: value.float().cpu() for name, value in trainer.ema.ema.state_dict().items()}
+
+
+def is_first_process() -> bool:
+    """Whether this process writes the run's files: the only one, or torchrun's first."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _check_processes(device: str) -> None:
+    processes, gpus = int(os.environ.get("WORLD_SIZE", "1")), device.count(",") + 1
+    if processes > 1 and gpus != processes:
+        raise TrainingError(
+            f"--device {device}: torchrun started {processes} processes, so name as many GPUs "
+            f"(--device {','.join(map(str, range(processes)))}); a CPU trains in one process"
+        )
 
 
 def _read_state(run: Path, recipe: Recipe) -> dict[str, Any]:
