@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from models.cli import models_app
 from models.datasets import Faces, Sample
 from models.detection.data import check_classes
 from models.detection.face_scenes import answer, compose, scenes, write_scenes
+from models.registry import find
+from models.report import Report
 from tests.test_datasets import picture
 
 LABELS = ("dark", "bright")
@@ -74,3 +78,29 @@ def test_a_detector_is_judged_by_its_best_box() -> None:
     said = answer(Oracle(away, wrong, 96), made, 96)
     assert (said.labels == np.array(right)).mean() == pytest.approx(5 / 6)
     assert said.found == pytest.approx(5 / 6)
+
+
+@pytest.mark.slow
+def test_a_detector_of_expressions_is_trained_and_measured(tmp_path: Path) -> None:
+    """Through the door: what `train` writes, `evaluate` reads."""
+    for index, label in enumerate(find("yolov5_faces").labels):
+        for split in ("train", "test"):
+            (tmp_path / "own" / split / label).mkdir(parents=True)
+            for copy in range(2):
+                face = tmp_path / "own" / split / label / f"{copy}.png"
+                face.write_bytes(picture(20 + 25 * index + copy, 48))
+    door, run = CliRunner(), tmp_path / "run"
+    trained = door.invoke(
+        models_app,
+        ["train", "yolov5_faces", "--data", str(tmp_path / "own"), "--into", str(run),
+         "--epochs", "1", "--batch", "4", "--threads", "1"],
+    )  # fmt: skip
+    assert trained.exit_code == 0, trained.output
+    report = tmp_path / "report.json"
+    measured = door.invoke(
+        models_app,
+        ["evaluate", "yolov5_faces", "--data", str(tmp_path / "own"), "--split", "test",
+         "--weights", str(run / "best.safetensors"), "--json", str(report)],
+    )  # fmt: skip
+    assert measured.exit_code == 0, measured.output
+    assert Report.load(report).accuracy[0].n == 16

@@ -42,7 +42,7 @@ def train(
     from models.datasets.layouts import open_for_training  # noqa: PLC0415
     from models.detection.face_scenes import SCENE_PX, write_scenes  # noqa: PLC0415
     from models.detection.training import Recipe, train_detector  # noqa: PLC0415
-    from models.evaluation import open_model  # noqa: PLC0415
+    from models.yolov5 import load_tensors, yolov5  # noqa: PLC0415
 
     if threads:
         torch.set_num_threads(threads)
@@ -63,9 +63,9 @@ def train(
             pictures, None, into, recipe, device=device,
             progress=lambda n, total, _: bar.update(task, completed=n, total=total),
         )  # fmt: skip
-    model = open_model(card, None)
-    model.load_state_dict(tensors)
-    write_weights(model, card, into / "best.safetensors")
+    network = yolov5(card.labels, **card.arguments)
+    load_tensors(network, tensors)
+    write_weights(network, card, into / "best.safetensors")
     budget = Budget(
         epochs=epochs, hours=round((time.monotonic() - began) / 3600, 3), device=device,
         threads=torch.get_num_threads(), pictures=len(learn), input_hw=(SCENE_PX, SCENE_PX),
