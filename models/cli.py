@@ -15,9 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from typer.core import TyperGroup
 
-from models.detection import cli as detection_cli
-from models.detection import face_scenes_cli
-from models.evaluation.comparison import (
+from models.comparison import (
     COLUMNS,
     PUBLISHED_COLUMNS,
     cells,
@@ -27,6 +25,8 @@ from models.evaluation.comparison import (
     published_markdown,
     published_rows,
 )
+from models.detection import cli as detection_cli
+from models.detection import face_scenes_cli
 from models.registry import MODELS, RESULTS, WEIGHTS, ModelCard, find
 from models.report import Report, load_published, load_reports
 from models.tables import show_models, show_report

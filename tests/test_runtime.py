@@ -20,6 +20,7 @@ from models.runtime import cache, load, machine
 from models.runtime.export import ExportError, build
 from models.runtime.machine import InferenceError, Machine, Runtime, choose
 
+ROOT = Path(__file__).resolve().parents[1]
 CPU = Machine(frozenset({"openvino", "onnxruntime", "torch"}), frozenset({"FP32"}), 4, cuda=False)
 BF16 = replace(CPU, cpu=frozenset({"FP32", "BF16", "INT8"}))
 GPU = replace(BF16, cuda=True)
@@ -352,3 +353,11 @@ def test_where_the_gpu_fails_the_cpu_takes_over_and_says_so(
     assert network.choice.device == "cpu"
     assert "GPU not usable" in network.describe()
     assert [entry["log_level"] for entry in logged if "GPU" in entry["event"]] == ["warning"]
+
+
+def test_no_command_of_the_watch_pays_for_torch() -> None:
+    code = "import sys, monitor.cli; monitor.cli._mount(); print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "False"
