@@ -4,7 +4,9 @@ broker ─ store ─┬─ chime, store, mqtt, trace, clips …   (sinks, in the
                 └─ one Watch a camera: source → perception → engine
 """
 
+import gc
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -117,7 +119,7 @@ class Assembly:
         """Run every camera's loop until its source ends or `stop`; the first camera's pulse."""
         first, *others = self.watches.values()
         threads = [threading.Thread(target=watch.run, name="watch") for watch in others]
-        with Heartbeat([watch.pulse for watch in self.watches.values()]):
+        with _undisturbed(), Heartbeat([watch.pulse for watch in self.watches.values()]):
             for thread in threads:
                 thread.start()
             try:
@@ -263,6 +265,24 @@ class Assembly:
             )
             for name, watch in self.watches.items()
         }
+
+
+# A thread that wants the interpreter gets it this soon: a sink may make a frame wait for no more.
+SWITCH_S = 0.0005
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No search for garbage in what was loaded to stay, which takes longer than a frame."""
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(switch_s)
 
 
 @contextmanager

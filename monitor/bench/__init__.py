@@ -27,7 +27,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from models.runtime.cache import own_environment
 from monitor import __version__
 from monitor.bench.contestants import FPS, NAMES, random_poster
-from monitor.bench.report import draw_plot, print_report
+from monitor.bench.report import draw_plot, print_report, print_soak, stretch_line
 from monitor.config import LogConfig
 from monitor.errors import ConfigError, WakefulError
 from monitor.logs import configure_logging, natives_silenced
@@ -50,6 +50,10 @@ def bench(
     vehicle: Annotated[
         float, typer.Option(min=0, help="Seconds of the whole process at 30 fps; 0 skips it.")
     ] = 30.0,
+    soak: Annotated[
+        float,
+        typer.Option(min=0, help="Nothing but the whole process at 30 fps for so many minutes."),
+    ] = 0.0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every figure there.", show_default=False)
     ] = None,
@@ -73,14 +77,30 @@ def bench(
         _progress(console) as progress,
         tempfile.TemporaryDirectory(prefix="wakeful-") as folder,
     ):
-        result = measure(
-            progress, Path(folder), names, seconds, rounds, CAMERAS if cameras else (), vehicle
-        )
-    print_report(console, result)
+        if soak:
+            result = _soaked(progress, Path(folder), soak)
+        else:
+            result = measure(
+                progress, Path(folder), names, seconds, rounds, CAMERAS if cameras else (), vehicle
+            )
+    print_soak(console, result) if soak else print_report(console, result)
     if json_file is not None:
         _write(json_file, json.dumps(result, indent=2) + "\n")
-    if plot is not None:
+    if plot is not None and not soak:
         draw_plot(result, plot)
+
+
+def _soaked(progress: Progress, folder: Path, minutes: float) -> Result:
+    from monitor.bench.vehicle import measure_soak  # noqa: PLC0415 - brings the broker along
+
+    step = progress.add_task("starting the whole process at 30 fps")
+
+    def tell(stretch: Result) -> None:
+        progress.console.print(stretch_line(stretch), highlight=False)
+        progress.update(step, description=f"at 30 fps, {minutes:g} minutes in all")
+
+    result: Result = {"made_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    return result | {"machine": machine(), "soak": measure_soak(folder, minutes, tell)}
 
 
 def measure(

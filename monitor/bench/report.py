@@ -49,6 +49,31 @@ def print_report(console: Console, result: Result) -> None:
             console.print(line)
 
 
+def stretch_line(stretch: Result) -> str:
+    """One stretch of a soak."""
+    late = stretch["late_ms"]["state"]
+    latency = f"p50 {late['p50']:.1f}, p99 {late['p99']:.1f} ms" if late["n"] else "nothing told"
+    return (
+        f"minute {stretch['minute']:.0f}: {stretch['resident_mb']:.0f} MB resident "
+        f"({stretch['memory_mb']:.0f} its own), {stretch['cores']:.0%} of one core, state to "
+        f"subscriber {latency} (n {late['n']}), {stretch['threads']} threads, "
+        f"{stretch['files']} open files, machine's load {stretch['load']:.1f}"
+    )
+
+
+def print_soak(console: Console, result: Result) -> None:
+    """What became of memory and latency; the stretches were told as they ended."""
+    soak = result["soak"]
+    start, first, last = soak["start"], soak["stretches"][0], soak["stretches"][-1]
+    grown = last["memory_mb"] - first["memory_mb"]
+    console.print(
+        f"{soak['minutes']:g} minutes with {soak['broker']}: memory {start['memory_mb']:.0f} MB at "
+        f"the start, {first['memory_mb']:.0f} after the first stretch, {last['memory_mb']:.0f} at "
+        f"the end ({grown:+.1f} MB since the first stretch)",
+        highlight=False,
+    )
+
+
 def _speed(result: Result) -> Table:
     columns = ("", "fps", "x naive", "x all cores", "p50", "p95", "p99 ms")
     table = _table("frames as fast as they go: 640x480, animated drive, in turns", columns)

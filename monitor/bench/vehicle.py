@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ DRIVE = "attentive 2, closed 1.8, attentive 3, closed 2, attentive 4"
 STATES_PER_S = 10
 WARM_UP_S = 5.0
 START_S = 60.0
+STRETCHES = 6  # of ten minutes in an hour
 
 
 class Ear:
@@ -66,6 +68,68 @@ class Ear:
         self.late_ms[kind].append((now - data["at"]) * 1000)
 
 
+@dataclass
+class Watched:
+    """`wakeful run` at work, and who listens to it.
+
+    Attributes:
+        ear: hears every message.
+        process: the vehicle's.
+        broker: which one is between them.
+        began_at: when the process was begun, epoch seconds.
+    """
+
+    ear: Ear
+    process: psutil.Process
+    broker: str
+    began_at: float
+
+
+@contextmanager
+def watched_vehicle(folder: Path) -> Iterator[Watched]:
+    """The real process on a looped drive, warmed up.
+
+    Args:
+        folder: for the video, the configuration and the database.
+
+    Raises:
+        WakefulError: the process ended or told nothing.
+    """
+    video = _video(folder)
+    with _broker(folder) as (port, broker), closing(Ear(port)) as ear:
+        config = _config(folder, video, port)
+        began_at = time.time()
+        with _vehicle(config) as process:
+            _wait_for_the_first(ear, process)
+            time.sleep(WARM_UP_S)
+            yield Watched(ear, psutil.Process(process.pid), broker, began_at)
+
+
+def measure_stretch(watched: Watched, seconds: float) -> dict[str, Any]:
+    """CPU share, memory and latency over some seconds from now.
+
+    Raises:
+        WakefulError: the process has ended.
+    """
+    process = watched.process
+    try:
+        watched.ear.forget()
+        cpu_s, started_s = sum(process.cpu_times()[:2]), time.monotonic()
+        time.sleep(seconds)
+        cpu_s = sum(process.cpu_times()[:2]) - cpu_s
+        wall_s = time.monotonic() - started_s
+        late_ms = watched.ear.late_ms
+        memory = process.memory_full_info()
+    except psutil.NoSuchProcess:
+        raise WakefulError("bench: `wakeful run` ended while it was measured") from None
+    return {
+        "cores": cpu_s / wall_s,
+        "memory_mb": memory.uss / 2**20,
+        "resident_mb": memory.rss / 2**20,
+        "late_ms": {kind: _late(values) for kind, values in late_ms.items()},
+    }
+
+
 def measure_vehicle(folder: Path, seconds: float) -> dict[str, Any]:
     """Start-up, memory, CPU share and latency of `wakeful run` on a looped drive.
 
@@ -76,32 +140,42 @@ def measure_vehicle(folder: Path, seconds: float) -> dict[str, Any]:
     Raises:
         WakefulError: the process ended or told nothing.
     """
-    video = _video(folder)
-    with _broker(folder) as (port, broker):
-        ear = Ear(port)
-        config = _config(folder, video, port)
-        began_at = time.time()
-        with _vehicle(config) as process:
-            _wait_for_the_first(ear, process)
-            time.sleep(WARM_UP_S)
-            watched = psutil.Process(process.pid)
-            ear.forget()
-            cpu_s, started_s = sum(watched.cpu_times()[:2]), time.monotonic()
-            time.sleep(seconds)
-            cpu_s = sum(watched.cpu_times()[:2]) - cpu_s
-            wall_s = time.monotonic() - started_s
-            late_ms = ear.late_ms
-            memory_mb = watched.memory_full_info().uss / 2**20
-            torch = any("libtorch" in part.path for part in watched.memory_maps())
-        ear.close()
+    with watched_vehicle(folder) as watched:
+        measured = measure_stretch(watched, seconds)
+        torch = any("libtorch" in part.path for part in watched.process.memory_maps())
+        start_s = (watched.ear.first_at or watched.began_at) - watched.began_at
+    return {"broker": watched.broker, "fps": 30, "start_s": start_s, "torch": torch, **measured}
+
+
+def measure_soak(
+    folder: Path, minutes: float, tell: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """The same for long, in `STRETCHES` stretches: memory must stay flat and latency where it is.
+
+    Args:
+        folder: as above.
+        minutes: in all.
+        tell: is given every stretch as soon as it is over.
+
+    Raises:
+        WakefulError: the process ended or told nothing.
+    """
+    stretches: list[dict[str, Any]] = []
+    with watched_vehicle(folder) as watched:
+        first = watched.process.memory_full_info()
+        for number in range(1, STRETCHES + 1):
+            stretch = measure_stretch(watched, minutes * 60 / STRETCHES)
+            stretch["minute"] = minutes * number / STRETCHES
+            stretch["load"] = os.getloadavg()[0]
+            stretch["threads"] = watched.process.num_threads()
+            stretch["files"] = watched.process.num_fds()
+            stretches.append(stretch)
+            tell(stretch)
     return {
-        "broker": broker,
-        "fps": 30,
-        "start_s": (ear.first_at or began_at) - began_at,
-        "memory_mb": memory_mb,
-        "torch": torch,
-        "cores": cpu_s / wall_s,
-        "late_ms": {kind: _late(values) for kind, values in late_ms.items()},
+        "broker": watched.broker,
+        "minutes": minutes,
+        "start": {"memory_mb": first.uss / 2**20, "resident_mb": first.rss / 2**20},
+        "stretches": stretches,
     }
 
 

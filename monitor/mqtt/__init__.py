@@ -293,8 +293,8 @@ class MqttSink:
     def _publish_states(self, connection: Connection) -> None:
         for name, status in self._cameras.statuses():
             connection.publish(messages.camera_status(self._topics, name, status))
-        loops = self._loops()
         for name, state, of_vehicle in self._cameras.states(time.monotonic()):
+            loop = self._loops().get(name)
             message = messages.state(
                 self._topics,
                 state,
@@ -302,7 +302,7 @@ class MqttSink:
                 apart=not of_vehicle,
                 drive=self._drive,
                 policy=self._policy,
-                fps=loops[name].fps if name in loops else None,
+                fps=loop.fps if loop else None,
                 warnings=self._warnings,
             )
             connection.publish(message)

@@ -42,7 +42,9 @@ class Pace:
 
     def tell(self, state: DriverState, now_s: float) -> None:
         """This state was told."""
-        self._told, self.next_s = state, now_s + self._every_s
+        # Counted from when it was due, so that the rate holds at any camera's.
+        behind = now_s - self.next_s >= self._every_s
+        self._told, self.next_s = state, (now_s if behind else self.next_s) + self._every_s
 
     def wait_s(self, state: DriverState | None, now_s: float) -> float | None:
         """How long until it is told, newer ones or not; None when it was told."""
