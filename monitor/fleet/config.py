@@ -93,7 +93,7 @@ class IngestConfig(Section):
     )
     batch: int = Field(1000, ge=1, le=10_000, description="Most messages in one transaction.")
     in_flight: int = Field(
-        2000, ge=1, le=65_535, description="Unconfirmed messages that the broker may send ahead."
+        4000, ge=1, le=65_535, description="Unconfirmed messages that the broker may send ahead."
     )
     state_every_s: Seconds = Field(
         0.0, description="Read a vehicle's live state at most this often; 0 reads every one."

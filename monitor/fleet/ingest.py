@@ -11,7 +11,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import sdnotify
@@ -96,19 +97,35 @@ class Ingester:
         """Take in until `stop` is set; then finish what was taken, within `drain_s`."""
         self._inbox.start()
         try:
-            while not stop.is_set():
-                self.step(self._inbox.gather(wait_s=0.2), stop)
-                self._beat()
-            self._drain(stop)
+            # While the database writes one batch, the next is read.
+            with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
+                writing = writer.submit(lambda: None)
+                for arrivals in self._batches(stop):
+                    found = self._sorter.sort(arrivals)
+                    writing.result()
+                    writing = writer.submit(self._finish, found, arrivals, stop)
+                writing.result()
         finally:
             self._notify("STOPPING=1")
             self._inbox.close()
 
     def step(self, arrivals: list[Arrival], stop: threading.Event) -> None:
         """Store a batch, however often it takes; then confirm and acknowledge it."""
+        self._finish(self._sorter.sort(arrivals), arrivals, stop)
+
+    def _batches(self, stop: threading.Event) -> Iterator[list[Arrival]]:
+        """What comes until `stop` is set, an empty batch when nothing does; then what was taken."""
+        while not stop.is_set():
+            yield self._inbox.gather(wait_s=0.2)
+            self._beat()
+        self._inbox.leave()
+        until = time.monotonic() + self._config.ingest.drain_s
+        while time.monotonic() < until and (arrivals := self._inbox.gather(wait_s=0.2)):
+            yield arrivals
+
+    def _finish(self, found: Sorted, arrivals: list[Arrival], stop: threading.Event) -> None:
         if not arrivals:
             return
-        found = self._sorter.sort(arrivals)
         self._metrics.states_skipped.inc(found.skipped)
         if not found.batch.empty and not self._persist(found, arrivals, stop):
             return
@@ -131,15 +148,6 @@ class Ingester:
             "dropped": self._inbox.dropped,
             "last_stored_at": self._stored_at,
         }
-
-    def _drain(self, stop: threading.Event) -> None:
-        self._inbox.leave()
-        until = time.monotonic() + self._config.ingest.drain_s
-        while time.monotonic() < until:
-            arrivals = self._inbox.gather(wait_s=0.2)
-            if not arrivals:
-                break
-            self.step(arrivals, stop)
 
     def _persist(self, found: Sorted, arrivals: list[Arrival], stop: threading.Event) -> bool:
         """Write the batch; False if the database was away when we were asked to stop.
@@ -196,8 +204,9 @@ class Ingester:
     def _account(self, found: Sorted, messages: int) -> None:
         now = self._stored_at = time.time()
         self._metrics.batch.observe(messages)
-        for told, _ in found.batch.alerts:
-            self._metrics.lag.observe(max(now - told.recordedtime.timestamp(), 0.0))
+        if found.batch.alerts:
+            oldest = min(told.recordedtime for told, _ in found.batch.alerts)
+            self._metrics.lag.observe(max(now - oldest.timestamp(), 0.0))
 
     def _beat(self) -> None:
         """Say that the loop turns: to systemd's watchdog and to Prometheus."""

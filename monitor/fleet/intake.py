@@ -5,7 +5,6 @@ what a lost connection leaves unconfirmed comes again. The vehicle's own outbox 
 safe, so the session is clean: nothing piles up in the broker for an ingester that is gone.
 """
 
-import contextlib
 import queue
 import threading
 import time
@@ -20,10 +19,11 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from monitor.config import MqttConfig
 from monitor.errors import BrokerError
+from monitor.fleet.bulk import BulkClient
 from monitor.fleet.config import IngestConfig
 from monitor.fleet.sorting import Arrival
 from monitor.messages import MAX_PAYLOAD_BYTES, Topics, acknowledgement
-from monitor.mqtt.client import new_client
+from monitor.mqtt.client import fresh_id, new_client, set_up
 
 log = structlog.get_logger(__name__)
 
@@ -44,17 +44,18 @@ class Intake:
     def __init__(self, mqtt_config: MqttConfig, config: IngestConfig) -> None:
         self._mqtt_config, self._config = mqtt_config, config
         self._topics = Topics(mqtt_config.prefix)
-        self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
-        self._connection = 0
+        self._arrivals: queue.SimpleQueue[list[Arrival]] = queue.SimpleQueue()
+        self._rest: list[Arrival] = []
+        self._taken = self._gathered = 0  # each counted by one thread alone
         self._subscribed = threading.Event()
         self.dropped = 0
         self.refusal: str | None = "not connected yet"
-        self._client = new_client(mqtt_config, config.client or None, manual_ack=True)
+        self._client = BulkClient(config.client or fresh_id(), self._take)
+        set_up(self._client, mqtt_config)
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
-        self._client.on_message = self._on_message
 
     @property
     def connected(self) -> bool:
@@ -64,7 +65,7 @@ class Intake:
     @property
     def waiting(self) -> int:
         """Messages taken and not yet gathered."""
-        return self._arrivals.qsize()
+        return self._taken - self._gathered
 
     def start(self) -> None:
         """Connect in the background, and again whenever the connection is lost."""
@@ -87,24 +88,26 @@ class Intake:
 
     def gather(self, wait_s: float) -> list[Arrival]:
         """What has arrived: waits for a first message, then a moment for more of them."""
+        found, batch = self._rest, self._config.batch
         try:
-            arrivals = [self._arrivals.get(timeout=wait_s)]
+            if not found:
+                found += self._arrivals.get(timeout=wait_s)
+            # Asleep rather than woken by each that comes.
+            if self.waiting < batch:
+                time.sleep(self._config.gather_ms / 1000)
+            while len(found) < batch:
+                found += self._arrivals.get_nowait()
         except queue.Empty:
-            return []
-        # Asleep rather than waiting for each: to be woken by every message costs more than it does.
-        if self._arrivals.qsize() < self._config.batch:
-            time.sleep(self._config.gather_ms / 1000)
-        with contextlib.suppress(queue.Empty):
-            while len(arrivals) < self._config.batch:
-                arrivals.append(self._arrivals.get_nowait())
+            pass
+        arrivals, self._rest = found[:batch], found[batch:]
+        self._gathered += len(arrivals)
         return arrivals
 
     def confirm(self, arrivals: Sequence[Arrival]) -> None:
         """Tell the broker that these need not come again."""
-        for arrival in arrivals:
-            # Packet numbers start again with each connection: an old one would confirm another.
-            if arrival.qos and arrival.connection == self._connection:
-                self._client.ack(arrival.mid, arrival.qos)
+        now = self._client.connection
+        # Packet numbers start again with each connection: an old one would confirm another.
+        self._client.confirm([one.mid for one in arrivals if one.qos and one.connection == now])
 
     def acknowledge(self, ids: Mapping[str, Sequence[str]]) -> None:
         """Tell each vehicle which of its messages are stored for good."""
@@ -149,7 +152,6 @@ class Intake:
         if reason.is_failure:
             self._trouble(f"the broker refuses: {reason}")
             return
-        self._connection += 1
         client.subscribe(self._filters())
 
     def _on_subscribe(
@@ -190,32 +192,15 @@ class Intake:
             log.warning(what, broker=f"{self._mqtt_config.host}:{self._mqtt_config.port}")
         self.refusal = what
 
-    def _on_message(
-        self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
-    ) -> None:
-        self._client.taken += 1
+    def _take(self, arrivals: list[Arrival]) -> None:
         # The broker holds back QoS 1 by our receive maximum; QoS 0 has to be bounded here.
-        if message.qos == 0 and self._arrivals.qsize() > 2 * self._config.in_flight:
-            self.dropped += 1
-            return
-        self._arrivals.put(
-            Arrival(
-                _topic_of(message),
-                bytes(message.payload),
-                time.time(),
-                message.mid,
-                message.qos,
-                self._connection,
-            )
-        )
-
-
-def _topic_of(message: mqtt.MQTTMessage) -> str:
-    """The topic; one that is not UTF-8 (brokers should refuse it) stays a readable dead letter."""
-    try:
-        return message.topic
-    except UnicodeDecodeError:
-        return "not UTF-8"
+        if self.waiting > 2 * self._config.in_flight:
+            kept = [one for one in arrivals if one.qos]
+            self.dropped += len(arrivals) - len(kept)
+            arrivals = kept
+        self._taken += len(arrivals)
+        if arrivals:
+            self._arrivals.put(arrivals)
 
 
 def forget(config: MqttConfig, vehicle: str, timeout_s: float = 10.0) -> None:

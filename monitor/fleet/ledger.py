@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import Connection, Engine, Table, text
 
 from monitor.payloads import Alert, Availability, CameraStatus, Coverage, State, Stats
@@ -187,7 +188,7 @@ def _event_row(told: Alert, received_at: float) -> tuple[Any, ...]:
         data.at if data.phase is Phase.END else None,
         data.at_s - data.started_s,
         data.acknowledged,
-        json.dumps(data.evidence),
+        to_json(data.evidence).decode(),
         data.policy,
         data.calibration,
         _listed(data.models),

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from monitor.fleet.config import IngestConfig
 from monitor.fleet.ledger import Batch, DeadLetter, Seen
@@ -16,8 +16,7 @@ REMEMBERED = 200_000
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A message as the network brought it.
 
     Attributes:

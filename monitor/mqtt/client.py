@@ -4,52 +4,37 @@ import secrets
 import ssl
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion
 
 from monitor.config import MqttConfig
 from monitor.errors import ConfigError
 
 
-class EagerClient(mqtt.Client):
-    """Reads what has arrived at once; paho alone asks the system anew before every packet.
-
-    Attributes:
-        taken: messages so far, counted by whoever sets `on_message`; as long as it grows there
-            may be more.
-    """
-
-    PACKETS_AT_ONCE = 100
-    taken = 0
-
-    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """Read packets until no message comes any more, at most `PACKETS_AT_ONCE`."""
-        for _ in range(self.PACKETS_AT_ONCE):
-            before = self.taken
-            result = super().loop_read(max_packets)
-            if result != MQTTErrorCode.MQTT_ERR_SUCCESS or self.taken == before:
-                return result
-        return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-
-def new_client(
-    config: MqttConfig, client_id: str | None = None, *, manual_ack: bool = False
-) -> EagerClient:
+def new_client(config: MqttConfig) -> mqtt.Client:
     """A client that is ready to connect.
 
     Args:
         config: credentials, TLS and pauses between attempts.
-        client_id: None takes a fresh one, so that no two ingesters throw each other out.
-        manual_ack: the caller confirms each message itself.
 
     Raises:
         ConfigError: a password or certificate file cannot be read.
     """
-    client = EagerClient(
-        CallbackAPIVersion.VERSION2,
-        client_id=client_id or f"wakeful-{secrets.token_hex(6)}",
-        protocol=mqtt.MQTTv5,
-        manual_ack=manual_ack,
-    )
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=fresh_id(), protocol=mqtt.MQTTv5)
+    set_up(client, config)
+    return client
+
+
+def fresh_id() -> str:
+    """A client id of its own, so that no two of us throw each other out."""
+    return f"wakeful-{secrets.token_hex(6)}"
+
+
+def set_up(client: mqtt.Client, config: MqttConfig) -> None:
+    """Give a client its credentials, TLS and pauses between attempts.
+
+    Raises:
+        ConfigError: a password or certificate file cannot be read.
+    """
     if config.username is not None:
         client.username_pw_set(config.username, password(config))
     if config.tls:
@@ -57,7 +42,6 @@ def new_client(
     first_s, longest_s = config.retry_s
     client.reconnect_delay_set(max(1, int(first_s)), max(1, int(longest_s)))
     client.connect_timeout = config.connect_timeout_s
-    return client
 
 
 def password(config: MqttConfig) -> str | None:
