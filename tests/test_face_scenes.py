@@ -84,7 +84,7 @@ def test_a_detector_is_judged_by_its_best_box() -> None:
 def test_a_detector_of_expressions_is_trained_and_measured(tmp_path: Path) -> None:
     """Through the door: what `train` writes, `evaluate` reads."""
     for index, label in enumerate(find("yolov5_faces").labels):
-        for split in ("train", "test"):
+        for split in ("train", "valid", "test"):
             (tmp_path / "own" / split / label).mkdir(parents=True)
             for copy in range(2):
                 face = tmp_path / "own" / split / label / f"{copy}.png"
