@@ -55,7 +55,7 @@ def _foot(user: User) -> None:
 
 def _database() -> str:
     try:
-        return session.store().name
+        return session.store().place
     except WakefulError:
         return "no database"
 

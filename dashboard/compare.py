@@ -5,11 +5,10 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from dashboard import model_charts, theme
+from dashboard import closely, model_charts, theme, trying
 from dashboard.session import guarded
-from dashboard.standings import Standing, datasets, name_of, pick, standings
-from dashboard.trial import MAX_BYTES, Answer, Bench, PictureError, decode
-from models.registry import MODELS, ModelCard, shipped
+from dashboard.standings import Standing, as_good, datasets, name_of, pick, standings
+from models.registry import MODELS, shipped
 from models.report import Report, ReportError, load_published, load_reports
 
 TASKS: Final = {"expression": "Expression", "detection": "Awake or asleep", "eyes": "Eye state"}
@@ -18,17 +17,13 @@ COSTS: Final = {
     "params": "parameters, millions",
     "ms": "fastest CPU call, ms",
 }
+EVERY: Final = "every data set, side by side"
 BUDGETS: Final = {"1 ms": 1.0, "5 ms": 5.0, "20 ms": 20.0, "50 ms": 50.0, "any": float("inf")}
 
 
 @st.cache_data(ttl=60, show_spinner=False)
 def _reports() -> tuple[list[Report], list[Report]]:
     return load_reports(), load_published()
-
-
-@st.cache_resource(show_spinner=False)
-def _bench() -> Bench:
-    return Bench()
 
 
 @guarded
@@ -52,13 +47,13 @@ def models_page() -> None:
     )
     task = task or "expression"
     rows = standings([*measured, *published], "expression" if task == "eyes" else task)
-    names = {report.model for report in measured if report.task == task}
+    reported = {report.model for report in measured if report.task == task}
     if task in {"expression", "eyes"}:
-        rows = [row for row in rows if (row.model in names) or _is(row.model, task)]
+        rows = [row for row in rows if (row.model in reported) or _is(row.model, task)]
     _comparison(rows, task)
-    _closely([report for report in measured if report.task == task])
-    _cards(task)
-    _try()
+    closely.one_model([report for report in measured if report.task == task])
+    closely.cards(task)
+    trying.own_picture()
 
 
 def _is(model: str, task: str) -> bool:
@@ -67,6 +62,12 @@ def _is(model: str, task: str) -> bool:
 
 
 def _comparison(rows: list[Standing], task: str) -> None:
+    if not rows and (only := shipped(task)):  # type: ignore[arg-type]
+        names = ", ".join(card.name for card in only)
+        _hero(
+            f"On a CPU: {names}", "The only one of its task; its figures stand on its card below."
+        )
+        return
     if not rows:
         theme.nothing(
             "No figures of this task yet",
@@ -74,14 +75,16 @@ def _comparison(rows: list[Standing], task: str) -> None:
             "wakeful models evaluate --help",
         )
         return
-    names = datasets(rows)
+    sets = datasets(rows)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        dataset = st.selectbox("Measured on", names, key="data", width=320)
+        dataset = st.selectbox("Measured on", [*sets, EVERY], key="data", width=320)
         budget = st.segmented_control(
             "Time for one look on a CPU", list(BUDGETS), default="20 ms", required=True
         )
-    shown = [row for row in rows if name_of(row) == dataset]
-    _recommend(shown, BUDGETS[budget or "20 ms"], budget or "20 ms")
+    shown = [row for row in rows if dataset in {EVERY, name_of(row)}]
+    # Only figures on the same pictures make a pick.
+    compared = [row for row in rows if name_of(row) == (sets[0] if dataset == EVERY else dataset)]
+    _recommend(compared, BUDGETS[budget or "20 ms"], budget or "20 ms")
     cost = st.segmented_control(
         "Cost",
         list(COSTS),
@@ -90,7 +93,7 @@ def _comparison(rows: list[Standing], task: str) -> None:
         format_func={"macs": "Computation", "params": "Size", "ms": "Time"}.__getitem__,
         label_visibility="collapsed",
     )
-    points = _points(shown, cost or "macs")
+    points = _points(shown, cost or "macs", named=dataset == EVERY)
     if points:
         st.altair_chart(
             model_charts.accuracy_and_cost(points, cost or "macs", COSTS[cost or "macs"]),
@@ -98,6 +101,7 @@ def _comparison(rows: list[Standing], task: str) -> None:
         )
         st.caption(
             "Filled: measured here, with its 95 % interval. Ring: published, as its paper says."
+            + (" Only points of the same data set may be compared." if dataset == EVERY else "")
         )
     else:
         st.caption("No model of this data set has this cost measured yet.")
@@ -106,31 +110,69 @@ def _comparison(rows: list[Standing], task: str) -> None:
 
 def _recommend(rows: list[Standing], budget_ms: float, words: str) -> None:
     best = pick(rows, budget_ms)
-    if best is None or best.fastest is None:
-        measured = any(row.origin == "measured" for row in rows)
-        text = (
-            f"No measured model answers within {words}: allow more time."
-            if measured
-            else "Nothing was measured on this data set here, so nothing is recommended; "
+    measured = [row for row in rows if row.origin == "measured"]
+    if best is not None:
+        _hero(
+            f"On a CPU: {best.model}",
+            f"{_how_good(best)}; {_how_fast(best)}.",
+            *_rivals(rows, best),
+        )
+    elif not measured:
+        _no_pick(
+            "Nothing was measured on this data set here, so nothing is recommended; "
             "published figures alone say nothing about this machine."
         )
-        st.html(
-            f'<div class="wk-hero wk-c-unknown"><div><h2>No pick</h2>'
-            f"<p>{theme.escape(text)}</p></div></div>"
+    elif any(row.fastest for row in measured):
+        _no_pick(f"No measured model answers within {words}: allow more time.")
+    else:
+        first = measured[0]
+        why = "the only one measured here" if len(measured) == 1 else "the best measured here"
+        _hero(
+            f"On a CPU: {first.model}",
+            f"{_how_good(first)}: {why}. Its time alone is not in its report; `wakeful bench` "
+            "tells what a whole look takes on this machine.",
         )
-        return
-    low, high = best.interval or (None, None)
+
+
+def _how_good(row: Standing) -> str:
+    low, high = row.interval or (None, None)
     sure = f" ({theme.share(low, 1)} to {theme.share(high, 1)})" if low is not None else ""
-    n = f", {best.n:,} pictures" if best.n else ""
-    how = f"{best.fastest.runtime} {best.fastest.precision}, {best.fastest.p50_ms:.1f} ms a look"
+    n = f", {row.n:,} pictures" if row.n else ""
+    return f"{theme.share(row.value, 1)} {row.unit}{sure} on {name_of(row)}{n}"
+
+
+def _how_fast(row: Standing) -> str:
+    fastest = row.fastest
+    if fastest is None:
+        return "its time was not measured"
+    return f"{fastest.runtime} {fastest.precision}, {fastest.p50_ms:.1f} ms a look"
+
+
+def _rivals(rows: list[Standing], best: Standing) -> list[str]:
+    """What is as good as far as anybody can tell, and quicker."""
+    return [
+        f"{row.model} is as good as far as {row.n or 0:,} pictures can tell "
+        f"({theme.share(row.value, 1)}) and quicker: {_how_fast(row)}."
+        for row in as_good(rows, best)
+    ]
+
+
+def _hero(title: str, *lines: str) -> None:
+    told = "".join(f"<p>{theme.escape(line)}</p>" for line in lines)
     st.html(
-        f'<div class="wk-hero wk-c-attentive"><div><h2>On a CPU: {theme.escape(best.model)}</h2>'
-        f"<p>{theme.share(best.value, 1)} right{sure} on {theme.escape(name_of(best))}{n}; "
-        f"{theme.escape(how)}</p></div></div>"
+        f'<div class="wk-hero wk-c-attentive"><div><h2>{theme.escape(title)}</h2>{told}</div></div>'
     )
 
 
-def _points(rows: list[Standing], cost: str) -> list[dict[str, Any]]:
+def _no_pick(text: str) -> None:
+    st.html(
+        f'<div class="wk-hero wk-c-unknown"><div><h2>No pick</h2>'
+        f"<p>{theme.escape(text)}</p></div></div>"
+    )
+
+
+def _points(rows: list[Standing], cost: str, *, named: bool) -> list[dict[str, Any]]:
+    """Rows of the plot; `named` says which data set each is about."""
     points = []
     for row in rows:
         amount = {
@@ -143,7 +185,8 @@ def _points(rows: list[Standing], cost: str) -> list[dict[str, Any]]:
         low, high = row.interval or (row.value, row.value)
         points.append(
             {
-                "model": row.model, "origin": row.origin, "n": row.n, cost: amount,
+                "model": f"{row.model}, {row.dataset}" if named else row.model,
+                "origin": row.origin, "n": row.n, cost: amount,
                 "accuracy": 100 * row.value, "low": 100 * low, "high": 100 * high,
             }
         )  # fmt: skip
@@ -157,6 +200,7 @@ def _table(rows: list[Standing], task: str) -> None:
             {
                 "model": row.model,
                 "origin": row.origin,
+                "data": name_of(row),
                 "value": 100 * row.value,
                 "interval": _interval(row),
                 "second": None if row.mean_class is None else 100 * row.mean_class,
@@ -177,6 +221,7 @@ def _table(rows: list[Standing], task: str) -> None:
         column_config={
             "model": st.column_config.TextColumn("Model", pinned=True),
             "origin": "Origin",
+            "data": "Data set",
             "value": st.column_config.NumberColumn(
                 "mAP50" if task == "detection" else "Right", format="%.2f %%"
             ),
@@ -198,145 +243,6 @@ def _interval(row: Standing) -> str | None:
     if row.interval is None:
         return None
     return f"{100 * row.interval[0]:.1f} to {100 * row.interval[1]:.1f} %"
-
-
-def _closely(reports: list[Report]) -> None:
-    """One measured model: confusion, robustness, latency, budget."""
-    if not reports:
-        return
-    st.markdown("##### One model closely")
-    chosen = st.selectbox(
-        "Model",
-        reports,
-        format_func=lambda one: one.model,
-        label_visibility="collapsed",
-        width=320,
-        key="closely",
-    )
-    left, right = st.columns(2, gap="large")
-    with left:
-        confused = [figure for figure in chosen.accuracy if figure.confusion]
-        if confused:
-            st.markdown(f"**What it confuses**, {confused[0].dataset} {confused[0].split}")
-            st.altair_chart(model_charts.confusion(confused[0]), key="confusion")
-        if chosen.detection:
-            _per_class(chosen)
-    with right:
-        if chosen.latency:
-            st.markdown("**Time of one look**")
-            st.altair_chart(model_charts.latencies(chosen.latency), key="latency")
-        if chosen.robustness:
-            st.markdown("**On spoiled pictures**")
-            clean = chosen.accuracy[0].overall if chosen.accuracy else None
-            st.altair_chart(model_charts.robustness(chosen.robustness, clean), key="spoiled")
-    _about(chosen)
-
-
-def _per_class(report: Report) -> None:
-    figure = report.detection[0]
-    frame = pd.DataFrame.from_dict(figure.per_class, orient="index")
-    if not frame.empty:
-        st.markdown(f"**Class by class**, {figure.dataset} {figure.split}")
-        st.dataframe(frame)
-
-
-def _about(report: Report) -> None:
-    pairs = []
-    if budget := report.budget:
-        pairs += [
-            ("Trained", f"{budget.epochs} epochs, {budget.hours:.1f} h on {budget.device}"),
-            ("Pictures", f"{budget.pictures:,}"),
-        ]
-    pairs += [
-        (f"{row.runtime} {row.precision}", f"{theme.share(row.same_top1, 2)} as eager fp32")
-        for row in report.agreement
-    ]
-    if report.weights_sha256:
-        pairs.append(("Weights", report.weights_sha256[:12]))
-    if report.command:
-        pairs.append(("Made by", report.command))
-    if pairs:
-        st.html(theme.facts(pairs))
-    for note in report.notes:
-        st.caption(note)
-
-
-def _cards(task: str) -> None:
-    st.markdown("##### Shipped weights")
-    cards = [card for card in shipped(task) if card.sha256]  # type: ignore[arg-type]
-    if not cards:
-        st.caption(
-            "No weights of this task ship with this version; train some: `wakeful models train`."
-        )
-    for card in cards:
-        with st.expander(card.id):
-            st.html(theme.facts(_card(card)))
-
-
-def _card(card: ModelCard) -> list[tuple[str, str]]:
-    height, width = card.input_hw
-    pairs = [
-        ("Labels", ", ".join(card.labels)),
-        ("Input", f"{width} x {height}, {card.channels} channels"),
-        ("After", card.paper or "-"),
-        ("Trained on", card.training_data or "-"),
-        ("Licence", card.licence or "-"),
-        ("Released", card.released or "-"),
-        ("sha256", card.sha256),
-    ]
-    return pairs + [
-        (name.replace("_", " ").capitalize(), str(value)) for name, value in card.measured.items()
-    ]
-
-
-def _try() -> None:
-    st.markdown("##### Try your own picture")
-    st.caption("It is looked at in this server's memory and kept nowhere.")
-    source = st.segmented_control(
-        "From",
-        ["A file", "The webcam"],
-        default="A file",
-        required=True,
-        label_visibility="collapsed",
-    )
-    if source == "The webcam":
-        given = st.camera_input("Webcam", label_visibility="collapsed", width=420)
-    else:
-        given = st.file_uploader(
-            "Picture",
-            type=["jpg", "jpeg", "png", "webp"],
-            label_visibility="collapsed",
-            max_upload_size=MAX_BYTES // 1_000_000,
-            width=420,
-        )
-    if given is None:
-        return
-    try:
-        image = decode(given.getvalue())
-    except PictureError as error:
-        st.warning(str(error).capitalize() + ".", icon=":material/image_not_supported:")
-        return
-    with st.spinner("Asking every model"):
-        trial = _bench().look(image)
-    if trial.face is None and not trial.answers:
-        st.info("No face was found in this picture.", icon=":material/face:")
-        return
-    _answers(trial.face, list(trial.answers))
-
-
-def _answers(face: Any, answers: list[Answer]) -> None:
-    if face is None:
-        st.info("No face was found close enough for the classifiers.", icon=":material/face:")
-    columns = st.columns(4)
-    if face is not None:
-        columns[0].image(face, caption="the face they saw", width=200)
-    for index, answer in enumerate(answers, start=1):
-        with columns[index % 4]:
-            label, share = max(answer.shares, key=lambda pair: pair[1])
-            st.markdown(f"**{answer.model}**: {label}, {theme.share(share)}")
-            st.altair_chart(model_charts.shares(answer.shares), key=f"try-{answer.model}")
-    if not answers:
-        st.caption("No weights ship with this version; train some: `wakeful models train`.")
 
 
 models_page()

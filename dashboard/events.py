@@ -62,7 +62,7 @@ def _filters() -> tuple[Filter, str]:
             _names(store()),
             key="vehicles",
             bind="query-params",
-            width=185,
+            width=160,
             placeholder="All vehicles",
         )
         kinds = st.multiselect(
@@ -70,7 +70,7 @@ def _filters() -> tuple[Filter, str]:
             alerts.known_kinds(),
             key="kinds",
             bind="query-params",
-            width=185,
+            width=160,
             format_func=theme.kind_word,
             placeholder="All kinds",
         )
@@ -80,7 +80,7 @@ def _filters() -> tuple[Filter, str]:
             index=1,
             key="level",
             bind="query-params",
-            width=150,
+            width=148,
             format_func=LEVELS.__getitem__,
         )
         state = st.selectbox(
@@ -108,7 +108,7 @@ def _filters() -> tuple[Filter, str]:
             list(alerts.SORTS),
             key="sort",
             bind="query-params",
-            width=150,
+            width=136,
             format_func=str.capitalize,
         )
     days = SPANS.get(span or "7 days", 7)

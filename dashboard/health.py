@@ -171,7 +171,7 @@ def _watches(processes: list[Record], at: float) -> None:
         )
         return
     rows = []
-    for row in processes:
+    for row in sorted(processes, key=_well):
         stats, cameras = row["stats"], row["stats"].get("cameras", {})
         loops = list(cameras.values())
         rows.append(
@@ -185,7 +185,7 @@ def _watches(processes: list[Record], at: float) -> None:
                 "waiting": stats.get("outbox_depth"),
                 "lost": stats.get("lost"),
                 "restarts": stats.get("restarts"),
-                "skew": row["clock_skew_s"],
+                "skew": _tenths(row["clock_skew_s"]),
                 "trouble": "; ".join(f"{k}: {v}" for k, v in stats.get("troubles", {}).items()),
             }
         )
@@ -208,6 +208,18 @@ def _watches(processes: list[Record], at: float) -> None:
             "trouble": st.column_config.TextColumn("Trouble", width="large"),
         },
     )
+
+
+def _well(row: Record) -> bool:
+    """Whether nothing is wrong with a watch; False sorts first."""
+    stats = row["stats"]
+    skewed = abs(row["clock_skew_s"] or 0) > SKEW_GOAL_S
+    return not (skewed or any(stats.get(name) for name in ("troubles", "lost", "outbox_depth")))
+
+
+def _tenths(value: float | None) -> float | None:
+    """Rounded, and never minus nothing."""
+    return None if value is None else round(value, 1) + 0.0
 
 
 def _audit() -> None:

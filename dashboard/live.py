@@ -92,6 +92,7 @@ def _pressing(fleet: list[Now], at: float) -> None:
             "<p>No open alert, and every running watch sees its driver.</p></div></div>"
         )
         return
+    st.markdown("##### Needs attention now, the most pressing first")
     _cards(pressing[:CARDS], at)
     if len(pressing) > CARDS:
         st.caption(f"and {len(pressing) - CARDS} more in the table")
@@ -126,11 +127,12 @@ def _if(count: int) -> Level | None:
 
 
 def _cards(pressing: list[Now], at: float) -> None:
+    since = live.open_since(store(), pressing, at)
     for start in range(0, len(pressing), 3):
         for place, one in zip(st.columns(3), pressing[start : start + 3], strict=False):
             tone = theme.LEVEL_WORDS[one.level] if one.standing is Standing.ALERT else "unknown"
             with place, st.container(key=f"card-{tone}-{one.vehicle}", gap=None):
-                st.html(_card(one, at))
+                st.html(_card(one, at, since.get(one.vehicle)))
                 st.button(
                     "Open",
                     key=f"open-{one.vehicle}",
@@ -146,10 +148,11 @@ def _open(vehicle: str) -> None:
     st.session_state["vehicle"] = vehicle
 
 
-def _card(one: Now, at: float) -> str:
+def _card(one: Now, at: float, since: float | None) -> str:
+    lasting = f"for {theme.lasting(at - since)} · " if since is not None else ""
     return (
         f'<div class="wk-card"><div class="wk-card-top"><b>{theme.escape(one.vehicle)}</b>'
-        f"{_word(one)}</div><p>{theme.escape(_line(one, at))}</p></div>"
+        f"{_word(one)}</div><p>{theme.escape(lasting + _line(one, at))}</p></div>"
     )
 
 
@@ -189,6 +192,11 @@ def _signal(state: Record, name: str) -> Any:
     return (state.get("signals") or {}).get(name)
 
 
+def _degrees(state: Record, name: str) -> int | None:
+    value = _signal(state, name)
+    return None if value is None else round(value)
+
+
 def _table(fleet: list[Now], at: float) -> pd.DataFrame:
     rows = []
     for one in fleet:
@@ -201,9 +209,10 @@ def _table(fleet: list[Now], at: float) -> pd.DataFrame:
                 "now": _plain(one),
                 "eyes": state.get("eyes"),
                 "perclos": _percent(state.get("perclos")),
-                "closure": state.get("closure_s") if state.get("eyes") != "unknown" else None,
-                "yaw": _signal(state, _YAW),
-                "pitch": _signal(state, _PITCH),
+                "closure": (state.get("closure_s") if state.get("eyes") != "unknown" else None)
+                or None,
+                "yaw": _degrees(state, _YAW),
+                "pitch": _degrees(state, _PITCH),
                 "emotion": state.get("emotion"),
                 "fps": state.get("fps"),
                 "calibration": calibration.get("percent"),

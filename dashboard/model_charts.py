@@ -26,7 +26,7 @@ def accuracy_and_cost(rows: Sequence[dict[str, Any]], cost: str, title: str) -> 
     x = alt.X(
         f"{cost}:Q",
         title=title,
-        scale=alt.Scale(type="log", padding=20),
+        scale=alt.Scale(type="log", padding=40, nice=False),
         axis=alt.Axis(grid=False, format="~g", tickCount=6, labelOverlap=True),
     )
     y = alt.Y(
@@ -94,7 +94,9 @@ def confusion(known: Accuracy) -> Chart:
         text=alt.Text("share:Q", format=".0%"),
         color=alt.condition("datum.share > 0.5", alt.value(strong[0]), alt.value(strong[1])),
     )
-    return (cells + numbers).properties(height=34 * len(order) + 70)
+    # Room at the right for the last of the slanted names.
+    room = {"left": 5, "top": 5, "right": 40, "bottom": 5}
+    return (cells + numbers).properties(height=34 * len(order) + 70, padding=room)
 
 
 def robustness(rows: Sequence[Robustness], clean: float | None) -> Chart:

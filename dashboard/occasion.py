@@ -1,5 +1,6 @@
 """One alert: the sentence, what was measured around it, its clip, its provenance, its review."""
 
+import contextlib
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -14,6 +15,8 @@ from dashboard.data import reviews
 from dashboard.data.store import Record
 from dashboard.session import store
 from dashboard.settings import settings
+from monitor.errors import WakefulError
+from monitor.policy import Policy, built_in, load_policy
 from monitor.types import Kind, Level
 
 # How much is shown before and after: a closure is read in seconds, PERCLOS in minutes.
@@ -32,14 +35,17 @@ def occasion(event: str) -> None:
             "the store keeps alerts.",
         )
         return
-    _hero(found)
+    known = reviews.history(store(), found["id"])
+    window = _window(found)
+    samples = alerts.between(store(), found["vehicle"], *window, camera=found["camera"])
+    _hero(found, known)
     seen, judged = st.columns([2.1, 1], gap="large")
     with seen:
-        _timeline(found)
+        _timeline(found, samples, window)
         _clip(found)
         _neighbours(found)
     with judged:
-        _review(found)
+        _review(found, known, story.doubts(found, samples))
         _provenance(found)
         _share(found)
 
@@ -48,25 +54,50 @@ def _leave() -> None:
     st.query_params.pop("event", None)
 
 
-def _hero(found: Record) -> None:
+def _hero(found: Record, known: list[Record]) -> None:
+    """The two questions first: why was it raised, and was it right?"""
     level = Level(found["level"])
     words = theme.LEVEL_WORDS[level]
     lasted = "still going on" if found["phase"] != "end" else theme.lasting(found["duration_s"])
+    policy = _policy(found["policy"])
+    limit = story.limit(found, policy) if policy is not None else None
+    why = story.why(found) + (f" In its policy {limit}." if limit else "")
+    verdict = _verdict(known[0]) if known else "Nobody has judged it yet."
     st.html(
         f'<div class="wk-hero wk-c-{words}"><div><h2>{theme.escape(theme.kind_word(found["kind"]))}'
-        f"</h2><p>{theme.escape(found['vehicle'])} · {theme.clock(found['started_at'])} · "
-        f"{theme.escape(lasted)}</p></div>{theme.pill(words, level)}</div>"
-        f'<p class="wk-story">{theme.escape(story.why(found))}</p>'
+        f" {theme.pill(words, level)}</h2>"
+        f"<p>{theme.escape(found['vehicle'])} · {theme.clock(found['started_at'])} · "
+        f"{theme.escape(lasted)}</p>"
+        f'<p class="wk-story"><b>Why:</b> {theme.escape(why)}</p>'
+        f'<p class="wk-story"><b>Was it right?</b> {theme.escape(verdict)}</p></div></div>'
     )
 
 
-def _timeline(found: Record) -> None:
+@st.cache_data(show_spinner=False)
+def _known_policies(configured: str) -> dict[str, Policy]:
+    """The policies this machine knows, by their hash."""
+    known = {}
+    for name in {*built_in(), configured}:
+        with contextlib.suppress(WakefulError):
+            policy = load_policy(name)
+            known[policy.hash] = policy
+    return known
+
+
+def _policy(hashed: str | None) -> Policy | None:
+    return _known_policies(str(settings().config.policy)).get((hashed or "").rpartition("-")[2])
+
+
+def _window(found: Record) -> tuple[float, float]:
+    """The stretch of time shown, epoch seconds."""
     around_s = AROUND_S.get(found["kind"], 30.0)
     until = found["ended_at"] or found["updated_at"]
     # Of an alert of hours its beginning is what explains it.
     until = min(until, found["started_at"] + 1_800.0)
-    window = (found["started_at"] - around_s, until + around_s)
-    samples = alerts.between(store(), found["vehicle"], *window, camera=found["camera"])
+    return found["started_at"] - around_s, until + around_s
+
+
+def _timeline(found: Record, samples: list[Record], window: tuple[float, float]) -> None:
     st.markdown("##### What was measured around it")
     if not samples:
         st.caption(
@@ -126,9 +157,12 @@ def _go(event: str) -> None:
     st.query_params["event"] = event
 
 
-def _review(found: Record) -> None:
+def _review(found: Record, known: list[Record], doubts: list[str]) -> None:
     st.markdown("##### Was it right?")
-    known = reviews.history(store(), found["id"])
+    if doubts:
+        st.markdown("What speaks against it: " + theme.plain("; ".join(doubts)) + ".")
+    else:
+        st.markdown("Nothing that was measured speaks against it.")
     for row in known[:5]:
         st.html(_said(row))
     if not may(Role.REVIEWER):
@@ -177,14 +211,18 @@ def _save(event: str, verdict: str, cause: str | None, note: str) -> None:
     st.rerun()
 
 
-def _said(row: Record) -> str:
+def _verdict(row: Record) -> str:
     words = reviews.VERDICTS.get(row["verdict"], str(row["verdict"]))
     cause = reviews.CAUSES.get(row["cause"] or "", str(row["cause"] or ""))
-    first = f"{words.capitalize()}: {cause}" if cause else words.capitalize()
+    said = f"{words.capitalize()}: {cause}" if cause else words.capitalize()
+    return f"{said}, says {row['reviewer']}."
+
+
+def _said(row: Record) -> str:
     note = f"<p>{theme.escape(row['note'])}</p>" if row["note"] else ""
     return (
-        f'<div class="wk-said"><b>{theme.escape(first)}</b>{note}'
-        f"<p>{theme.escape(row['reviewer'])} · {theme.clock(row['at'], seconds=False)}</p></div>"
+        f'<div class="wk-said"><b>{theme.escape(_verdict(row))}</b>{note}'
+        f"<p>{theme.clock(row['at'], seconds=False)}</p></div>"
     )
 
 
@@ -195,14 +233,13 @@ def _provenance(found: Record) -> None:
     pairs = [
         ("Policy", found["policy"] or "-"),
         ("Calibration", found["calibration"] or "the population's"),
-        ("Models", ", ".join(found["models"] or []) or "-"),
         ("Drive", found["drive"]),
         ("Camera", found["camera"]),
         ("Acknowledged", "yes" if found["acknowledged"] else "no"),
     ]
     if late is not None:
         pairs.append(("In the database after", theme.lasting(max(late, 0.0))))
-    st.html(theme.facts(pairs))
+    st.html(theme.facts(pairs) + theme.facts([("Models", ", ".join(found["models"] or []) or "-")]))
 
 
 def _share(found: Record) -> None:

@@ -18,6 +18,7 @@ class Standing:
         mean_class: of a classifier; mAP50-95 of a detector.
         macs, params: of one picture and of the file.
         fastest: the quickest measured call on a CPU, batch 1.
+        unit: what `value` is a share of.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Standing:
     macs: int | None
     params: int | None
     fastest: Latency | None
+    unit: str = "right"
 
 
 def standings(reports: list[Report], task: str) -> list[Standing]:
@@ -70,6 +72,21 @@ def pick(rows: list[Standing], budget_ms: float) -> Standing | None:
     return max(fitting, key=lambda row: row.value, default=None)
 
 
+def as_good(rows: list[Standing], best: Standing) -> list[Standing]:
+    """Measured models that are quicker than the best and lie within its interval."""
+    low = best.interval[0] if best.interval else best.value
+    return [
+        row
+        for row in rows
+        if row.origin == "measured"
+        and row.model != best.model
+        and row.value >= low
+        and row.fastest is not None
+        and best.fastest is not None
+        and row.fastest.p50_ms < best.fastest.p50_ms
+    ]
+
+
 def _standing(report: Report, figure: Accuracy | Detection, cost: Cost | None) -> Standing:
     interval, second = (
         (figure.ci, figure.mean_class)
@@ -90,6 +107,7 @@ def _standing(report: Report, figure: Accuracy | Detection, cost: Cost | None) -
         macs=cost.macs if cost else None,
         params=(cost.params_live or cost.params_total) if cost else None,
         fastest=_fastest(report),
+        unit="right" if isinstance(figure, Accuracy) else "mAP50",
     )
 
 

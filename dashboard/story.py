@@ -1,10 +1,16 @@
 """An alert in a sentence: what was seen that made it, in words for whoever must judge it."""
 
-from typing import Any
+from typing import Any, Final
 
 from dashboard import theme
 from dashboard.data.store import Record
+from monitor.policy import Policy
 from monitor.types import Kind
+
+# Below this the eye's witnesses contradict each other (monitor.engine.witnesses).
+UNSURE: Final = 0.65
+LOWERED_DEG: Final = -12.0
+_CLOSURES: Final = {Kind.MICROSLEEP.value, Kind.SLEEP.value, Kind.UNRESPONSIVE.value}
 
 _NAMES = {
     "closed_s": ("Eyes closed for", "s"),
@@ -40,6 +46,44 @@ def why(event: Record) -> str:
     speed: Any = told.get("speed_kmh", told.get("capped_by_speed_kmh"))
     moving = f" at {speed:.0f} km/h" if _is_number(speed) and speed > 0 else ""
     return f"{sentence}{moving}."
+
+
+def limit(event: Record, policy: Policy) -> str | None:
+    """From when on the policy alerts to this; None where one number does not say it."""
+    closure, windows = policy.closure, policy.perclos.drowsy.all_of
+    since_s = {
+        Kind.MICROSLEEP.value: closure.microsleep_log_s,
+        Kind.SLEEP.value: closure.sleep_s,
+        Kind.UNRESPONSIVE.value: closure.unresponsive_s,
+        Kind.ABSENT.value: policy.absence.after_s,
+        Kind.YAWNING.value: policy.yawn.min_s,
+    }
+    if event["kind"] == Kind.DROWSY.value:
+        shares = " and ".join(f"{theme.share(one.enter)} of {one.window_s:g} s" for one in windows)
+        return f"the limit is {shares}"
+    if event["kind"] not in since_s:
+        return None
+    return f"the limit is {since_s[event['kind']]:g} s"
+
+
+def doubts(event: Record, samples: list[Record]) -> list[str]:
+    """What was measured that speaks against an alert, for whoever judges it."""
+    told = event["evidence"] if isinstance(event["evidence"], dict) else {}
+    found = []
+    if _is_number(told.get("confidence")) and told["confidence"] < UNSURE:
+        found.append(f"the evidence was weak (confidence {theme.share(told['confidence'])})")
+    if told.get("held_over_unknown"):
+        found.append("the eyes were out of sight for a part of it")
+    pitch: Any = told.get("pitch_deg")
+    if event["kind"] in _CLOSURES and _is_number(pitch) and pitch < LOWERED_DEG:
+        found.append(f"the head was lowered by {-pitch:.0f}°: eyes that look down seem closed")
+    impaired = {cause for row in samples for cause in row["degraded"]}
+    if impaired:
+        causes = ", ".join(sorted(theme.cause_word(cause) for cause in impaired))
+        found.append(f"the watch was impaired around it: {causes}")
+    if not event["calibration"]:
+        found.append("the watch was not calibrated to this driver yet")
+    return found
 
 
 def evidence(event: Record) -> list[tuple[str, str]]:

@@ -107,6 +107,11 @@ def escape(value: Any) -> str:
     return html.escape(str(value), quote=True)
 
 
+def plain(value: Any) -> str:
+    """Text that may stand in markdown: none of it is a link, a picture or emphasis."""
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]()#+-.!<>|~$:" else sign for sign in str(value))
+
+
 @st.cache_data
 def _stylesheet() -> str:
     return (Path(__file__).parent / "static" / "wakeful.css").read_text(encoding="utf-8")

@@ -9,7 +9,6 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageOps, UnidentifiedImageError
@@ -47,10 +46,12 @@ class Trial:
     Attributes:
         face: the crop that was shown to the classifiers, RGB; None when no face was found.
         answers: of every shipped model that could look.
+        silent: the shipped models that had nothing to say, and why.
     """
 
     face: Image | None
     answers: tuple[Answer, ...]
+    silent: tuple[tuple[str, str], ...] = ()
 
 
 def decode(data: bytes) -> Image:
@@ -69,13 +70,20 @@ def decode(data: bytes) -> Image:
                     f"at most {MAX_PIXELS // 1_000_000} million are looked at"
                 )
             picture.draft("RGB", (WORKING_PX, WORKING_PX))
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
+            upright = ImageOps.exif_transpose(_eight_bits(picture)).convert("RGB")
             upright.thumbnail((WORKING_PX, WORKING_PX))
     except (UnidentifiedImageError, OSError, ValueError, Pictures.DecompressionBombError) as error:
         if isinstance(error, PictureError):
             raise
         raise PictureError("this is not a picture that can be read (JPEG, PNG, WebP)") from None
     return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
+
+
+def _eight_bits(picture: Pictures.Image) -> Pictures.Image:
+    """A grey picture of 16 bits would be cut at 255, that is, white."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Pictures.fromarray((np.asarray(picture).clip(0, 65_535) // 256).astype(np.uint8))
 
 
 class Bench:
@@ -104,29 +112,34 @@ class Bench:
             return self._look(image)
 
     def _look(self, image: Image) -> Trial:
-        answers = [answer for part in self._detectors if (answer := _detected(part, image))]
+        said = {part.card.name: _detected(part, image) for part in self._detectors}
+        why = dict.fromkeys(said, "it found no face")
         face = self._largest(image)
-        if face is None:
-            return Trial(None, tuple(answers))
-        points = self._mesh(image, region_of_box(face))
-        answers += [_expressed(part, image, face, points) for part in self._expressions]
-        answers += self._eye_states(image, points)
-        crop = cut(image, Framing(margin=0.1).square(face))
-        return Trial(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB), tuple(answers))
-
-    def _eye_states(self, image: Image, points: Points | None) -> list[Answer]:
-        if points is None:
-            return []
-        told = [(part.card.name, part(image, points)) for part in self._eyes]
-        return [
-            Answer(name, "eyes", (("eyes closed", closed), ("eyes open", 1 - closed)))
-            for name, closed in told
-            if closed is not None
-        ]
+        points = None if face is None else self._mesh(image, region_of_box(face))
+        for net in self._expressions:
+            said[net.card.name] = None if face is None else _expressed(net, image, face, points)
+            why[net.card.name] = "there is no face to show it"
+        for eyes in self._eyes:
+            said[eyes.card.name] = None if points is None else _eye_state(eyes, image, points)
+            why[eyes.card.name] = "no eyes were found to show it"
+        answers = tuple(answer for answer in said.values() if answer)
+        silent = tuple((name, why[name]) for name, answer in said.items() if not answer)
+        return Trial(None if face is None else _shown(image, face), answers, silent)
 
     def _largest(self, image: Image) -> Box | None:
         faces = self._finder(image)
         return max(faces, key=lambda box: box.width_px * box.height_px, default=None)
+
+
+def _shown(image: Image, face: Box) -> Image:
+    return np.ascontiguousarray(cut(image, Framing(margin=0.1).square(face))[:, :, ::-1])
+
+
+def _eye_state(part: EyeStateNet, image: Image, points: Points) -> Answer | None:
+    closed = part(image, points)
+    if closed is None:
+        return None
+    return Answer(part.card.name, "eyes", (("eyes closed", closed), ("eyes open", 1 - closed)))
 
 
 def _detected(part: AwakeDetector, image: Image) -> Answer | None:

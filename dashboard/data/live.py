@@ -8,12 +8,14 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from dashboard.data.store import Record, Store
-from monitor.store.schema import samples, vehicles
-from monitor.types import Cause, Level
+from monitor.store.schema import events, samples, vehicles
+from monitor.types import Cause, Level, Phase
 
 # A state comes once a second; after this long its vehicle has fallen silent, not become fine.
 STALE_S: Final = 15.0
 VEHICLES_SHOWN: Final = 500
+# No alert stays open for longer than a drive.
+LONGEST_S: Final = 6 * 3600.0
 
 
 # The watch goes on, with less behind it (the policy's `degraded.minor`).
@@ -81,6 +83,21 @@ def now_of(store: Store, vehicle: str, now: float) -> Now | None:
     if row is None:
         row = next((one for one in _from_samples(store) if one["vehicle"] == vehicle), None)
     return _now(store, row, now) if row else None
+
+
+def open_since(store: Store, fleet: list[Now], now: float) -> dict[str, float]:
+    """When the alert began that a vehicle has open, epoch seconds by vehicle."""
+    e = events.c
+    kinds = {one.vehicle: one.kind for one in fleet if one.standing is Standing.ALERT}
+    if not kinds:
+        return {}
+    statement = select(e.vehicle, e.kind, e.started_at).where(
+        e.vehicle.in_(sorted(kinds)), e.started_at >= now - LONGEST_S, e.phase != Phase.END.value
+    )
+    rows = store.rows(statement.order_by(e.started_at))
+    return {
+        row["vehicle"]: row["started_at"] for row in rows if row["kind"] == kinds[row["vehicle"]]
+    }
 
 
 def names(store: Store) -> list[str]:

@@ -72,6 +72,14 @@ class Store:
         """PostgreSQL, else SQLite."""
         return self.engine.dialect.name == "postgresql"
 
+    @property
+    def place(self) -> str:
+        """Where the log is, in words for people."""
+        if not self.postgresql:
+            return str(self.url.database)
+        host = f" at {self.url.host}" if self.url.host else ""
+        return f"PostgreSQL {self.url.database}{host}"
+
     def rows(self, statement: Executable, values: Record | None = None) -> list[Record]:
         """All rows of a statement, as dictionaries."""
         began = time.perf_counter()
