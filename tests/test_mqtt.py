@@ -345,11 +345,12 @@ def test_a_retained_command_is_not_obeyed(
     listener.ask(TOPICS.command("ack"), b"", retain=False)
     listener.ask(TOPICS.command("warnings"), b"OFF", retain=True)
     with watching(vehicle(tmp_path, mosquitto.port)) as (_, sink):
-        until(lambda: sink.connected, what="connected")
+        until(lambda: listener.on("available")[-1:] == [b"online"], what="commands are heard")
         listener.ask(TOPICS.command("calibrate"))
         taken: list[Command] = []
         until(lambda: taken.extend(sink.take_commands("driver")) or taken, what="the live one")
         assert taken == [Command.RECALIBRATE]
+    listener.ask(TOPICS.command("warnings"), retain=True)
 
 
 def test_the_vehicle_s_speed_comes_in(

@@ -162,8 +162,8 @@ class MqttSink:
 
     def _session(self, connection: Connection) -> None:
         log.info("connected", protocol="5" if connection.modern else "3.1.1")
-        self._trouble = None
         self._greet(connection)
+        self._trouble = None
         while connection.alive and not self._done():
             self._wake.wait(self._until_due_s())
             self._wake.clear()
@@ -190,6 +190,7 @@ class MqttSink:
             topics.append(self._topics.command("+", camera="+"))
         if self._config.discovery:
             topics.append(self._birth)
+        # In this order: who hears `online` may send a command, and it is heard.
         connection.subscribe(topics)
         connection.publish(messages.available(self._topics, Availability.ONLINE))
         if self._config.discovery:
