@@ -267,10 +267,11 @@ def cost(
     note: Annotated[list[str] | None, typer.Option(help="A line for the report.")] = None,
 ) -> None:
     """Count a model's parameters and multiplications, attention included."""
-    from models.evaluation import cost_of, open_model
+    from models.evaluation import cost_of
+    from models.runtime.export import build
 
     card = find(model)
-    counted = cost_of(open_model(card, None), card)
+    counted = cost_of(build(card, None), card)
     if json_file:
         Report(
             model=card.name, task=card.task, labels=card.labels, cost=counted,

@@ -14,11 +14,12 @@ from torch import nn
 from models.checkpoint import write_weights
 from models.datasets import Faces, Sample
 from models.datasets.layouts import open_faces
-from models.evaluation import cost_of, evaluate, measure_agreement, open_model, pixels_of
+from models.evaluation import cost_of, evaluate, measure_agreement, pixels_of
 from models.prediction import predict
 from models.registry import MODELS, RESULTS, WEIGHTS, ModelCard, find
 from models.report import load_reports
 from models.runtime import load
+from models.runtime.export import build
 from tests.test_datasets import FERPLUS, needs_ferplus, picture
 
 EXPRESSIONS = [name for name, card in MODELS.items() if card.task == "expression"]
@@ -46,7 +47,7 @@ def lively(model: nn.Module) -> nn.Module:
 def written(name: str, folder: Path) -> tuple[ModelCard, Path]:
     card = replace(MODELS[name], **REDUCED.get(name, {}))
     path = folder / f"{name}.safetensors"
-    return write_weights(lively(open_model(card, None)), card, path), path
+    return write_weights(lively(build(card, None)), card, path), path
 
 
 def noise(card: ModelCard, count: int = 6) -> Faces:
@@ -68,7 +69,7 @@ def test_every_model_exports_and_answers_alike_at_any_batch(
     monkeypatch.setenv("WAKEFUL_CACHE", str(tmp_path / "cache"))
     card, path = written(name, tmp_path)
     faces = noise(card)
-    eager = predict(open_model(card, path), card, faces, torch.device("cpu")).numpy()
+    eager = predict(build(card, path), card, faces, torch.device("cpu")).numpy()
     network = load(path, device="cpu", runtime=runtime, precision="fp32", threads=1)
     pixels = pixels_of(faces, range(len(faces)), card.channels)
     whole = network(pixels)[0]
@@ -112,7 +113,7 @@ def test_the_costs_on_file_are_the_models_own() -> None:
         card = find(name)
         if name not in reports:
             continue
-        counted, filed = cost_of(open_model(card, None), card), reports[name]
+        counted, filed = cost_of(build(card, None), card), reports[name]
         assert counted.model_dump(exclude={"counter"}) == filed.model_dump(exclude={"counter"})
 
 
@@ -123,7 +124,7 @@ SHIPPED = [n for n in EXPRESSIONS if (WEIGHTS / f"{n}.safetensors").is_file()]
 def test_shipped_weights_are_what_their_card_says(name: str) -> None:
     card = find(name)
     path = WEIGHTS / f"{name}.safetensors"
-    open_model(card, path)  # refuses another sha256, another model, other labels
+    build(card, path)  # refuses another sha256, another model, other labels
     assert path.stat().st_size <= {"poster_v2_s": 12e6, "cnn": 6e6}[name]
     assert card.training_data
     assert card.measured["n"]
@@ -136,7 +137,7 @@ def test_shipped_weights_are_what_their_card_says(name: str) -> None:
 def test_shipped_models_name_the_same_expression_on_every_runtime(name: str) -> None:
     card, path = find(name), WEIGHTS / f"{name}.safetensors"
     faces = open_faces(FERPLUS, card.labels, card.input_hw, "PublicTest").part(range(300))
-    for found in measure_agreement(open_model(card, path), card, path, faces):
+    for found in measure_agreement(build(card, path), card, path, faces):
         floor = 0.995 if found.precision == "fp32" else 0.98
         assert found.same_top1 >= floor, found
 
@@ -147,7 +148,7 @@ def test_shipped_models_name_the_same_expression_on_every_runtime(name: str) -> 
 def test_the_shipped_figures_are_measured_again(name: str) -> None:
     card = find(name)
     faces = open_faces(FERPLUS, card.labels, card.input_hw, "PublicTest").cached()
-    model = open_model(card, WEIGHTS / f"{name}.safetensors")
+    model = build(card, WEIGHTS / f"{name}.safetensors")
     found = predict(model, card, faces, torch.device("cpu")).argmax(1)
     overall = float((found == faces.truth).float().mean())
     assert len(faces) == card.measured["n"]

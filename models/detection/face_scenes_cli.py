@@ -84,11 +84,12 @@ def evaluate(
     """Measure it as a classifier is measured: the class of the best box of each face's scene."""
     from models.datasets.layouts import find_source, open_faces  # noqa: PLC0415
     from models.detection.face_scenes import answer  # noqa: PLC0415
-    from models.evaluation import cost_of, open_model  # noqa: PLC0415 - imports torch
+    from models.evaluation import cost_of  # noqa: PLC0415 - imports torch
+    from models.runtime.export import build  # noqa: PLC0415
     from models.training.runs import weights_and_card  # noqa: PLC0415
 
     path, card = weights_and_card(NAME, str(weights))
-    model = open_model(card, path)
+    model = build(card, path)
     faces = open_faces(data, card.labels, (48, 48), split).cached()
     with console.status(f"{NAME} on {len(faces)} scenes"):
         said = answer(model, faces)

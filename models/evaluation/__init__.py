@@ -12,7 +12,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.backbones import blank_face, parameters
-from models.checkpoint import load_weights
 from models.datasets import Faces
 from models.evaluation.spoiling import CONDITIONS
 from models.prediction import normalise, predict
@@ -32,18 +31,6 @@ from models.runtime.export import build
 from models.runtime.machine import InferenceError, Precision, Runtime, this_machine
 
 WARM_UP_CALLS, TIMED_CALLS = 20, 200
-
-
-def open_model(card: ModelCard, weights: Path | None, *, new_head: bool = False) -> nn.Module:
-    """The card's model in evaluation mode, with any weights `models.checkpoint` can read.
-
-    Raises:
-        CheckpointError: the file is damaged or of another model.
-    """
-    model = build(card, None)
-    if weights is not None:
-        load_weights(model, weights, card.sha256, new_head=new_head)
-    return model.eval()
 
 
 def cost_of(model: nn.Module, card: ModelCard) -> Cost:
@@ -171,7 +158,7 @@ def evaluate(
         device: where to compute.
     """
     device = device or torch.device("cpu")
-    model = open_model(card, weights)
+    model = build(card, weights)
     cost = cost_of(model, card)
     faces = faces.cached()
     model = model.to(device)

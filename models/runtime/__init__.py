@@ -18,21 +18,24 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from models.registry import WEIGHTS, ModelCard
 from models.runtime import foreign
 from models.runtime.cache import derived
+from models.runtime.gathering import Gathering
 from models.runtime.machine import (
+    Backend,
     Choice,
     Device,
     Feed,
     InferenceError,
+    Input,
+    Outputs,
     Precision,
     Runtime,
     choose,
@@ -42,22 +45,9 @@ from models.runtime.machine import (
 
 log = structlog.get_logger(__name__)
 
-Input = NDArray[Any]  # uint8 pixels or float32 values, as the network's feed says
-Outputs = list[NDArray[np.float32]]
-
-
-class Backend(Protocol):
-    """One runtime holding one network."""
-
-    def run(self, batch: Input) -> Outputs:
-        """Outputs for a batch."""
-
-    def start(self, batch: Input) -> Callable[[], Outputs]:
-        """Begin on it; call what comes back to wait for its outputs."""
-
 
 class Network:
-    """A loaded model. One instance serves one thread at a time.
+    """A loaded model. One instance serves as many threads as it was loaded for.
 
     Attributes:
         card: what it is.
@@ -107,13 +97,21 @@ class Network:
 
     def warm_up(self) -> "Network":
         """One run, so that the first real picture is no slower than the rest."""
-        self(np.zeros((1, *self._shape), self._dtype))
+        self(self._black())
         return self
+
+    def gathered(self, most: int) -> "Network":
+        """The same network, which answers up to `most` pictures of several threads together."""
+        backend = Gathering(self._backend, self._black(), most)
+        return Network(self.card, self.input_hw, self.feed, self.choice, backend, self.graph)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._backend.close()
 
     def times_s(self, runs: int) -> list[float]:
         """How long each of some runs on one black picture takes, in seconds."""
-        picture = np.zeros((1, *self._shape), self._dtype)
-        took = []
+        picture, took = self._black(), []
         for _ in range(runs):
             began_s = time.perf_counter()
             self(picture)
@@ -130,6 +128,9 @@ class Network:
             f"{self.card.id} {width}x{height} on {choice.runtime}, {choice.device}, "
             f"{choice.precision}{on_cpu}: {choice.why}"
         )
+
+    def _black(self) -> Input:
+        return np.zeros((1, *self._shape), self._dtype)
 
     def _checked(self, batch: Input) -> Input:
         if batch.dtype != self._dtype or batch.shape[1:] != self._shape or not len(batch):
@@ -160,8 +161,8 @@ def load(
         threads: CPU threads; 0 takes the cores this process may use.
         input_hw: (height, width) if not the card's.
         feed: what it will be given; normalisation is part of the graph with `pixels`.
-        streams: how many threads of the caller's will ask networks of this model at once; the
-            CPU threads are shared out among them.
+        streams: how many threads of the caller's will ask it at once. The CPU's threads are shared
+            out among them; a GPU answers them together.
 
     Raises:
         InferenceError: no such weights, damaged ones, or a runtime that cannot serve them.
@@ -173,7 +174,10 @@ def load(
     def opened(choice: Choice) -> Network:
         graph = None if choice.runtime == "torch" else _graph(card, weights, choice, size, feed)
         backend = _open(card, weights, choice, feed, graph, streams)
-        return Network(card, size, feed, choice, backend, graph).warm_up()
+        network = Network(card, size, feed, choice, backend, graph).warm_up()
+        # A CPU gains nothing by batches: its cores are as busy with one picture each.
+        together = streams > 1 and choice.device == "cuda"
+        return network.gathered(streams) if together else network
 
     choice = choose(machine, device=device, runtime=runtime, precision=precision, threads=threads)
     try:
@@ -247,7 +251,7 @@ def _open(
 
 
 class _OpenVino:
-    """One request a batch size: fixed shapes run faster than free ones.
+    """A request for each batch under way: fixed shapes run faster than free ones.
 
     Networks of the same graph and settings in one process share what is compiled.
     """
@@ -271,34 +275,41 @@ class _OpenVino:
             ("ENABLE_CPU_PINNING", False),
             ("CACHE_DIR", str(graph.parent / "openvino")),
         )
-        self._requests: dict[int, tuple[Any, Any]] = {}
-        self._reading: dict[int, Input] = {}
+        # Free requests by batch size, each with its model, which lives as long as somebody uses it.
+        self._free: dict[int, list[tuple[Any, Any]]] = {}
 
     def run(self, batch: Input) -> Outputs:
-        request = self._request(batch)
+        request, owner = self._request(batch)
         request.infer()
-        return _copies(request)
+        return self._answered(len(batch), request, owner)
 
     def start(self, batch: Input) -> Callable[[], Outputs]:
-        request = self._request(batch)
+        request, owner = self._request(batch)
         request.start_async()
 
         def wait() -> Outputs:
             request.wait()
-            return _copies(request)
+            # The request reads the caller's memory, which nobody else may hold until now.
+            return self._answered(len(batch), request, owner)
 
         return wait
 
-    def _request(self, batch: Input) -> Any:
-        if len(batch) not in self._requests:
-            compiled = _compiled(self._graph, self._settings, batch.shape)
-            # The compiled model is kept beside its request: it lives as long as somebody uses it.
-            self._requests[len(batch)] = (compiled.create_infer_request(), compiled)
-        request = self._requests[len(batch)][0]
-        # The request reads the caller's memory, which nobody else may hold any more.
-        self._reading[len(batch)] = batch
+    def close(self) -> None:
+        self._free.clear()
+
+    def _request(self, batch: Input) -> tuple[Any, Any]:
+        try:
+            request, owner = self._free.setdefault(len(batch), []).pop()
+        except IndexError:
+            owner = _compiled(self._graph, self._settings, batch.shape)
+            request = owner.create_infer_request()
         request.set_input_tensor(self._tensor(batch, shared_memory=True))
-        return request
+        return request, owner
+
+    def _answered(self, size: int, request: Any, owner: Any) -> Outputs:
+        outputs = _copies(request)
+        self._free[size].append((request, owner))
+        return outputs
 
 
 _shared: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
@@ -348,6 +359,9 @@ class _OnnxRuntime:
 
     def start(self, batch: Input) -> Callable[[], Outputs]:
         return lambda: self.run(batch)
+
+    def close(self) -> None:
+        pass
 
 
 def _unreadable(graph: Path, error: Exception) -> str:

@@ -59,12 +59,13 @@ class FromPixels(nn.Module):
         return _floats(self.network(x))
 
 
-def build(card: ModelCard, weights: Path | None) -> nn.Module:
+def build(card: ModelCard, weights: Path | None, *, new_head: bool = False) -> nn.Module:
     """The card's network in evaluation mode, with its weights in fp32.
 
     Args:
         card: what to build.
-        weights: safetensors file; None leaves it as initialised (for speed measurements).
+        weights: any file `models.checkpoint` can read; None leaves it as initialised.
+        new_head: keep the model's own head where the file's has other labels (fine-tuning).
 
     Raises:
         ExportError: unknown architecture.
@@ -72,7 +73,7 @@ def build(card: ModelCard, weights: Path | None) -> nn.Module:
     """
     network = _architecture(card)
     if weights is not None:
-        load_weights(network, weights, card.sha256)
+        load_weights(network, weights, card.sha256, new_head=new_head)
     network.eval()
     fuse = getattr(network, "fuse", None)
     if fuse is not None:

@@ -5,15 +5,36 @@ InferenceError    one line: which setting or model, what is wrong, and the cure
 
 import ctypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["auto", "openvino", "onnxruntime", "torch"]
 Feed = Literal["pixels", "floats"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+
+
+Input = NDArray[Any]  # uint8 pixels or float32 values, as the network's feed says
+Outputs = list[NDArray[np.float32]]
+
+
+class Backend(Protocol):
+    """One runtime holding one network."""
+
+    def run(self, batch: Input) -> Outputs:
+        """Outputs for a batch."""
+
+    def start(self, batch: Input) -> Callable[[], Outputs]:
+        """Begin on it; call what comes back, once, to wait for its outputs."""
+
+    def close(self) -> None:
+        """Let go of it."""
 
 
 class InferenceError(ValueError):

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError
 from models.registry import ModelCard
-from models.runtime import Input, Outputs
 from models.runtime.export import ExportError, build, fed_with
-from models.runtime.machine import Choice, Feed, InferenceError
+from models.runtime.machine import Choice, Feed, InferenceError, Input, Outputs
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # torch asks for some runs on a side stream before a capture, so that its libraries are set up.
@@ -61,9 +61,18 @@ class TorchBackend:
             captured = self._captured[values.shape] = _Captured(self._network, values)
         return captured.start(values)
 
+    def close(self) -> None:
+        """Let go of the captured graphs and their memory."""
+        self._captured.clear()
+
     def _on_cpu(self, values: Tensor) -> Outputs:
         with torch.inference_mode():
             return [output.numpy() for output in self._network(values)]
+
+
+def _capturing(graph: Any, stream: Any) -> Any:
+    # Other networks' threads use the GPU meanwhile; only this thread's work may be captured.
+    return torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
 
 
 class _Captured:
@@ -80,7 +89,7 @@ class _Captured:
                 network(self._input)
         self._stream.synchronize()
         self._graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self._graph, stream=self._stream):
+        with torch.no_grad(), _capturing(self._graph, self._stream):
             self._outputs: tuple[Tensor, ...] = network(self._input)
         self._results = [
             torch.empty(output.shape, dtype=output.dtype, pin_memory=True)

@@ -18,9 +18,9 @@ from models.datasets.landmarks import (
     misalignments,
 )
 from models.datasets.layouts import Source, find_source, open_for_training
-from models.evaluation import open_model
 from models.registry import FER_PLUS_LABELS, MODELS, WEIGHTS, ModelCard, find
 from models.report import Budget
+from models.runtime.export import build
 from models.training import Place, Trainer, TrainingError
 from models.training.recipe import Recipe, load_recipe
 
@@ -165,7 +165,7 @@ def plan(
         training = teach(training, run / "landmarks.npz", tick)
     start, shipped = starting_weights(name, weights) if weights else (None, None)
     sha = replace(card, sha256=shipped.sha256 if shipped else "")
-    model = open_model(sha, start, new_head=True)
+    model = build(sha, start, new_head=True)
     lines = tuple(alignment_warnings(training, card))
     trainer = Trainer(model, card, chosen, training, validation, run, Place.find(device), workers)
     return Plan(trainer, lines)
