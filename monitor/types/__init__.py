@@ -1,0 +1,36 @@
+"""What travels: a frame, what was measured on it, the driver's state, an event.
+
+Everything here is frozen and validated at birth. Units stand in the names: `_s` seconds,
+`_deg` degrees, `_px` pixels; probabilities and shares are 0..1. A quantity that was not
+measured is `None`, never a default that looks like a measurement.
+
+Two clocks travel side by side. `timestamp_s` is the monotonic capture time: every duration and
+every rule uses it. `captured_at` is the wall clock (UTC epoch seconds) of the same instant: it is
+written on events for people and never subtracted from anything.
+"""
+
+from monitor.types.judged import Calibration, DriverState, Event, Reading
+from monitor.types.seen import Box, Detection, Emotion, Frame, HeadPose, Image, Observation, Quality
+from monitor.types.terms import CameraCondition, Cause, Command, Eyes, Kind, Level, Phase
+
+__all__ = [
+    "Box",
+    "Calibration",
+    "CameraCondition",
+    "Cause",
+    "Command",
+    "Detection",
+    "DriverState",
+    "Emotion",
+    "Event",
+    "Eyes",
+    "Frame",
+    "HeadPose",
+    "Image",
+    "Kind",
+    "Level",
+    "Observation",
+    "Phase",
+    "Quality",
+    "Reading",
+]

@@ -1,0 +1,171 @@
+"""What the engine makes of it: readings, the baseline, the driver's state, events."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from monitor.types.checks import finite, share
+from monitor.types.seen import HeadPose
+from monitor.types.terms import CameraCondition, Cause, Eyes, Kind, Level, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An observation weighed against the driver's own baseline: what the rules see.
+
+    Attributes:
+        timestamp_s: monotonic capture time.
+        captured_at: wall clock of the same instant, for writing on events only.
+        present: a driver's face, or a detector's box in the driver's place; None when the
+            picture says nothing (camera lost, frozen, dark, glare).
+        eyes: open, closed or unknown.
+        openness: eye opening as a share of the driver's own open eye, 0..1.5; None if unknown.
+        confidence: 0..1, how sure `eyes` is; detector and landmarks at odds lower it.
+        log_odds: of closed eyes, weighed over all that could see them; None if nothing could.
+        pose: head pose relative to the driver's own neutral; None if unknown.
+        mouth: MAR relative to the driver's own closed mouth; None if unknown.
+        looking_down: eyes lowered to look down, told apart from closing; None if unknown.
+        emotion: label of the smoothed expression, context only.
+        camera: the source's word on the picture.
+        causes: what impairs this very frame.
+        speed_kmh: vehicle speed; None if no source tells.
+    """
+
+    timestamp_s: float
+    captured_at: float
+    present: bool | None = None
+    eyes: Eyes = Eyes.UNKNOWN
+    openness: float | None = None
+    confidence: float = 0.0
+    log_odds: float | None = None
+    pose: HeadPose | None = None
+    mouth: float | None = None
+    looking_down: bool | None = None
+    emotion: str | None = None
+    camera: CameraCondition = CameraCondition.OK
+    causes: frozenset[Cause] = frozenset()
+    speed_kmh: float | None = None
+
+    def __post_init__(self) -> None:
+        finite(self, "timestamp_s", "captured_at", "openness", "mouth", "speed_kmh")
+        share(self, "confidence")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Where the driver's own baseline stands.
+
+    Attributes:
+        progress: 0..1 of the valid time needed.
+        ready: the baseline is the driver's own, no longer the population's.
+        ear_open: EAR of the open eye in use.
+        mar_closed: MAR of the resting mouth in use.
+        neutral: head pose of looking at the road.
+        id: short hash of the baseline; written on every event.
+        lower_lid_open: `Observation.lower_lid` of the open eye; None until seen.
+    """
+
+    progress: float
+    ready: bool
+    ear_open: float
+    mar_closed: float
+    neutral: HeadPose
+    id: str
+    lower_lid_open: float | None = None
+
+    def __post_init__(self) -> None:
+        share(self, "progress")
+
+
+@dataclass(frozen=True, slots=True)
+class DriverState:
+    """What is true of the driver now.
+
+    Attributes:
+        timestamp_s, captured_at: of the frame it was computed from.
+        level: the most urgent of the open alerts.
+        kind: what that alert is about; None when attentive.
+        eyes, openness, pose, emotion: from the reading.
+        closure_s: how long the eyes have been closed, held over unknown; 0 when open.
+        perclos: share of observed time with closed eyes over the policy's first window; None
+            until enough was observed.
+        coverage: share of that window's time in which the eyes were observed, 0..1.
+        fatigue: 0..100, a project convention (docs), never called KSS.
+        distraction: 0..100, a project convention.
+        eyes_on_road: None if unknown.
+        degraded: causes told at this moment, most important first.
+        calibration: of the driver's baseline.
+        open_alerts: ids of the events now open.
+        speed_kmh: as told by the vehicle; None without.
+    """
+
+    timestamp_s: float
+    captured_at: float
+    level: Level = Level.NONE
+    kind: Kind | None = None
+    eyes: Eyes = Eyes.UNKNOWN
+    openness: float | None = None
+    closure_s: float = 0.0
+    perclos: float | None = None
+    coverage: float = 0.0
+    fatigue: float | None = None
+    distraction: float | None = None
+    eyes_on_road: bool | None = None
+    pose: HeadPose | None = None
+    emotion: str | None = None
+    degraded: tuple[Cause, ...] = ()
+    calibration: Calibration | None = None
+    open_alerts: tuple[str, ...] = ()
+    speed_kmh: float | None = None
+
+    def __post_init__(self) -> None:
+        share(self, "perclos", "coverage")
+
+    @property
+    def monitored(self) -> bool:
+        """The driver's eyes are being watched: nothing impairs it."""
+        return not self.degraded
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth telling. Told at its start, when it changes, and at its end.
+
+    Attributes:
+        id: deterministic (UUIDv5 of drive, kind and start); the same in every phase.
+        kind, phase, level: what, where in its life, how urgent now.
+        started_at, at: wall clock of its start and of this telling, UTC epoch seconds. Both come
+            from one wall-clock anchor and monotonic differences, so a clock step cannot make an
+            event end before it began.
+        started_s, at_s: the same two instants on the monotonic capture clock.
+        drive: identifier of the drive (one run of the process).
+        camera: which camera saw it.
+        acknowledged: the driver answered.
+        evidence: numbers and words that made it: JSON-ready values only.
+        policy, calibration, models: provenance: policy hash, calibration id, model ids.
+    """
+
+    id: str
+    kind: Kind
+    phase: Phase
+    level: Level
+    started_at: float
+    at: float
+    started_s: float
+    at_s: float
+    drive: str
+    camera: str = "driver"
+    acknowledged: bool = False
+    evidence: dict[str, Any] = field(default_factory=dict)
+    policy: str = ""
+    calibration: str = ""
+    models: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        finite(self, "started_at", "at", "started_s", "at_s")
+        if self.at_s < self.started_s:
+            raise ValueError(f"Event {self.id} told at {self.at_s} before its start")
+
+    @property
+    def duration_s(self) -> float:
+        """From the start to this telling, on the monotonic clock."""
+        return self.at_s - self.started_s
