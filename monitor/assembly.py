@@ -102,6 +102,7 @@ class Assembly:
         self.drive = uuid.uuid4().hex
         self.policy = load_policy(config.policy)
         self.watches: dict[str, Watch] = {}
+        self._broken: dict[str, Exception] = {}
         self._stack = ExitStack()
         try:
             self._open(console, events, show, extra)
@@ -117,16 +118,21 @@ class Assembly:
 
     def run(self) -> Pulse:
         """Run every camera's loop until its source ends or `stop`; the first camera's pulse."""
-        first, *others = self.watches.values()
-        threads = [threading.Thread(target=watch.run, name="watch") for watch in others]
+        first, *others = self.watches
+        threads = [
+            threading.Thread(target=self._run, args=(name,), name="watch") for name in others
+        ]
         with _undisturbed(), Heartbeat([watch.pulse for watch in self.watches.values()]):
             for thread in threads:
                 thread.start()
             try:
-                return first.run()
+                self._run(first)
             finally:
                 for thread in threads:
                     thread.join()
+        if self._broken:
+            raise next(iter(self._broken.values()))
+        return self.watches[first].pulse
 
     def stop(self) -> None:
         """Ask every loop to end after the frame in hand."""
@@ -134,8 +140,25 @@ class Assembly:
             watch.stop.set()
 
     def troubles(self) -> dict[str, str]:
-        """What is wrong now, by part."""
-        return {name: text for w in self.watches.values() for name, text in w.troubles().items()}
+        """What is wrong now, by part; of several cameras the part is told with its camera."""
+        found = {f"camera {name}": str(error) for name, error in list(self._broken.items())}
+        for camera, watch in self.watches.items():
+            for part, text in watch.troubles().items():
+                shared = found.get(part, text) == text
+                found[part if shared else f"{part} of {camera}"] = text
+        return found
+
+    def _run(self, name: str) -> None:
+        """One camera's loop; what breaks it is told while the others go on, and raised at the end.
+
+        Its pulse stands still meanwhile, so that a service manager starts everything anew.
+        """
+        try:
+            self.watches[name].run()
+        except Exception as error:  # noqa: BLE001 - the other cameras' drivers are watched all the same
+            self._broken[name] = error
+            if len(self.watches) > 1:
+                log.error("camera broke; the others go on", camera=name, why=repr(error))  # noqa: TRY400
 
     def _open(
         self,
@@ -157,12 +180,19 @@ class Assembly:
         shared: list[Sink] = [chime, *mqtt, *self._closing(*extra)]
         if events is not None:
             shared += self._closing(EventFileSink(events))
+        from monitor.perception.adapters import open_parts  # - brings the inference runtimes along
+
+        # One set of models for all cameras.
+        self._parts = open_parts(self.config.perception, len(sources))
         for camera, source in zip(self.config.cameras, sources, strict=True):
             self._watch(camera, source, store, shared, mqtt, show)
         if console is not None:
-            first = next(iter(self.watches.values()))
-            live = ConsoleSink(console, lambda: first.pulse.fps, sources[0].duration_s)
-            first.add(*self._closing(live))
+            live = ConsoleSink(
+                console, lambda camera: self.watches[camera].pulse.fps, sources[0].duration_s
+            )
+            self._closing(live)
+            for watch in self.watches.values():
+                watch.add(live)
             live.start()
 
     def _closing(self, *sinks: Sink) -> tuple[Sink, ...]:
@@ -180,12 +210,7 @@ class Assembly:
         show: bool,
     ) -> None:
         perceive = self._stack.enter_context(
-            open_perception(
-                self.config.perception,
-                camera,
-                live=source.live,
-                cameras=len(self.config.cameras),
-            )
+            open_perception(self.config.perception, camera, live=source.live, parts=self._parts)
         )
         models = perceive.models
         engine = Engine(self.policy, drive=self.drive, camera=camera.id, models=models)

@@ -31,7 +31,7 @@ class ConsoleSink:
 
     Args:
         console: where to draw.
-        fps: the loop's own rate, shown beside the state.
+        fps: the rate of a camera's loop, shown beside its state.
         length_s: how long the source is, for a progress bar; None where nobody knows.
     """
 
@@ -40,7 +40,7 @@ class ConsoleSink:
     def __init__(
         self,
         console: Console,
-        fps: Callable[[], float | None] = lambda: None,
+        fps: Callable[[str], float | None] = lambda _: None,
         length_s: float | None = None,
     ) -> None:
         self._fps = fps
@@ -49,20 +49,23 @@ class ConsoleSink:
         self._drawn_s = float("-inf")
         self._live = Live(console=console, auto_refresh=False, transient=False)
         self._began_s: float | None = None
+        self._seen: dict[str, tuple[Observation, DriverState]] = {}
 
     def start(self) -> None:
         """Begin to draw."""
         self._live.start()
 
     def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
-        """Redraw a few times a second."""
-        del frame
+        """Redraw a few times a second; of several cameras, the one with the most urgent state."""
         if self._began_s is None:
             self._began_s = observation.timestamp_s
+        self._seen[frame.camera] = (observation, state)
         now_s = time.monotonic()
         if now_s - self._drawn_s >= REFRESH_S:
             self._drawn_s = now_s
-            self._live.update(self._draw(observation, state), refresh=True)
+            seen = list(self._seen.items())
+            camera, (observation, state) = max(seen, key=lambda one: one[1][1].level)
+            self._live.update(self._draw(camera, observation, state), refresh=True)
 
     def tell(self, event: Event) -> None:
         """Keep the alert for the table; a retold one replaces its last line."""
@@ -78,9 +81,9 @@ class ConsoleSink:
         """Leave the last picture standing."""
         self._live.stop()
 
-    def _draw(self, observation: Observation, state: DriverState) -> Group:
+    def _draw(self, camera: str, observation: Observation, state: DriverState) -> Group:
         parts: list[Panel | ProgressBar] = [
-            self._state_panel(observation, state),
+            self._state_panel(camera, observation, state),
             self._alert_panel(),
         ]
         if self._length_s and self._began_s is not None:
@@ -88,7 +91,7 @@ class ConsoleSink:
             parts.append(ProgressBar(total=self._length_s, completed=min(seen_s, self._length_s)))
         return Group(*parts)
 
-    def _state_panel(self, observation: Observation, state: DriverState) -> Panel:
+    def _state_panel(self, camera: str, observation: Observation, state: DriverState) -> Panel:
         table = Table.grid(padding=(0, 2))
         for _ in range(4):
             table.add_column(min_width=16)
@@ -103,7 +106,7 @@ class ConsoleSink:
             "yaw      " + ("-" if pose is None else f"{pose.yaw_deg:+.0f}°"),
             "pitch    " + ("-" if pose is None else f"{pose.pitch_deg:+.0f}°"),
             f"emotion  {state.emotion or '-'}",
-            f"fps      {_number(self._fps(), 0)}",
+            f"fps      {_number(self._fps(camera), 0)}",
         )
         table.add_row(
             "baseline " + ("-" if calibration is None else f"{calibration.progress:.0%}"),
@@ -112,16 +115,20 @@ class ConsoleSink:
             f"t        {observation.timestamp_s:.1f} s",
         )
         style = STYLES[state.level]
-        return Panel(table, title=Text(f" {headline(state)} ", style=style), title_align="left")
+        whose = f"{camera} · " if len(self._seen) > 1 else ""
+        title = Text(f" {whose}{headline(state)} ", style=style)
+        return Panel(table, title=title, title_align="left")
 
     def _alert_panel(self) -> Panel:
         table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
-        for heading in ("at", "alert", "level", "", "lasted"):
+        several = len(self._seen) > 1
+        for heading in ("at", *(["camera"] if several else []), "alert", "level", "", "lasted"):
             table.add_column(heading, no_wrap=True)
         table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
         for event in self._alerts:
             table.add_row(
                 f"{event.at_s:.1f} s",
+                *([event.camera] if several else []),
                 event.kind.value,
                 Text(event.level.name.lower(), style=STYLES[event.level]),
                 PHASE_WORDS[event.phase],

@@ -63,11 +63,13 @@ class Pulse:
         frames: frames looked at since the start.
         skipped: live frames dropped because a newer one had come.
         beat_s: `time.monotonic()` of the last finished frame; a watchdog compares it.
+        over: the source has ended, and no more frames are to be expected.
     """
 
     frames: int = 0
     skipped: int = 0
     beat_s: float = 0.0
+    over: bool = False
     _finished_s: deque[float] = field(default_factory=lambda: deque(maxlen=301))
     _took_ms: deque[float] = field(default_factory=lambda: deque(maxlen=300))
 
@@ -150,6 +152,7 @@ class Watch:
             if self.stop.is_set():
                 break
         self._tell(self._engine.finish())
+        self.pulse.over = True
         return self.pulse
 
     def troubles(self) -> dict[str, str]:
@@ -227,7 +230,8 @@ class Heartbeat:
 
     def hung(self, now_s: float) -> bool:
         """True when a loop that has begun did not finish a frame for too long."""
-        return any(p.beat_s and now_s - p.beat_s > self._hung_after_s for p in self._pulses)
+        begun = (pulse for pulse in self._pulses if pulse.beat_s and not pulse.over)
+        return any(now_s - pulse.beat_s > self._hung_after_s for pulse in begun)
 
     def _run(self) -> None:
         if "NOTIFY_SOCKET" not in os.environ:

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ from numpy.typing import NDArray
 
 from models.checkpoint import read_card, write_weights
 from models.registry import find
-from models.runtime import cache, load, machine
+from models.runtime import Network, cache, load, machine
 from models.runtime.export import ExportError, build
-from models.runtime.machine import InferenceError, Machine, Runtime, choose
+from models.runtime.gathering import Gathering
+from models.runtime.machine import InferenceError, Input, Machine, Outputs, Runtime, choose
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = Machine(frozenset({"openvino", "onnxruntime", "torch"}), frozenset({"FP32"}), 4, cuda=False)
@@ -177,7 +180,7 @@ def test_networks_of_one_model_share_what_is_compiled_and_not_their_answers(
     classifier: Path,
 ) -> None:
     first, second = (load(classifier, device="cpu", runtime="openvino", threads=1) for _ in "ab")
-    compiled = [network._backend._requests[1][1] for network in (first, second)]  # type: ignore[attr-defined]
+    compiled = [network._backend._free[1][0][1] for network in (first, second)]  # type: ignore[attr-defined]
     assert compiled[0] is compiled[1]
     pixels = some_pixels(2)
     one, two = first(pixels[:1])[0], second(pixels[1:])[0]
@@ -361,3 +364,103 @@ def test_no_command_of_the_watch_pays_for_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "False"
+
+
+# --- several threads, one network ------------------------------------------------------------
+
+
+def asked_at_once(network: Network, questions: Sequence[Input]) -> list[NDArray[np.float32]]:
+    with ThreadPoolExecutor(len(questions)) as threads:
+        return [outputs[0] for outputs in threads.map(network, questions)]
+
+
+@pytest.mark.parametrize("gathered", [False, True])
+def test_several_threads_are_each_given_their_own_answer(classifier: Path, gathered: bool) -> None:
+    network = load(classifier, device="cpu", runtime="openvino", precision="fp32", streams=4)
+    shared = network.gathered(4) if gathered else network
+    questions = [some_pixels(24)[n : n + 1 + n % 3] for n in range(20)]
+    for _ in range(3):
+        for question, found in zip(questions, asked_at_once(shared, questions), strict=True):
+            assert found == pytest.approx(by_hand(classifier, question), abs=2e-2)
+    shared.close()
+
+
+class Doubling:
+    """A backend that answers twice its input, one picture a row, when it is let."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.free = threading.Event()
+        self.asked = threading.Event()
+
+    def run(self, batch: Input) -> Outputs:
+        self.asked.set()
+        assert self.free.wait(10)
+        self.sizes.append(len(batch))
+        if (batch == 99).any():
+            raise RuntimeError("the device is gone")
+        return [batch.reshape(len(batch), -1).astype(np.float32) * 2]
+
+    def start(self, batch: Input) -> Callable[[], Outputs]:
+        return lambda: self.run(batch)
+
+    def close(self) -> None:
+        self.free.set()
+
+
+@pytest.fixture
+def doubling() -> Iterator[tuple[Doubling, Gathering]]:
+    backend = Doubling()
+    backend.free.set()
+    gathering = Gathering(backend, np.zeros((1, 1), np.uint8), most=4)
+    backend.sizes.clear()
+    yield backend, gathering
+    gathering.close()
+
+
+def one(value: int) -> Input:
+    return np.full((1, 1), value, np.uint8)
+
+
+def test_what_came_while_the_network_was_busy_goes_together_in_sizes_already_tried(
+    doubling: tuple[Doubling, Gathering],
+) -> None:
+    backend, gathering = doubling
+    backend.free.clear()
+    backend.asked.clear()
+    first = gathering.start(one(1))
+    assert backend.asked.wait(10)
+    others = [gathering.start(one(value)) for value in range(2, 9)]
+    backend.free.set()
+    assert first()[0].item() == 2
+    assert [answer()[0].item() for answer in others] == [2.0 * value for value in range(2, 9)]
+    assert backend.sizes == [1, 4, 2, 1]
+
+
+def test_a_failure_is_told_to_those_who_asked_and_the_next_are_answered(
+    doubling: tuple[Doubling, Gathering],
+) -> None:
+    _, gathering = doubling
+    with pytest.raises(RuntimeError, match="device is gone"):
+        gathering.run(one(99))
+    assert gathering.run(one(5))[0].item() == 10
+
+
+def test_a_network_that_cannot_run_is_refused_when_it_is_opened() -> None:
+    class Broken(Doubling):
+        def run(self, batch: Input) -> Outputs:
+            raise InferenceError("does not fit")
+
+    with pytest.raises(InferenceError, match="does not fit"):
+        Gathering(Broken(), np.zeros((1, 1), np.uint8), most=2)
+
+
+@pytest.mark.gpu
+def test_cameras_share_the_gpu_in_batches(classifier: Path) -> None:
+    if not machine.this_machine().cuda:
+        pytest.skip("no NVIDIA GPU here: batches of several cameras run on one only")
+    network = load(classifier, device="cuda", precision="fp32", streams=4)
+    questions = [some_pixels(8)[n : n + 1] for n in range(8)]
+    for question, found in zip(questions, asked_at_once(network, questions), strict=True):
+        assert found == pytest.approx(by_hand(classifier, question), abs=2e-2)
+    network.close()

@@ -240,10 +240,12 @@ class Racer:
         """Several cameras at once in this process, each in its own thread, sharing the models."""
         from monitor.config import CameraConfig, PerceptionConfig  # noqa: PLC0415
         from monitor.perception import open_perception  # noqa: PLC0415
+        from monitor.perception.adapters import open_parts  # noqa: PLC0415
 
+        config = PerceptionConfig()
+        parts = open_parts(config, number)
         watchers = [
-            open_perception(PerceptionConfig(), CameraConfig(id=f"c{k}"), cameras=number)
-            for k in range(number)
+            open_perception(config, CameraConfig(id=f"c{k}"), parts=parts) for k in range(number)
         ]
         seen = [0] * number
         begin, end_s = threading.Event(), [0.0]

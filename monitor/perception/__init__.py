@@ -8,7 +8,7 @@ Every part arrives through a seam and may break: its name then stands in the obs
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import cv2
 
@@ -28,6 +28,9 @@ from monitor.perception.sighting import (
 from monitor.perception.stages import Stages
 from monitor.perception.tracking import DriverTrack
 from monitor.types import Box, Emotion, Frame, Image, Observation, Quality
+
+if TYPE_CHECKING:
+    from monitor.perception.adapters import Parts
 
 
 class EyeNet(Protocol):
@@ -87,7 +90,7 @@ class Perception:
         self._eyes = eyes
         self._stages = Stages()
         landmarker, finder = landmarker or Landmarker(), finder or MediaPipeFinder()
-        self._parts = (landmarker, finder, detector, eyes)
+        self._parts = (landmarker, finder, detector, eyes, emotion)
         self._follow = Follower(
             DriverTrack(zone=camera.drivers_zone),
             landmarker,
@@ -213,7 +216,11 @@ def _observation(frame: Frame, **measured: Any) -> Observation:
 
 
 def open_perception(
-    config: PerceptionConfig, camera: CameraConfig, *, live: bool = False, cameras: int = 1
+    config: PerceptionConfig,
+    camera: CameraConfig,
+    *,
+    live: bool = False,
+    parts: "Parts | None" = None,
 ) -> Perception:
     """Build the real parts the configuration asks for.
 
@@ -221,14 +228,14 @@ def open_perception(
         config: which models, where they run.
         camera: whose frames will be looked at.
         live: the frames come from a live source.
-        cameras: how many cameras are watched in this process; they share the models' memory.
+        parts: opened for several cameras that share them; None opens this camera's own.
 
     Raises:
         ConfigError: a model is not registered, or its weights are not what its card says.
     """
     from monitor.perception.adapters import open_parts  # noqa: PLC0415 - inference runtimes load when needed
 
-    parts = open_parts(config, cameras)
+    parts = parts or open_parts(config)
     return Perception(
         config,
         camera,

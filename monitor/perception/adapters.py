@@ -46,7 +46,10 @@ FRAME_S = 1 / 30
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the configuration asks for; None where it is switched off or does not ship."""
+    """What the configuration asks for; None where it is switched off or does not ship.
+
+    One set serves as many cameras as it was opened for, each from its own threads.
+    """
 
     detector: "AwakeDetector | None" = None
     eyes: "EyeStateNet | None" = None
@@ -70,7 +73,7 @@ def open_parts(config: PerceptionConfig, cameras: int = 1) -> Parts:
 
     Args:
         config: which, and where they run.
-        cameras: how many cameras will look through models like these in this process.
+        cameras: how many cameras will look through them at once.
 
     Raises:
         ConfigError: no such model, or its weights cannot be used; one line names the setting.
@@ -82,8 +85,8 @@ def open_parts(config: PerceptionConfig, cameras: int = 1) -> Parts:
     emotion = _model(config.emotion, "expression", "emotion")
     return Parts(
         detector=AwakeDetector(detector, config, cameras) if detector else None,
-        eyes=EyeStateNet(eyes, config) if eyes else None,
-        emotion=ExpressionNet(emotion, config) if emotion else None,
+        eyes=EyeStateNet(eyes, config, cameras) if eyes else None,
+        emotion=ExpressionNet(emotion, config, cameras) if emotion else None,
     )
 
 
@@ -117,7 +120,23 @@ def _load(
     return network
 
 
-class AwakeDetector:
+def _a_thread_each(cameras: int) -> dict[str, int]:
+    """For a small network: one thread for every camera that asks, as far as there are cores."""
+    return {"threads": min(cameras, this_machine().cores), "streams": cameras}
+
+
+class _OnNetworks:
+    """A part that can be let go of."""
+
+    networks: tuple[runtime.Network, ...]
+
+    def close(self) -> None:
+        """Let go of the networks."""
+        for network in self.networks:
+            network.close()
+
+
+class AwakeDetector(_OnNetworks):
     """YOLOv5 with the classes awake and sleep, and perhaps yawn."""
 
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
@@ -185,13 +204,14 @@ class AwakeDetector:
         return found
 
 
-class EyeStateNet:
+class EyeStateNet(_OnNetworks):
     """The eye-state network on both eyes' crops."""
 
-    def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
+    def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
         # Too small to gain by int8, which is calibrated on pixels besides.
         precision = "auto" if config.precision == "int8" else config.precision
-        self._network = _load(model, "eyes", config, feed="floats", threads=1, precision=precision)
+        options = {"feed": "floats", "precision": precision}
+        self._network = _load(model, "eyes", config, **options, **_a_thread_each(cameras))
         self.networks = (self._network,)
         self.card = self._network.card
 
@@ -213,7 +233,7 @@ def _framing(card: ModelCard) -> Framing:
     )
 
 
-class ExpressionNet:
+class ExpressionNet(_OnNetworks):
     """An expression classifier on a face's crop.
 
     It takes one thread, to leave the frame loop its own; all of them if one is too slow.
@@ -223,11 +243,14 @@ class ExpressionNet:
         framing: how faces must be cut out, as in its training.
     """
 
-    def __init__(self, model: ModelCard | Path, config: PerceptionConfig) -> None:
-        self._network = _load(model, "emotion", config, threads=config.threads or 1)
+    def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
+        options = _a_thread_each(cameras)
+        if config.threads:
+            options["threads"] = config.threads
+        self._network = _load(model, "emotion", config, **options)
         look_s = min(self._network.times_s(3))
         slow = look_s * config.emotion_hz > MOST_OF_A_CORE or look_s > FRAME_S
-        if not config.threads and slow:
+        if slow and not config.threads and cameras == 1:
             self._network = _load(model, "emotion", config)
         self.networks = (self._network,)
         self.card = self._network.card
