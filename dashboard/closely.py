@@ -47,7 +47,7 @@ def _per_class(report: Report) -> None:
     frame = pd.DataFrame.from_dict(figure.per_class, orient="index")
     if not frame.empty:
         st.markdown(f"**Class by class**, {figure.dataset} {figure.split}")
-        st.dataframe(frame)
+        st.dataframe(frame.round(3), placeholder="-")
 
 
 def _about(report: Report) -> None:

@@ -96,7 +96,9 @@ def _comparison(rows: list[Standing], task: str) -> None:
     points = _points(shown, cost or "macs", named=dataset == EVERY)
     if points:
         st.altair_chart(
-            model_charts.accuracy_and_cost(points, cost or "macs", COSTS[cost or "macs"]),
+            model_charts.accuracy_and_cost(
+                points, cost or "macs", COSTS[cost or "macs"], shown[0].unit
+            ),
             key="tradeoff",
         )
         st.caption(
@@ -129,7 +131,7 @@ def _recommend(rows: list[Standing], budget_ms: float, words: str) -> None:
         why = "the only one measured here" if len(measured) == 1 else "the best measured here"
         _hero(
             f"On a CPU: {first.model}",
-            f"{_how_good(first)}: {why}. Its time alone is not in its report; `wakeful bench` "
+            f"{_how_good(first)}: {why}. Its time alone is not in its report; wakeful bench "
             "tells what a whole look takes on this machine.",
         )
 

@@ -12,13 +12,16 @@ from models.report import Accuracy, Latency, Robustness
 Chart = Any
 
 
-def accuracy_and_cost(rows: Sequence[dict[str, Any]], cost: str, title: str) -> Chart:
+def accuracy_and_cost(
+    rows: Sequence[dict[str, Any]], cost: str, title: str, unit: str = "right"
+) -> Chart:
     """Accuracy against cost; measured is a filled dot with its interval, published a ring.
 
     Args:
         rows: `model`, `origin`, `accuracy`, `low`, `high` (0..100), and the cost's column.
         cost: name of that column; drawn on a logarithmic scale.
         title: of the cost.
+        unit: what accuracy is a share of.
     """
     columns = ["model", "origin", "accuracy", "low", "high", "n", cost]
     frame = pd.DataFrame(rows, columns=columns).dropna(subset=[cost, "accuracy"])
@@ -26,18 +29,18 @@ def accuracy_and_cost(rows: Sequence[dict[str, Any]], cost: str, title: str) -> 
     x = alt.X(
         f"{cost}:Q",
         title=title,
-        scale=alt.Scale(type="log", padding=40, nice=False),
-        axis=alt.Axis(grid=False, format="~g", tickCount=6, labelOverlap=True),
+        scale=alt.Scale(type="log", padding=60, nice=False),
+        axis=alt.Axis(grid=False, format=".3~g", tickCount=6, labelOverlap=True),
     )
     y = alt.Y(
         "accuracy:Q",
-        title="right, %",
+        title=f"{unit}, %",
         scale=alt.Scale(zero=False, padding=14),
         axis=alt.Axis(tickCount=5),
     )
     base = alt.Chart(frame).encode(x=x)
     whiskers = base.mark_rule(color=tone["accent"], strokeWidth=2).encode(
-        y=alt.Y("low:Q", title="right, %"), y2="high:Q"
+        y=alt.Y("low:Q", title=f"{unit}, %"), y2="high:Q"
     )
     dots = base.mark_point(size=110, strokeWidth=2, opacity=1).encode(
         y=y,
@@ -48,7 +51,7 @@ def accuracy_and_cost(rows: Sequence[dict[str, Any]], cost: str, title: str) -> 
         tooltip=[
             alt.Tooltip("model:N"),
             alt.Tooltip("origin:N"),
-            alt.Tooltip("accuracy:Q", title="right, %", format=".2f"),
+            alt.Tooltip("accuracy:Q", title=f"{unit}, %", format=".2f"),
             alt.Tooltip("low:Q", title="from, %", format=".2f"),
             alt.Tooltip("high:Q", title="to, %", format=".2f"),
             alt.Tooltip("n:Q", title="pictures", format=","),
@@ -76,7 +79,9 @@ def confusion(known: Accuracy) -> Chart:
             "answer:N",
             sort=order,
             title="answer",
-            axis=alt.Axis(labelAngle=-40, orient="top", ticks=False, domain=False),
+            axis=alt.Axis(
+                labelAngle=-40, labelOverlap=False, orient="top", ticks=False, domain=False
+            ),
         ),
         y=alt.Y("truth:N", sort=order, title="truth", axis=alt.Axis(ticks=False, domain=False)),
         tooltip=[

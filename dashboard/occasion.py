@@ -90,7 +90,7 @@ def _policy(hashed: str | None) -> Policy | None:
 
 def _window(found: Record) -> tuple[float, float]:
     """The stretch of time shown, epoch seconds."""
-    around_s = AROUND_S.get(found["kind"], 30.0)
+    around_s = AROUND_S.get(found["kind"], 20.0)
     until = found["ended_at"] or found["updated_at"]
     # Of an alert of hours its beginning is what explains it.
     until = min(until, found["started_at"] + 1_800.0)

@@ -25,9 +25,9 @@ _LIGHT: Final = {
 _DARK: Final = {
     Level.NONE: "#78b3e8",
     Level.INFO: "#5c7f9f",
-    Level.CAUTION: "#d9a066",
-    Level.WARNING: "#ff944d",
-    Level.CRITICAL: "#ff6b74",
+    Level.CAUTION: "#d9c7a3",
+    Level.WARNING: "#ff8a3c",
+    Level.CRITICAL: "#ff4f64",
 }
 LEVEL_WORDS: Final = {
     Level.NONE: "attentive",

@@ -5,12 +5,17 @@ that a skip there means that something was not tested: it fails.
 """
 
 import os
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.servers import MOSQUITTO, Mosquitto, Postgres
+
+if TYPE_CHECKING:
+    from tests.fleet_stories import Desk
 
 REAL_PARTS = {"broker", "postgres", "browser", "mosquitto", "postgres_url"}
 
@@ -50,3 +55,52 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
         pytest.skip("no mosquitto here (apt-get install mosquitto)")
     with Mosquitto(tmp_path) as broker:
         yield broker
+
+
+@pytest.fixture
+def pages_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Points the dashboard's pages at a database: a home of their own, loopback, nothing kept."""
+    import streamlit as st
+
+    from dashboard import settings
+    from tests.dashboards import forget
+
+    monkeypatch.setenv("WAKEFUL_HOME", str(tmp_path / "home"))
+    for name in (settings.ACCESS_VARIABLE, settings.CONFIG_VARIABLE, settings.DEMO_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    st.config.set_option("server.address", "127.0.0.1")
+
+    def point(url: str) -> str:
+        monkeypatch.setenv("WAKEFUL_STORE__URL", url)
+        settings.settings.cache_clear()
+        return url
+
+    yield point
+    forget()
+
+
+@pytest.fixture
+def one_vehicle(tmp_path: Path, pages_over: Callable[[str], str]) -> str:
+    """The pages' event log: one vehicle that was heard of a second ago."""
+    from tests.dashboards import event, sample, state, told, vehicle
+
+    now = time.time()
+    url = pages_over(f"sqlite:///{tmp_path}/log.db")
+    told(
+        url,
+        vehicles=[vehicle(state=state(), state_at=now, last_seen_at=now)],
+        events=[event(n, started_at=now - 600.0 * n, updated_at=now - 600 * n) for n in (1, 2, 3)],
+        samples=[sample(now - 5.0 * n) for n in range(60)],
+    )
+    return url
+
+
+@pytest.fixture
+def office(request: pytest.FixtureRequest, tmp_path: Path) -> "Iterator[Desk]":
+    """An ingester over a SQLite file, or where a test asks for it over a PostgreSQL."""
+    from tests.fleet_stories import desk, sqlite_url
+
+    postgres = getattr(request, "param", "sqlite") == "postgres"
+    url = str(request.getfixturevalue("postgres_url")) if postgres else sqlite_url(tmp_path)
+    with desk(url) as found:
+        yield found

@@ -2,10 +2,14 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert
+from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
+from dashboard import settings
 from monitor.fleet.simulation.seeding import Plan, seed
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
@@ -13,6 +17,11 @@ from monitor.store.database import open_engine, upgrade
 # A Wednesday noon, so that "today" is half over.
 NOW = 1_780_488_000.0
 DAY_S = 86_400.0
+APP = str(Path(settings.__file__).with_name("app.py"))
+ADDRESSES = {"live.py": "live", "events.py": "events", "fleet.py": "fleet",
+             "compare.py": "models", "replay.py": "replay", "health.py": "health"}  # fmt: skip
+PAGES = list(ADDRESSES)
+HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @dataclass(frozen=True)
@@ -135,3 +144,38 @@ def sample(at: float, **changes: Any) -> dict[str, Any]:
 def wall() -> float:
     """The wall clock, for pages that ask it."""
     return time.time()
+
+
+def forget() -> None:
+    """Nothing remembered from another test."""
+    import streamlit as st
+
+    from dashboard import session
+
+    settings.settings.cache_clear()
+    session.close_all()
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def opened(page: str = "live.py", **query: str) -> AppTest:
+    """A page after its first run."""
+    app = AppTest.from_file(APP, default_timeout=60)
+    for name, value in query.items():
+        app.query_params[name] = value
+    # `switch_page` knows a page by its file's name, `st.navigation` by its address.
+    app._page_hash = calc_hash(ADDRESSES[page]) if page != "live.py" else ""
+    return app.run()
+
+
+def words(app: AppTest) -> str:
+    """Everything written on a page."""
+    kinds = ("html", "markdown", "caption", "info", "warning", "error", "code", "button", "title")
+    found = []
+    for kind in kinds:
+        for element in app.get(kind):
+            proto = element.proto
+            text = str(getattr(element, "value", "") or getattr(proto, "body", ""))
+            found.append("" if text.startswith("<style>") else text)
+            found.append(str(getattr(element, "label", "")))
+    return "\n".join(found)
