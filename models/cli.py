@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 from typer.core import TyperGroup
 
 from models.comparison import (
@@ -29,7 +28,7 @@ from models.detection import cli as detection_cli
 from models.detection import face_scenes_cli
 from models.registry import MODELS, RESULTS, WEIGHTS, ModelCard, find
 from models.report import Report, load_published, load_reports
-from models.tables import show_models, show_report
+from models.tables import show_comparison, show_models, show_report
 
 if TYPE_CHECKING:
     from models.training import Epoch, Place, Trainer
@@ -311,12 +310,7 @@ def compare_models(
         (f"measured here on {dataset} {split}", COLUMNS, [cells(row) for row in rows]),
         ("published", PUBLISHED_COLUMNS, published_rows(published)),
     ):
-        table = Table(title=title, title_justify="left")
-        for column in columns:
-            table.add_column(column)
-        for line in lines:
-            table.add_row(*(part.replace("**", "") for part in line))
-        console.print(table)
+        show_comparison(console, title, columns, lines)
 
 
 @models_app.command()

@@ -53,7 +53,7 @@ def millions(value: int | None) -> str:
 
 
 COLUMNS = (
-    "model", "overall % (95 % CI)", "mean class %", "n", "parameters total / live, M", "MMACs",
+    "model", "overall % (95 % CI)", "mean class %", "n", "params total / live, M", "MMACs",
     "input", "p50 / p95 ms", "worst condition", "training",
 )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Models and reports as tables on a terminal of 80 columns."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE
@@ -35,6 +36,37 @@ def show_models(console: Console, rows: list[dict[str, Any]]) -> None:
             "shipped" if row["weights"] else "-",
         )
     console.print(table)
+
+
+def show_comparison(
+    console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """A comparison: as many columns, from the left, as are readable; the last on lines of its own.
+
+    Args:
+        console: where.
+        title: of the table.
+        columns: names; the last one holds prose.
+        rows: their cells.
+    """
+    lines = [[part.replace("**", "") for part in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
+    shown = len(columns) - 1
+    while shown > 2 and sum(widths[:shown]) + 2 * shown > console.width:
+        shown -= 1
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    for column in columns[:shown]:
+        table.add_column(column, no_wrap=True)
+    for line in lines:
+        table.add_row(*line[:shown])
+    console.print(table)
+    if left := columns[shown:-1]:
+        console.print(f"not shown here: {', '.join(left)} (a wider terminal, or --markdown)")
+    for line in lines:
+        if line[-1] != "-":
+            console.print(f"{line[0]}: {columns[-1]} {line[-1]}", highlight=False)
 
 
 def show_report(console: Console, report: Report) -> None:
