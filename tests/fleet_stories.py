@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, select
 
 from monitor import messages
@@ -112,7 +113,9 @@ class Vehicle:
         )
         return messages.coverage(self.topics, data, next(self._sequence), NOON)
 
-    def state(self, at: float = NOON, **changes: Any) -> Message:
+    def state(
+        self, at: float = NOON, *, camera: str = "driver", apart: bool = False, **changes: Any
+    ) -> Message:
         state = DriverState(
             timestamp_s=at - NOON + 100,
             captured_at=at,
@@ -128,7 +131,8 @@ class Vehicle:
         return messages.state(
             self.topics,
             replace(state, **changes),
-            camera="driver",
+            camera=camera,
+            apart=apart,
             drive="drive-1",
             policy="default-1",
             fps=29.5,
@@ -205,5 +209,10 @@ def sqlite_url(folder: Path) -> str:
     """A desk's database."""
     return f"sqlite:///{folder / 'fleet.db'}"
 
+
+# For tests that take `office`: on a desk's SQLite and in a fleet's PostgreSQL.
+on_both = pytest.mark.parametrize(
+    "office", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
 
 CAUSES = tuple(cause.value for cause in Cause)

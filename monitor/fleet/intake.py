@@ -136,6 +136,7 @@ class Intake:
             (shared + self._topics.channel("alert"), SubscribeOptions(qos=1)),
             (shared + self._topics.channel("coverage"), SubscribeOptions(qos=1)),
             (shared + self._topics.channel("state"), SubscribeOptions(qos=0)),
+            (shared + self._topics.camera_state("+"), SubscribeOptions(qos=0)),
             (shared + self._topics.channel("stats"), SubscribeOptions(qos=0)),
             (self._topics.channel("available"), SubscribeOptions(qos=1)),
             (self._topics.camera("+"), SubscribeOptions(qos=1)),

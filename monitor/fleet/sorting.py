@@ -70,7 +70,7 @@ class Sorter:
         self._topics = Topics(prefix)
         self._config = config
         self._tally = tally
-        self._state_at: dict[str, float] = {}
+        self._state_at: dict[tuple[str, str], float] = {}
         self._sample_at: dict[tuple[str, str], float] = {}
 
     def sort(self, arrivals: list[Arrival]) -> Sorted:
@@ -104,7 +104,7 @@ class Sorter:
     def _put(self, arrival: Arrival, into: Sorted) -> None:
         address = self._topics.parse(arrival.topic)
         vehicle, at, batch = address.vehicle, arrival.at, into.batch
-        if address.channel == "state" and not self._due(vehicle, at):
+        if address.channel == "state" and not self._due(vehicle, address.camera, at):
             into.skipped += 1
             return
         told = read(address, arrival.payload)
@@ -117,7 +117,7 @@ class Sorter:
                 batch.coverage.append(told)
                 into.ids[vehicle].append(told.id)
             case State():
-                self._keep_state(told, at, batch)
+                self._keep_state(told, address.camera, at, batch)
             case Stats():
                 batch.stats[vehicle] = told
             case Availability():
@@ -128,17 +128,19 @@ class Sorter:
                 raise ValueError("an acknowledgement is for vehicles, not for the fleet")
         batch.seen[vehicle] = max(at, batch.seen.get(vehicle, 0.0))
 
-    def _due(self, vehicle: str, at: float) -> bool:
-        return at - self._state_at.get(vehicle, 0.0) >= self._config.state_every_s
+    def _due(self, vehicle: str, camera: str, at: float) -> bool:
+        return at - self._state_at.get((vehicle, camera), 0.0) >= self._config.state_every_s
 
-    def _keep_state(self, told: State, at: float, batch: Batch) -> None:
+    def _keep_state(self, told: State, camera: str, at: float, batch: Batch) -> None:
+        """`camera` is empty for the vehicle's own state, the one that is shown live."""
         if len(self._state_at) > REMEMBERED:
             self._state_at.clear()
             self._sample_at.clear()
-        self._state_at[told.vehicle] = at
-        batch.states[told.vehicle] = (told, at)
-        skew_s = told.at - at
-        self._tally.skew(told.vehicle, skew_s, abs(skew_s) > self._config.skew_s)
+        self._state_at[told.vehicle, camera] = at
+        if not camera:
+            batch.states[told.vehicle] = (told, at)
+            skew_s = told.at - at
+            self._tally.skew(told.vehicle, skew_s, abs(skew_s) > self._config.skew_s)
         key = told.vehicle, told.camera
         # By the vehicle's own clock, either way: one that jumps back is still due.
         if abs(told.at - self._sample_at.get(key, 0.0)) >= self._config.sample_every_s:
