@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -228,8 +229,19 @@ def test_erasing_a_vehicle_clears_what_the_broker_retains(
         assert scalar(sqlite_url(tmp_path / "again"), "SELECT count(*) FROM vehicles") == 0
 
 
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    """What systemd listens on; a service finds it by NOTIFY_SOCKET."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(20)
+        yield listening
+
+
 @pytest.mark.broker
-def test_the_command_ends_well_on_sigterm(tmp_path: Path, mosquitto: Mosquitto) -> None:
+def test_the_command_tells_systemd_that_it_lives_and_ends_well_on_sigterm(
+    tmp_path: Path, mosquitto: Mosquitto, systemd: socket.socket
+) -> None:
     port = free_port()
     file = tmp_path / "fleet.yaml"
     file.write_text(yaml.safe_dump({"mqtt": {"host": "127.0.0.1", "port": mosquitto.port}}))
@@ -241,15 +253,24 @@ def test_the_command_ends_well_on_sigterm(tmp_path: Path, mosquitto: Mosquitto) 
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "WAKEFUL_HOME": str(tmp_path)},
+        env={
+            **os.environ, "WAKEFUL_HOME": str(tmp_path), "NOTIFY_SOCKET": systemd.getsockname(),
+        },
     )  # fmt: skip
     config = load_fleet(metrics={"port": port})
     try:
         until(lambda: healthy(config), what="the ingester is healthy")
         assert "wakeful_ingest_broker_connected" in page(config, "/metrics")[1]
         assert page(config, "/nothing")[0] == 404
+        said = set[bytes]()
+        until(lambda: said.add(systemd.recv(99)) or {b"READY=1", b"WATCHDOG=1"} <= said)
+        mosquitto.kill()
+        until(lambda: not healthy(config), what="the broker is missed")
+        # A broker that is away is no reason to be killed: the loop turns.
+        assert b"WATCHDOG=1" in {systemd.recv(99) for _ in range(3)}
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+        until(lambda: systemd.recv(99) == b"STOPPING=1", what="it says that it ends")
     finally:
         process.kill()
         process.wait()
