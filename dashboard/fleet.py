@@ -222,7 +222,9 @@ def _weekly(events: list[Record], watched: list[Record]) -> list[Record]:
 def _rank(ranking: pd.DataFrame) -> None:
     st.markdown("##### Vehicles, the most alerts per monitored hour first")
     columns = ["vehicle", "rate", "caution", "warning", "critical", "watched", "online", "hours"]
-    top = float(ranking["rate"].max() or 1.0)
+    # Where nobody was watched for an hour yet there is no rate, and so no largest one.
+    top = ranking["rate"].max()
+    top = float(top) if top > 0 else 1.0
     st.dataframe(
         ranking[columns],
         hide_index=True,

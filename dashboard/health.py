@@ -12,6 +12,7 @@ from dashboard.accounts import Role
 from dashboard.data import health
 from dashboard.data.store import Record
 from dashboard.session import guarded, kept, now, store
+from monitor import __version__
 from monitor.types import Level
 
 DAY_S: Final = 86_400.0
@@ -104,6 +105,9 @@ def _lag(lags: list[float], at: float) -> None:
 
 def _versions(processes: list[Record]) -> None:
     st.markdown("##### Software")
+    if not processes:
+        st.html(theme.facts([("This machine", __version__)]))
+        return
     counts = pd.Series([row["version"] or "unknown" for row in processes]).value_counts()
     st.html(theme.facts([(f"{n} vehicles", str(name)) for name, n in counts.items()]))
 

@@ -13,6 +13,7 @@ from dashboard.data import live
 from dashboard.data.live import Now, Standing
 from dashboard.data.store import Record
 from dashboard.session import guarded, kept, now, store
+from monitor import __version__
 from monitor.types import Level
 
 REFRESH_S: Final = 2
@@ -330,7 +331,7 @@ def _state_facts(one: Now) -> str:
         ("Frames", theme.number(state.get("fps"), 1, " fps")),
         ("Calibrated", theme.number(calibration.get("percent"), 0, " %")),
         ("Watch", ", ".join(theme.cause_word(c) for c in one.causes) or "nothing impairs it"),
-        ("Software", one.version or "-"),
+        ("Software", one.version or f"{__version__}, this machine's"),
     ]
     if not fresh:
         told = [("Last known", ""), *told[:-2], told[-1]]

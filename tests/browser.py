@@ -24,6 +24,9 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A webcam that shows a test picture, and may be used.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 ]
 # The client first asks below a sub-page's own path, is told 404, and goes on at the root.
 PROBES = ("/_stcore/health", "/_stcore/host-config")

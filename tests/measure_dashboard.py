@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--days", type=float, default=90)
     parser.add_argument("--database", help="a filled one, in place of simulating")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", default="", help="views whose names begin so, as `Events`")
     parser.add_argument(
         "--when-idle", action="store_true", help="let other programs finish before each view"
     )
@@ -82,7 +83,7 @@ def main() -> None:
     console.print(f"{days} days summed in {time.perf_counter() - began:.1f} s")
     ids = [row["id"] for row in store.rows(_some_events())]
     with tempfile.TemporaryDirectory() as home:
-        rows = measured(url, Path(home), ids, when_idle=given.when_idle)
+        rows = measured(url, Path(home), ids, given.only, when_idle=given.when_idle)
     store.close()
     show(rows)
     if given.json:
@@ -100,15 +101,16 @@ def _some_events() -> Any:
 
 
 def measured(
-    url: str, home: Path, ids: list[str], *, when_idle: bool = False
+    url: str, home: Path, ids: list[str], only: str = "", *, when_idle: bool = False
 ) -> list[dict[str, Any]]:
     """A row a view: database milliseconds, statements, bytes, and the naive load's."""
-    needed = {table for _, tables in VIEWS.values() for table in tables}
+    views = {name: view for name, view in VIEWS.items() if name.startswith(only)}
+    needed = {table for _, tables in views.values() for table in tables}
     naive = {table: whole(url, table) for table in sorted(needed)}
     rows = []
     with dashboard(url, home, WAKEFUL_LOG__LEVEL="debug") as base, chromium() as context:
         log = home / "dashboard.log"
-        for name, (links, tables) in VIEWS.items():
+        for name, (links, tables) in views.items():
             took: list[float] = []
             sent: list[int] = []
             statements = 0

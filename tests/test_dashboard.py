@@ -84,3 +84,18 @@ def test_html_in_names_and_notes_is_only_text(one_vehicle: str) -> None:
         assert not app.exception
         drawn = "".join(element.proto.body for element in app.get("html"))
         assert "<img" not in drawn
+
+
+def test_the_fleet_page_of_the_first_minutes_has_no_rate_yet(
+    tmp_path: Path, pages_over: Callable[[str], str]
+) -> None:
+    url, now = pages_over(f"sqlite:///{tmp_path}/log.db"), time.time()
+    whose = {"vehicle": "truck-1", "drive": "drive-1", "camera": "driver"}
+    told(
+        url,
+        coverage=[{**whose, "started_at": now - 60, "cause": "monitored", "seconds": 60.0}],
+        events=[event(1, started_at=now - 30)],
+    )
+    app = opened("fleet.py")
+    assert not app.exception
+    assert "Vehicles, the most alerts" in words(app)

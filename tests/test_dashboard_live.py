@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.dashboards import event, opened, state, told, vehicle, words
+from tests.dashboards import event, opened, sample, state, told, vehicle, words
 
 
 def test_one_vehicle_is_shown_at_once(one_vehicle: str) -> None:
@@ -57,3 +57,19 @@ def test_a_card_says_for_how_long_the_alert_has_been_open(
         ],
     )
     assert re.search(r"for 1 min 3\d s · eyes closed", words(opened()))
+
+
+def test_a_vehicles_own_log_knows_that_its_drive_has_ended(
+    tmp_path: Path, pages_over: Callable[[str], str]
+) -> None:
+    """In it nothing came over a network: no row of `vehicles`, samples and a history."""
+    url, now = pages_over(f"sqlite:///{tmp_path}/log.db"), time.time()
+    history = [("online", now - 600), ("stopped", now - 300)]
+    told(
+        url,
+        samples=[sample(now - 300 - 5.0 * n) for n in range(60)],
+        availability=[{"vehicle": "truck-1", "at": at, "status": word} for word, at in history],
+    )
+    text = words(opened())
+    assert "Stopped 5 min ago" in text
+    assert "Attentive" not in text

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from dashboard.data.store import Record, Store
-from monitor.store.schema import events, samples, vehicles
+from monitor.store.schema import availability, events, samples, vehicles
 from monitor.types import Cause, Level, Phase
 
 # A state comes once a second; after this long its vehicle has fallen silent, not become fine.
@@ -120,11 +120,19 @@ def _from_samples(store: Store) -> list[Record]:
         )
         if newest:
             last[one["vehicle"]] = max(newest["at"], last.get(one["vehicle"], 0.0))
-    unknown = {"availability": "unknown", "state": None, "state_at": None, "stats": None}
+    unknown = {"state": None, "state_at": None, "stats": None, "version": None}
     return [
-        {"vehicle": name, "last_seen_at": at, "version": None, **unknown}
+        {"vehicle": name, "last_seen_at": at, "availability": _availability(store, name), **unknown}
         for name, at in sorted(last.items())
     ]
+
+
+def _availability(store: Store, vehicle: str) -> str:
+    """The last status of a vehicle's own history."""
+    a = availability.c
+    newest = select(a.status).where(a.vehicle == vehicle).order_by(a.at.desc()).limit(1)
+    row = store.one(newest)
+    return str(row["status"]) if row else "unknown"
 
 
 def _now(store: Store, row: Record, now: float) -> Now:
