@@ -1,7 +1,8 @@
 # One image for the ingesters and the dashboard. docker build -t wakeful .
 FROM python:3.11-slim
 
-# What OpenCV wants of a slim image.
+# What OpenCV wants of a slim image. Their versions come with the image.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
@@ -16,6 +17,6 @@ RUN pip install --no-cache-dir -c constraints.txt '.[fleet,dashboard]'
 
 # 1883 is the user of the broker's image: the same one reads the secrets that --owner gave it.
 RUN useradd --uid 1883 --create-home wakeful && install -d -o wakeful /var/lib/wakeful
-USER wakeful
+USER 1883
 ENV WAKEFUL_HOME=/var/lib/wakeful
 ENTRYPOINT ["wakeful"]

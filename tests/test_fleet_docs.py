@@ -10,7 +10,9 @@ import pytest
 import typer
 import yaml
 
+from dashboard.cli import dashboard
 from monitor.fleet import fleet_app
+from monitor.fleet.config import load_fleet
 from monitor.fleet.metrics import IngestMetrics
 from monitor.messages import Topics, read
 from monitor.mqtt.discovery import discovery
@@ -92,6 +94,49 @@ def test_compose_starts_what_a_fleet_needs() -> None:
     # The database is on the inner network alone.
     assert services["postgres"]["networks"] == ["fleet"]
     assert COMPOSE["networks"]["fleet"]["internal"]
+
+
+def test_what_compose_runs_and_mounts_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No container runs in this test: every command, setting and file they name must exist."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    copied = {
+        part for line in re.findall(r"^COPY (.+)$", dockerfile, re.M) for part in line.split()
+    }
+    assert {"models", "monitor", "dashboard", "configs"} <= copied
+    assert all((ROOT / part).exists() for part in copied - {"./"})
+    services = COMPOSE["services"]
+    for name in ("ingester", "dashboard", "provision", "accounts"):
+        service = services[name]
+        words = " ".join(
+            [*_words(service.get("entrypoint", "wakeful")), *_words(service["command"])]
+        )
+        called = re.search(r"wakeful (fleet|dashboard)\b ?([a-z]*)", words)
+        assert called, name
+        if called[1] == "fleet":
+            assert called[2] in commands()
+        for option in re.findall(r"--[a-z-]+", words):
+            assert option in _options(called[1], called[2]), (name, option)
+        for path in re.findall(r"/opt/wakeful/(\S+)", words):
+            assert (ROOT / path).is_file(), path
+        for secret in service.get("secrets", []):
+            assert secret in COMPOSE["secrets"]
+    for variable, value in services["ingester"]["environment"].items():
+        monkeypatch.setenv(variable, value)
+    assert load_fleet(ROOT / "configs" / "fleet.yaml").database.password_file == Path(
+        "/run/secrets/postgres_password"
+    )
+
+
+def _words(command: str | list[str]) -> list[str]:
+    return command.split() if isinstance(command, str) else command
+
+
+def _options(group: str, command: str) -> set[str]:
+    if group == "fleet":
+        return commands()[command]
+    app = typer.main.get_command(dashboard)
+    inner = app.commands[command] if command else app  # type: ignore[attr-defined]
+    return {option for param in inner.params for option in param.opts}
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)

@@ -14,7 +14,8 @@ from monitor.store.outbox import Outbox, Pending
 # Sent and not confirmed: enough to keep a line busy, few enough to hold in memory.
 WINDOW = 200
 BURST = 50
-LONGEST_RESEND_S = 60.0
+# A third of the minute in which an outbox must be empty once everything is back.
+LONGEST_RESEND_S = 20.0
 
 
 @dataclass(slots=True)
