@@ -113,7 +113,7 @@ def causes(rows: Sequence[Record]) -> Chart:
             "word:N",
             sort="-x",
             title=None,
-            axis=alt.Axis(ticks=False, domain=False, labelLimit=160),
+            axis=alt.Axis(ticks=False, domain=False, labelLimit=160, labelOverlap=False),
         ),
         x=alt.X("hours:Q", title="hours not monitored", axis=alt.Axis(tickCount=4)),
         tooltip=[alt.Tooltip("word:N", title="cause"), alt.Tooltip("hours:Q", format=",.1f")],
@@ -136,9 +136,9 @@ def kinds(rows: Sequence[Record]) -> Chart:
                 "what:N",
                 sort="-x",
                 title=None,
-                axis=alt.Axis(ticks=False, domain=False, labelLimit=160),
+                axis=alt.Axis(ticks=False, domain=False, labelLimit=160, labelOverlap=False),
             ),
-            x=alt.X("sum(events):Q", title="alerts", axis=alt.Axis(tickCount=4)),
+            x=alt.X("sum(events):Q", title="alerts", axis=alt.Axis(tickCount=4, tickMinStep=1)),
             color=alt.Color("word:N", scale=_level_scale(frame["word"]), title=None, legend=None),
             tooltip=[
                 alt.Tooltip("what:N", title="kind"),
@@ -146,7 +146,7 @@ def kinds(rows: Sequence[Record]) -> Chart:
                 alt.Tooltip("events:Q", title="alerts", format=","),
             ],
         )
-        .properties(height=max(26 * frame["what"].nunique() + 40, 90))
+        .properties(height=max(26 * frame["what"].nunique() + 50, 90))
     )
 
 

@@ -77,7 +77,9 @@ def _comparison(rows: list[Standing], task: str) -> None:
         return
     sets = datasets(rows)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        dataset = st.selectbox("Measured on", [*sets, EVERY], key="data", width=320)
+        dataset = st.selectbox(
+            "Measured on", [*sets, EVERY], key="data", bind="query-params", width=320
+        )
         budget = st.segmented_control(
             "Time for one look on a CPU", list(BUDGETS), default="20 ms", required=True
         )

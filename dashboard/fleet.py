@@ -134,7 +134,11 @@ def _tiles(ranking: pd.DataFrame, vehicle: str | None) -> None:
             f"{int(shown['warning'].sum() + shown['critical'].sum()):,}",
             f"{int(shown['critical'].sum()):,} critical",
         ),
-        theme.tile("Driven", theme.number(driven, 0, " h"), _vehicles(shown, vehicle)),
+        theme.tile(
+            "Driven",
+            theme.lasting(driven * 3600) if driven < 10 else theme.number(driven, 0, " h"),
+            _vehicles(shown, vehicle),
+        ),
         theme.tile(
             "Monitored", theme.share(hours / driven if driven else None, 1), "of the driven time"
         ),
@@ -143,7 +147,7 @@ def _tiles(ranking: pd.DataFrame, vehicle: str | None) -> None:
 
 
 def _vehicles(shown: pd.DataFrame, vehicle: str | None) -> str:
-    return "" if vehicle else f"by {len(shown)} vehicles"
+    return "" if vehicle else f"by {len(shown)} vehicle{'s' if len(shown) != 1 else ''}"
 
 
 def _charts(span: Span, level: int, vehicle: str | None) -> None:
@@ -152,7 +156,10 @@ def _charts(span: Span, level: int, vehicle: str | None) -> None:
     left, right = st.columns([1.9, 1], gap="large")
     with left:
         st.markdown("##### Day by day")
-        st.altair_chart(charts.trend(_daily_rates(by_day, watched)), key="trend")
+        if rates := _daily_rates(by_day, watched):
+            st.altair_chart(charts.trend(rates), key="trend")
+        else:
+            st.caption(_TOO_SHORT)
     with right:
         st.markdown("##### What the alerts were")
         st.altair_chart(charts.kinds(_summed(by_day)), key="kinds")
@@ -160,7 +167,11 @@ def _charts(span: Span, level: int, vehicle: str | None) -> None:
     with left:
         st.markdown("##### When in the week")
         hours = _by_hour(store(), span, level, vehicle)
-        st.altair_chart(charts.heat_map(_weekly(hours, watched)), key="week")
+        cells = _weekly(hours, watched)
+        if any(cell["rate"] is not None for cell in cells):
+            st.altair_chart(charts.heat_map(cells), key="week")
+        else:
+            st.caption(_TOO_SHORT)
     with right:
         st.markdown("##### Why drivers were not monitored")
         causes = [
@@ -170,6 +181,11 @@ def _charts(span: Span, level: int, vehicle: str | None) -> None:
             st.altair_chart(charts.causes(causes), key="causes")
         else:
             st.caption("Nothing impaired the watch in this time.")
+
+
+_TOO_SHORT: Final = (
+    f"A rate needs {LEAST_HOURS:g} monitored hour; it appears here when there is one."
+)
 
 
 def _daily_rates(by_day: list[Record], watched: list[Record]) -> list[Record]:
@@ -228,7 +244,7 @@ def _rank(ranking: pd.DataFrame) -> None:
     st.dataframe(
         ranking[columns],
         hide_index=True,
-        height=420,
+        height=min(36 * len(ranking) + 40, 420),
         on_select=opens("of", "ranking", [str(name) for name in ranking["vehicle"]]),
         selection_mode="single-cell",
         key="ranking",

@@ -153,6 +153,8 @@ def _stored() -> None:
             if row["name"] != "alembic_version"
         ]
     )
+    if all(row["bytes"] is None for row in rows):
+        frame = frame.drop(columns="size")  # SQLite does not tell a table's size
     st.dataframe(
         frame,
         hide_index=True,
