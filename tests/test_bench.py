@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 from monitor import bench
 from monitor.bench import roofline
-from monitor.bench.contestants import NAMES, Racer, make
-from monitor.bench.report import draw_plot, print_report
-from monitor.bench.vehicle import Ear
+from monitor.bench.contestants import FPS, NAMES, Racer, make
+from monitor.bench.report import draw_plot, print_report, print_soak, stretch_line
+from monitor.bench.vehicle import Ear, measure_soak
 from monitor.errors import ConfigError, WakefulError
 from monitor.mqtt.broker import EmbeddedBroker
 from tests.servers import until
@@ -49,6 +49,9 @@ def turn(*took_ms: float, cpu_s: float = 0.1) -> bench.Result:
     }
 
 
+PACED = {"cores": 0.4, "skipped": 0.015, "late_ms": {"p50": 8.0, "p95": 11.0, "p99": 14.5}}
+
+
 def a_result() -> bench.Result:
     """A whole result as `measure` makes it, with made-up turns."""
     ready = {"start_s": 1.5, "memory_mb": 150.0, "torch": False, "how": ["yolov5n on openvino"]}
@@ -63,8 +66,8 @@ def a_result() -> bench.Result:
         "contestants": contestants,
         "ratios": bench.ratios(contestants),
         "cameras": [
-            {"cameras": 1, "fps": 150.0, "cores": 1.5, "memory_mb": 200.0},
-            {"cameras": 4, "fps": 180.0, "cores": 2.0, "memory_mb": 290.0},
+            {"cameras": 1, "fps": 150.0, "cores": 1.5, "memory_mb": 200.0, "paced": PACED},
+            {"cameras": 4, "fps": 180.0, "cores": 2.0, "memory_mb": 290.0, "paced": PACED},
         ],
         "roofline": {
             "gflops_per_s": {"fp32": 200.0, "bf16": 850.0},
@@ -122,7 +125,15 @@ def test_the_report_says_what_was_measured() -> None:
     page = io.StringIO()
     print_report(Console(file=page, width=100), a_result())
     said = page.getvalue()
-    for word in ("40.0x", "Wakeful, as shipped", "Mosquitto", "no torch", "50%", "p99 13.0 ms"):
+    for word in (
+        "40.0x",
+        "Wakeful, as shipped",
+        "Mosquitto",
+        "no torch",
+        "50%",
+        "p99 13.0 ms",
+        "1.5%",
+    ):
         assert word in said
 
 
@@ -223,7 +234,46 @@ def test_the_naive_loop_is_what_its_packages_ship() -> None:
 
 
 @pytest.mark.slow
-def test_cameras_share_a_process(tmp_path: Path) -> None:
+def test_cameras_share_a_process_and_are_looked_at_apart(tmp_path: Path) -> None:
     np.save(tmp_path / "frames.npy", np.zeros((3, 120, 160, 3), np.uint8))
-    answer = Racer("shipped", tmp_path / "frames.npy").cameras(2, 0.3)
-    assert answer["frames"] >= 2
+    answer = Racer("shipped", tmp_path / "frames.npy").cameras(2, 0.5)
+    assert answer["flat_out"]["frames"] >= 2
+    paced = answer["paced"]
+    assert len(paced["late_ms"]) + paced["skipped"] == pytest.approx(2 * 0.5 * FPS, abs=2)
+
+
+# --- the soak --------------------------------------------------------------------------------
+
+
+def a_stretch(minute: float, memory_mb: float, late_ms: bench.Result) -> bench.Result:
+    return {
+        "minute": minute,
+        "memory_mb": memory_mb,
+        "resident_mb": memory_mb + 100,
+        "cores": 0.37,
+        "threads": 28,
+        "files": 21,
+        "load": 0.5,
+        "late_ms": {"state": late_ms, "alert": {"n": 0}},
+    }
+
+
+def test_a_soak_tells_what_grew() -> None:
+    told, silent = {"p50": 10.0, "p95": 20.0, "p99": 31.0, "n": 600}, {"n": 0}
+    stretches = [a_stretch(10, 280.0, told), a_stretch(60, 281.5, silent)]
+    soak = {"minutes": 60, "broker": "Mosquitto", "start": {"memory_mb": 250.0}}
+    page = io.StringIO()
+    print_soak(Console(file=page, width=200), {"soak": soak | {"stretches": stretches}})
+    assert "+1.5 MB since the first stretch" in page.getvalue()
+    assert "p99 31.0 ms (n 600)" in stretch_line(stretches[0])
+    assert "nothing told" in stretch_line(stretches[1])
+
+
+@pytest.mark.slow
+def test_the_whole_process_is_soaked_and_ends(tmp_path: Path) -> None:
+    told: list[bench.Result] = []
+    soak = measure_soak(tmp_path, 0.1, told.append)
+    assert soak["stretches"] == told
+    assert [round(stretch["minute"] * 60) for stretch in told] == [1, 2, 3, 4, 5, 6]
+    assert sum(stretch["late_ms"]["state"]["n"] for stretch in told) > 0
+    assert all(stretch["memory_mb"] > 50 for stretch in told)

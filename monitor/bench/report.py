@@ -119,18 +119,23 @@ def _stages(contestants: Result) -> Table:
 
 
 def _cameras(rows: Iterable[Result]) -> Table:
-    columns = ("cameras", "fps together", "fps each", "cores", "MB", "MB a camera more")
-    table = _table("cameras in one process, as fast as they go", columns)
+    columns = (
+        "cameras", "fps together", "fps each", "cores", "MB", "MB a camera more",
+        "at 30 fps: skipped", "p50", "p99 ms", "cores",
+    )  # fmt: skip
+    table = _table("cameras in one process: as fast as they go, then at 30 fps each", columns)
     before: Result | None = None
     for row in rows:
         more = ""
         if before is not None:
             grown = row["memory_mb"] - before["memory_mb"]
             more = f"{grown / (row['cameras'] - before['cameras']):.0f}"
-        each = row["fps"] / row["cameras"]
+        each, paced = row["fps"] / row["cameras"], row["paced"]
         table.add_row(
             str(row["cameras"]), f"{row['fps']:.0f}", f"{each:.0f}", f"{row['cores']:.2f}",
-            f"{row['memory_mb']:.0f}", more,
+            f"{row['memory_mb']:.0f}", more, f"{paced['skipped']:.1%}",
+            f"{paced['late_ms']['p50']:.1f}", f"{paced['late_ms']['p99']:.1f}",
+            f"{paced['cores']:.2f}",
         )  # fmt: skip
         before = row
     return table
