@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.fleet.simulation.habits import Array, CameraFault, Habits
+from monitor.policy.rules import DegradedPolicy, LevelsPolicy
 from monitor.types import Cause, Kind, Level
+
+# The default policy's: what the fleet shows is as urgent as what its vehicles would tell.
+LEVELS = LevelsPolicy()
+MINOR = DegradedPolicy().minor
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ def _steady(rate: float) -> Callable[[Mood], Array]:
 def _degraded(
     cause: Cause, per_hour: Callable[[Mood], Array], median_s: float, sigma: float = 0.7
 ) -> Happening:
-    level = Level.CAUTION if cause.value.startswith("camera") else Level.INFO
+    level = LEVELS.degraded_minor if cause in MINOR else LEVELS.degraded
     return Happening(Kind.DEGRADED, level, per_hour, median_s, sigma, cause)
 
 
@@ -88,14 +93,14 @@ def _closure(
     per_hour: Callable[[Mood], Array], looked_like: str | None, median_s: float = 1.7
 ) -> Happening:
     return Happening(
-        Kind.MICROSLEEP, Level.WARNING, per_hour, median_s, 0.38, looked_like=looked_like
+        Kind.MICROSLEEP, LEVELS.microsleep, per_hour, median_s, 0.38, looked_like=looked_like
     )
 
 
 HAPPENINGS: tuple[Happening, ...] = (
     Happening(
         Kind.DROWSY,
-        Level.WARNING,
+        LEVELS.drowsy,
         lambda m: 0.004 + 0.22 * m.sleepiness**2,
         260.0,
         0.6,
@@ -104,10 +109,10 @@ HAPPENINGS: tuple[Happening, ...] = (
     _closure(lambda m: (0.03 + 0.25 * m.low_sun) * m.habits.glasses, "glasses", 1.3),
     _closure(lambda m: 0.05 * m.low_sun, "light", 1.2),
     _closure(lambda m: 0.06 * m.habits.restless * np.ones_like(m.hour), "looking_down", 1.4),
-    Happening(Kind.YAWNING, Level.INFO, lambda m: 0.5 + 1.1 * m.sleepiness, 3.6, 0.25),
+    Happening(Kind.YAWNING, LEVELS.yawning, lambda m: 0.5 + 1.1 * m.sleepiness, 3.6, 0.25),
     Happening(
         Kind.YAWNING,
-        Level.INFO,
+        LEVELS.yawning,
         lambda m: 0.25 * m.habits.talkative * np.ones_like(m.hour),
         2.4,
         0.2,
@@ -115,21 +120,21 @@ HAPPENINGS: tuple[Happening, ...] = (
     ),
     Happening(
         Kind.DISTRACTION,
-        Level.CAUTION,
+        LEVELS.distraction,
         lambda m: 1.8 * m.habits.restless * np.ones_like(m.hour),
         4.2,
         0.35,
     ),
     Happening(
         Kind.DISTRACTION,
-        Level.CAUTION,
+        LEVELS.distraction,
         lambda m: 0.15 * m.habits.talkative * np.ones_like(m.hour),
         4.0,
         0.3,
         looked_like="passenger",
     ),
-    Happening(Kind.ABSENT, Level.CAUTION, _steady(0.25), 45.0, 1.0),
-    Happening(Kind.ABSENT, Level.CAUTION, _steady(0.03), 12.0, 0.5, looked_like="camera"),
+    Happening(Kind.ABSENT, LEVELS.absent, _steady(0.25), 45.0, 1.0),
+    Happening(Kind.ABSENT, LEVELS.absent, _steady(0.03), 12.0, 0.5, looked_like="camera"),
     _degraded(Cause.NO_FACE, _steady(0.9), 14.0),
     _degraded(Cause.EYES_NOT_VISIBLE, lambda m: 0.25 + 0.9 * m.habits.glasses * m.low_sun, 25.0),
     _degraded(Cause.GLARE, lambda m: 0.1 + 1.2 * m.low_sun, 16.0),

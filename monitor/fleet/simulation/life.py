@@ -25,8 +25,9 @@ from monitor.fleet.simulation.habits import (
     hour_of_day,
     sleepiness,
 )
-from monitor.fleet.simulation.happenings import HAPPENINGS, Happening, Mood
+from monitor.fleet.simulation.happenings import HAPPENINGS, LEVELS, Happening, Mood
 from monitor.policy import load_policy
+from monitor.policy.rules import ClosurePolicy
 from monitor.types import Cause, Event, Kind, Level, Phase
 
 BIN_S = 300.0
@@ -235,17 +236,25 @@ class Life:
         return Episode(event, what.looked_like, event.at + chance.delay_s)
 
 
+CLOSURE = ClosurePolicy()
+# Who is drowsy for five minutes is so severely at some time in them: an assumption.
+SEVERE_S = 300.0
 _CALIBRATING = Happening(
-    Kind.DEGRADED, Level.INFO, lambda mood: 0 * mood.hour, 60.0, 0.1, Cause.UNCALIBRATED
+    Kind.DEGRADED, LEVELS.degraded_minor, lambda mood: 0 * mood.hour, 60.0, 0.1, Cause.UNCALIBRATED
 )
 
 
 def _rung(what: Happening, seconds: float) -> tuple[Kind, Level]:
-    """The ladder: a closure is a microsleep from 1 s, sleep from 3 s, unresponsive from 6 s."""
-    if what.kind is Kind.MICROSLEEP and seconds >= 6.0:
-        return Kind.UNRESPONSIVE, Level.CRITICAL
-    if what.kind is Kind.MICROSLEEP and seconds >= 3.0:
-        return Kind.SLEEP, Level.CRITICAL
+    """How far it climbs on the default policy's ladder in so many seconds."""
+    if what.kind is Kind.MICROSLEEP:
+        if seconds >= CLOSURE.unresponsive_s:
+            return Kind.UNRESPONSIVE, LEVELS.unresponsive
+        if seconds >= CLOSURE.sleep_s:
+            return Kind.SLEEP, LEVELS.sleep
+        if seconds < CLOSURE.microsleep_warn_s:
+            return what.kind, LEVELS.microsleep_logged
+    if what.kind is Kind.DROWSY and seconds >= SEVERE_S:
+        return what.kind, LEVELS.drowsy_severe
     return what.kind, what.level
 
 
