@@ -194,6 +194,7 @@ def test_a_camera_s_status_is_told_when_it_has_lasted(
 
 
 def test_a_broker_that_is_away_for_the_whole_drive_loses_nothing(tmp_path: Path) -> None:
+    """Fault matrix 1: a broker that is not there."""
     broker = Mosquitto(tmp_path)
     with watching(vehicle(tmp_path, broker.port)) as (store, sink):
         longest_s = 0.0
@@ -216,6 +217,7 @@ def test_a_broker_that_is_away_for_the_whole_drive_loses_nothing(tmp_path: Path)
 
 
 def test_a_broker_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
+    """Fault matrix 2: SIGKILL, default persistence."""
     broker = Mosquitto(tmp_path).start()
     heard: set[str] = set()
     ready, done = threading.Event(), threading.Event()
@@ -277,6 +279,7 @@ def test_without_the_fleet_s_word_nothing_is_forgotten(
 def test_a_hung_broker_is_noticed_within_one_and_a_half_keepalives(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
+    """Fault matrix 3: SIGSTOP."""
     config = vehicle(tmp_path, mosquitto.port, keepalive_s=6)
     with watching(config) as (store, sink):
         until(lambda: sink.connected, what="connected")
@@ -524,6 +527,7 @@ def _server(answer: bytes) -> Iterator[int]:
 
 
 def test_what_the_broker_can_never_take_does_not_stop_what_is_behind_it(tmp_path: Path) -> None:
+    """Fault matrix 20: the broker's own limit."""
     text = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 3000\n"
     with (
         Mosquitto(tmp_path, text) as broker,

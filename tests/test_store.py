@@ -460,6 +460,7 @@ def test_a_password_is_never_printed() -> None:
 
 
 def test_too_large_an_alert_goes_without_its_evidence(tmp_path: Path) -> None:
+    """Fault matrix 20: our limit, before it is queued."""
     config = settings(tmp_path, mqtt={"max_payload_bytes": 2048})
     store = open_store(config)
     much = {f"n{n}": "x" * 400 for n in range(20)}
@@ -503,6 +504,7 @@ def test_old_samples_go_before_old_alerts(tmp_path: Path) -> None:
 
 
 def test_the_size_is_capped_and_alerts_outlive_samples(tmp_path: Path) -> None:
+    """Fault matrix 27: in the vehicle."""
     config = settings(tmp_path, store={"max_bytes": 1_000_000})
     store = open_store(config)
     for told in alerts(100):
