@@ -9,9 +9,9 @@ nearest right one.
 import difflib
 import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -238,16 +238,36 @@ class LogConfig(Section):
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class Config(BaseSettings):
-    """The whole tree, as `wakeful config` prints it."""
+class Settings(BaseSettings):
+    """A whole tree: command line over environment over file over defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        validate_default=True,
+        env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
     )
+
+    file_values: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line over environment over file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, InitSettingsSource(settings_cls, cls.file_values)
+
+
+Tree = TypeVar("Tree", bound=Settings)
+
+
+class Config(Settings):
+    """The whole tree, as `wakeful config` prints it."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)
 
     vehicle: Identifier = Field("vehicle-1", description="The vehicle's id in topics and payloads.")
     policy: str = Field(
@@ -265,8 +285,6 @@ class Config(BaseSettings):
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
 
-    file_values: ClassVar[dict[str, Any]] = {}
-
     @field_validator("cameras")
     @classmethod
     def _distinct(cls, cameras: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
@@ -274,19 +292,6 @@ class Config(BaseSettings):
         if not ids or len(set(ids)) < len(ids):
             raise ValueError("give at least one camera, each with an id of its own")
         return cameras
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line over environment over file."""
-        del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, InitSettingsSource(settings_cls, cls.file_values)
 
 
 def load(path: Path | None = None, **overrides: Any) -> Config:
@@ -299,17 +304,24 @@ def load(path: Path | None = None, **overrides: Any) -> Config:
     Raises:
         ConfigError: unreadable file, broken YAML, unknown key or wrong value: one line a fault.
     """
-    values = read_yaml(path) if path else {}
-    where = str(path) if path else f"{ENV_PREFIX}* environment or command line"
+    return load_as(Config, path, overrides)
 
-    class _Loaded(Config):
-        file_values: ClassVar[dict[str, Any]] = values
 
-    _Loaded.__name__ = _Loaded.__qualname__ = "Config"
+def load_as(schema: type[Tree], path: Path | None, overrides: Mapping[str, Any]) -> Tree:
+    """A tree of settings from command line, environment and file.
+
+    Raises:
+        ConfigError: unreadable file, broken YAML, unknown key or wrong value: one line a fault.
+    """
+    prefix = schema.model_config["env_prefix"]
+    where = str(path) if path else f"{prefix}* environment or command line"
+    own = {"__module__": __name__, "file_values": read_yaml(path) if path else {}}
+    # A class of its own, so that no two loads share a file's values.
+    loaded: type[Tree] = type(schema.__name__, (schema,), own)
     try:
-        return _Loaded(**overrides)
+        return loaded(**overrides)
     except ValidationError as error:
-        raise ConfigError(explain(error, Config, where)) from None
+        raise ConfigError(explain(error, schema, where)) from None
 
 
 def dump(config: Config, *, comments: bool = False) -> str:

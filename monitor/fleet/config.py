@@ -5,15 +5,10 @@ Precedence, strongest first: command line, `WAKEFUL_FLEET_` environment (nested 
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -23,8 +18,8 @@ from monitor.config import (
     MqttConfig,
     Seconds,
     Section,
-    explain,
-    read_yaml,
+    Settings,
+    load_as,
     state_dir,
 )
 from monitor.errors import ConfigError
@@ -117,16 +112,10 @@ class RetentionConfig(Section):
     dead_letters_days: float = Field(30, gt=0, le=3650)
 
 
-class FleetConfig(BaseSettings):
+class FleetConfig(Settings):
     """The fleet's whole tree."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=FLEET_ENV_PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        validate_default=True,
-    )
+    model_config = SettingsConfigDict(env_prefix=FLEET_ENV_PREFIX)
 
     mqtt: MqttConfig = MqttConfig(host="localhost")
     database: DatabaseConfig = DatabaseConfig()
@@ -137,21 +126,6 @@ class FleetConfig(BaseSettings):
     )
     log: LogConfig = LogConfig()
 
-    file_values: ClassVar[dict[str, Any]] = {}
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line over environment over file."""
-        del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, InitSettingsSource(settings_cls, cls.file_values)
-
 
 def load_fleet(path: Path | None = None, **overrides: Any) -> FleetConfig:
     """The fleet's effective configuration.
@@ -159,14 +133,4 @@ def load_fleet(path: Path | None = None, **overrides: Any) -> FleetConfig:
     Raises:
         ConfigError: unreadable file, broken YAML, unknown key or wrong value: one line a fault.
     """
-    values = read_yaml(path) if path else {}
-    where = str(path) if path else f"{FLEET_ENV_PREFIX}* environment or command line"
-
-    class _Loaded(FleetConfig):
-        file_values: ClassVar[dict[str, Any]] = values
-
-    _Loaded.__name__ = _Loaded.__qualname__ = "FleetConfig"
-    try:
-        return _Loaded(**overrides)
-    except ValidationError as error:
-        raise ConfigError(explain(error, FleetConfig, where)) from None
+    return load_as(FleetConfig, path, overrides)
