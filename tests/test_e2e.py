@@ -427,6 +427,28 @@ def test_a_database_that_goes_away_is_told_and_comes_back(home: Path, open_reade
     server.close()
 
 
+def test_an_empty_store_says_on_every_page_what_to_do_next(
+    tmp_path: Path, open_reader: Any
+) -> None:
+    url = f"sqlite:///{tmp_path}/empty.db"
+    told(url)
+    with dashboard(url, tmp_path) as base:
+        for page in ("", "events", "fleet", "replay", "health"):
+            reader = open_reader(base).go(page)
+            reader.page.locator("code", has_text="wakeful").first.wait_for()
+            reader.page.close()
+
+
+def test_an_unreachable_database_is_told_on_every_page(tmp_path: Path, open_reader: Any) -> None:
+    nowhere = f"postgresql://ana:hunter2@127.0.0.1:{free_port()}/fleet"
+    with dashboard(nowhere, tmp_path) as base:
+        for page in ("", "events", "fleet", "health"):
+            reader = open_reader(base).go(page)
+            reader.sees("This page cannot be shown now")
+            assert "hunter2" not in reader.text()
+            reader.page.close()
+
+
 def _rename(admin: Any, old: str, new: str) -> None:
     with admin.connect() as connection:
         connection.execute(

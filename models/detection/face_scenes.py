@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from models.datasets import Faces
 from models.detection.data import Picture, PictureSet
@@ -22,6 +22,7 @@ SCENE_PX = 128
 # Side of the face as a share of the scene's.
 FACE_SHARE = (0.45, 0.8)
 BATCH = 64
+Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,24 @@ def compose(face: NDArray[np.uint8], side_px: int, rng: np.random.Generator) -> 
     return Scene(scene.clip(0, 255).astype(np.uint8), box)
 
 
-def scenes(faces: Faces, side_px: int = SCENE_PX, seed: int = 0) -> Iterator[Scene]:
-    """One scene a face, in order; the same at every call with the same seed."""
-    for index in range(len(faces)):
-        yield compose(faces.image(index), side_px, np.random.default_rng((seed, index)))
+def scenes(
+    faces: Faces, side_px: int = SCENE_PX, seed: int = 0, change: Change | None = None
+) -> Iterator[Scene]:
+    """One scene a face, in order; the same at every call with the same seed.
+
+    Args:
+        faces: whose.
+        side_px: of the scene.
+        seed: of places and cabins.
+        change: spoils the faces (B, C, H, W) before they are set in; None leaves them.
+    """
+    images = [faces.image(index) for index in range(len(faces))]
+    if change is not None:
+        stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+        spoiled = (change(stacked) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+        images = list(spoiled.numpy())
+    for index, image in enumerate(images):
+        yield compose(image, side_px, np.random.default_rng((seed, index)))
 
 
 def write_scenes(
@@ -93,12 +108,18 @@ class Answers:
 
 
 @torch.inference_mode()
-def answer(network: nn.Module, faces: Faces, side_px: int = SCENE_PX, seed: int = 1) -> Answers:
+def answer(
+    network: nn.Module,
+    faces: Faces,
+    side_px: int = SCENE_PX,
+    seed: int = 1,
+    change: Change | None = None,
+) -> Answers:
     """The best box of every scene."""
     network.eval()
     labels, overlaps = [], []
     batch: list[Scene] = []
-    for index, scene in enumerate(scenes(faces, side_px, seed), 1):
+    for index, scene in enumerate(scenes(faces, side_px, seed, change), 1):
         batch.append(scene)
         if len(batch) == BATCH or index == len(faces):
             best, iou = _best(network, batch, side_px)

@@ -83,8 +83,9 @@ def evaluate(
 ) -> None:
     """Measure it as a classifier is measured: the class of the best box of each face's scene."""
     from models.datasets.layouts import find_source, open_faces  # noqa: PLC0415
-    from models.detection.face_scenes import answer  # noqa: PLC0415
-    from models.evaluation import cost_of  # noqa: PLC0415 - imports torch
+    from models.detection.face_scenes import answer, scenes  # noqa: PLC0415
+    from models.evaluation import cost_of, measure_latency, robustness_of  # noqa: PLC0415 - imports torch
+    from models.evaluation.spoiling import CONDITIONS  # noqa: PLC0415
     from models.runtime.export import build  # noqa: PLC0415
     from models.training.runs import weights_and_card  # noqa: PLC0415
 
@@ -93,6 +94,13 @@ def evaluate(
     faces = open_faces(data, card.labels, (48, 48), split).cached()
     with console.status(f"{NAME} on {len(faces)} scenes"):
         said = answer(model, faces)
+        clean = float((said.labels == faces.truth.numpy()).mean())
+        spoiled = [
+            robustness_of(name, answer(model, faces, change=change).labels, faces, clean)
+            for name, change in CONDITIONS.items()
+        ]
+        picture = next(scenes(faces)).image[None]
+        latency = tuple(measure_latency(path, picture, (1,)))
     command = f"wakeful models evaluate {NAME} --data {data.name} --split {split}"
     record = accuracy_of(
         faces.truth.numpy(), said.labels, card.labels, dataset=faces.source, split=split,
@@ -103,7 +111,7 @@ def evaluate(
     report = Report(
         model=NAME, labels=card.labels, weights_sha256=card.sha256, command=command,
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"), accuracy=(record,),
-        cost=cost_of(model, card), budget=budget,
+        cost=cost_of(model, card), budget=budget, robustness=tuple(spoiled), latency=latency,
         notes=(f"face found (IoU >= 0.5 of the best box): {100 * said.found:.1f} % of the scenes",),
     )  # fmt: skip
     if json_file:

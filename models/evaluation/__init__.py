@@ -69,12 +69,19 @@ def measure_robustness(
     """Accuracy under each condition, and the drop from `clean`."""
     for condition, spoil in CONDITIONS.items():
         logits = predict(model, card, faces, device or torch.device("cpu"), change=spoil)
-        right = int((logits.argmax(1) == faces.truth).sum())
-        overall = right / len(faces)
-        yield Robustness(
-            condition=condition, dataset=faces.source, n=len(faces), overall=overall,
-            ci=wilson(right, len(faces)), drop=clean - overall,
-        )  # fmt: skip
+        yield robustness_of(condition, logits.argmax(1).numpy(), faces, clean)
+
+
+def robustness_of(
+    condition: str, said: NDArray[np.int64], faces: Faces, clean: float
+) -> Robustness:
+    """What is left under one condition, of answers (N,) to spoiled faces."""
+    right = int((said == faces.truth.numpy()).sum())
+    overall = right / len(faces)
+    return Robustness(
+        condition=condition, dataset=faces.source, n=len(faces), overall=overall,
+        ci=wilson(right, len(faces)), drop=clean - overall,
+    )  # fmt: skip
 
 
 def pixels_of(faces: Faces, indices: Iterable[int], channels: int) -> NDArray[np.uint8]:
@@ -95,10 +102,9 @@ def runtimes() -> Iterator[tuple[Runtime, Precision]]:
 
 
 def measure_latency(
-    weights: Path, faces: Faces, threads: Iterable[int], channels: int = 3
+    weights: Path, pixels: NDArray[np.uint8], threads: Iterable[int]
 ) -> Iterator[Latency]:
-    """Batch-1 latency of every runtime at each number of threads."""
-    pixels = pixels_of(faces, [0], channels)
+    """Latency of every runtime on one picture (1, H, W, C) at each number of threads."""
     for count in threads:
         for runtime, precision in runtimes():
             network = load(
@@ -166,9 +172,10 @@ def evaluate(
         model, card, faces, split, command, device=device, picked_by=picked_by, counted=counted
     )
     spoiled = measure_robustness(model, card, faces, record.overall or 0.0, device)
+    picture = pixels_of(faces, [0], card.channels)
     ours = weights.suffix == ".safetensors" and bool(threads)
     try:
-        latency = tuple(measure_latency(weights, faces, threads, card.channels)) if ours else ()
+        latency = tuple(measure_latency(weights, picture, threads)) if ours else ()
         same = tuple(measure_agreement(model.cpu(), card, weights, faces)) if ours else ()
         notes: tuple[str, ...] = ()
     except InferenceError as error:
