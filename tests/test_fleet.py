@@ -319,6 +319,11 @@ def test_the_shipped_settings_of_the_fleet_are_valid() -> None:
     load_fleet(ROOT / "configs" / "fleet.yaml")
 
 
+def test_a_port_alone_leaves_the_host_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAKEFUL_FLEET_MQTT__PORT", "1884")
+    assert (load_fleet().mqtt.host, load_fleet().mqtt.port) == ("localhost", 1884)
+
+
 def test_secrets_are_never_printed(tmp_path: Path) -> None:
     """Fault matrix 28, on the fleet's side."""
     secret = tmp_path / "password"

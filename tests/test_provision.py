@@ -174,7 +174,7 @@ class Listener:
 
     def __init__(self, yard: Yard, folder: Path) -> None:
         self.desk = Desk(sqlite_url(folder))
-        config = load_fleet(mqtt=yard.settings())
+        config = load_fleet(mqtt=yard.settings().model_dump())
         self.intake = Intake(config.mqtt, config.ingest)
         self.ingester = Ingester(config, self.desk.engine, self.intake, IngestMetrics())
         self.intake.start()
@@ -291,7 +291,7 @@ def test_a_new_vehicle_is_let_in_without_a_restart(yard: Yard) -> None:
 def test_an_ingester_that_is_not_let_in_says_so(yard: Yard, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.password"
     wrong.write_text("wrong")
-    config = load_fleet(mqtt=yard.settings(password_file=wrong))
+    config = load_fleet(mqtt=yard.settings(password_file=wrong).model_dump())
     intake = Intake(config.mqtt, config.ingest)
     intake.start()
     until(lambda: "refuses" in (intake.refusal or ""), what="the refusal is told")

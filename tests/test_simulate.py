@@ -117,6 +117,8 @@ def test_no_sample_is_written_twice_and_the_unseen_is_unknown() -> None:
             assert key not in seen
             seen.add(key)
             assert sample["perclos"] is None or 0 <= sample["perclos"] <= 1
+            angles = [sample[name] is None for name in ("yaw_deg", "pitch_deg", "roll_deg")]
+            assert len(set(angles)) == 1
             if sample["eyes"] == "unknown":
                 unknown += 1
                 assert sample["openness"] is None
@@ -153,9 +155,10 @@ def test_reviews_are_about_events_of_the_fleet_and_mostly_find_the_truth() -> No
     assert verdicts[True, "false"] == 0
 
 
-def test_what_a_vehicle_tells_is_what_the_fleet_reads() -> None:
+@pytest.mark.parametrize("number", range(1, 9))
+def test_what_a_vehicle_tells_is_what_the_fleet_reads(number: int) -> None:
     topics = Topics("dms/v1")
-    life = a_life(3, days=1)
+    life = a_life(number, days=1)
     told = [(at, read(topics.parse(m.topic), m.payload)) for at, m in messages_of(life, "dms/v1")]
     assert [at for at, _ in told] == sorted(at for at, _ in told)
     sequences = [int(t.sequence) for _, t in told if isinstance(t, Alert | Coverage)]

@@ -74,6 +74,12 @@ class DatabaseConfig(Section):
             ) from None
 
 
+class BrokerConfig(MqttConfig):
+    """Which broker the fleet tells; there is always a real one."""
+
+    host: str = Field("localhost", description="Host name of the broker.")
+
+
 class IngestConfig(Section):
     """How one ingester takes messages in. Any number may run side by side."""
 
@@ -117,7 +123,7 @@ class FleetConfig(Settings):
 
     model_config = SettingsConfigDict(env_prefix=FLEET_ENV_PREFIX)
 
-    mqtt: MqttConfig = MqttConfig(host="localhost")
+    mqtt: BrokerConfig = BrokerConfig()
     database: DatabaseConfig = DatabaseConfig()
     ingest: IngestConfig = IngestConfig()
     retention: RetentionConfig = RetentionConfig()

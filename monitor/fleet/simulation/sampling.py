@@ -58,6 +58,9 @@ class Sampling:
         causes: list[list[str]] = [[] for _ in at]
         for episode in self._life.by_drive[drive.id]:
             self._overlay(episode.event, at, columns, kinds, causes)
+        # A head that is not seen turns nowhere, whatever happened meanwhile.
+        unseen = np.isnan(columns["roll_deg"])
+        columns["yaw_deg"][unseen] = columns["pitch_deg"][unseen] = math.nan
         fatigue = np.clip(
             18 * sleepy + 180 * columns["perclos"] + rng.normal(0, 1.5, len(at)), 0, 100
         )
