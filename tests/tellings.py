@@ -1,13 +1,20 @@
 """Events and settings for the tests of the telling: each a line to read."""
 
+import multiprocessing
+import sqlite3
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sqlalchemy import select
 
 from monitor.config import Config, load
+from monitor.store import schema
+from monitor.store.database import open_engine
+from monitor.store.scribe import Row
 from monitor.types import DriverState, Event, Frame, Kind, Level, Observation, Phase
 
 NOW = float(int(time.time()))
@@ -60,3 +67,44 @@ def moment(
     image = np.zeros((4, 6, 3), np.uint8) if image is None else image
     frame = Frame(image, at_s, NOW + at_s, round(at_s * 30))
     return frame, Observation(at_s, NOW + at_s), DriverState(at_s, NOW + at_s, **state)
+
+
+def rows(config: Config, table: Any) -> list[dict[str, Any]]:
+    engine = open_engine(config.store.url)
+    try:
+        with engine.connect() as connection:
+            return [dict(row) for row in connection.execute(select(table)).mappings()]
+    finally:
+        engine.dispose()
+
+
+def database(config: Config) -> Path:
+    return Path(config.store.url.removeprefix("sqlite:///"))
+
+
+def in_a_process(what: Callable[[Path], None], folder: Path) -> int | None:
+    """Run it in a fresh process; its exit code."""
+    process = multiprocessing.get_context("spawn").Process(target=what, args=(folder,))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def lock(path: Path) -> sqlite3.Connection:
+    """Another program that holds the write lock until it is closed."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+def sample(at: float) -> Row:
+    values = {"vehicle": "car-7", "camera": "driver", "at": at, "drive": "d", "level": 0}
+    return Row(schema.samples, {**values, "eyes": "open", "degraded": []})
+
+
+def fill(config: Config, samples: int) -> None:
+    engine = open_engine(config.store.url, immediate=True)
+    with engine.begin() as connection:
+        values = [dict(sample(NOW + n).values) for n in range(samples)]
+        connection.execute(schema.samples.insert(), values)
+    engine.dispose()
