@@ -55,7 +55,7 @@ def test_an_ingester_that_dies_at_a_commit_loses_and_doubles_nothing(
     doomed = subprocess.Popen(
         [
             sys.executable, "-m", "tests.chaos", "ingester", "--url", postgres_url,
-            "--port", str(mosquitto.port), "--crash-at", f"{point}:4",
+            "--port", str(mosquitto.port), "--crash-at", f"{point}:2",
         ],
         cwd=chaos.ROOT,
         stderr=subprocess.DEVNULL,
