@@ -7,9 +7,10 @@ A witness that cannot see (head beyond the pose gate, picture dark or blurred, f
 asked, and where nobody is left to ask the eyes are unknown.
 
 Lids that are lowered to look down (`monitor.engine.lowered`) only discount the landmarks' word; a
-network that sees the eye decides, unless the irises are low and the mesh still sees the lids apart or the
-lower lid where it was: then its word is discounted too. The eyes are then unknown and `looking_down` is true, so
-that the distraction timer runs: a sleeper mistaken for a reader is warned later, not never.
+network that sees the eye decides, unless the irises are low and the mesh still sees the lids apart
+or the lower lid where it was: then its word is discounted too. The eyes are then unknown and
+`looking_down` is true, so that the distraction timer runs: a sleeper mistaken for a reader is
+warned later, not never.
 """
 
 import math
