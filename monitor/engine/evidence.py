@@ -125,6 +125,8 @@ class Evidence:
         self._dissent.hear(now_s, witnesses)
         said = weigh_up(self._tempered(witnesses))
         eyes = self._judge(now_s, said.log_odds, held, alone=len(witnesses) == 1)
+        if eyes is not Eyes.CLOSED and pose is not None and not self._within_gate(pose):
+            eyes = Eyes.UNKNOWN  # there the detector's `sleep` counts, and its `awake` ends nothing
         if eyes is not Eyes.UNKNOWN:
             self._eyes, self._seen_s = eyes, now_s
         looking_down = self._looking_down(eyes, lowered or drooping)
@@ -266,14 +268,12 @@ class Evidence:
         return clip(slope * (middle - openness))
 
     def _detector(self, seen: Detection, pose: HeadPose | None, *, alone: bool) -> Witness | None:
-        """Beyond the gate only `sleep` counts, and only where it is sure: `awake` ends nothing."""
+        """Its word, halved on a face beyond the gate."""
         limits = self.policy.evidence
         best = max(seen.sleep, seen.awake)
         if best < (limits.detector_alone if alone else limits.detector_min_score):
             return None
         beyond = pose is not None and not self._within_gate(pose)
-        if beyond and (seen.sleep < limits.detector_alone or seen.sleep <= seen.awake):
-            return None
         said = log_odds(seen.sleep / (seen.sleep + seen.awake))
         said *= _TURNED if beyond else 1.0
         return Witness("detector", said, limits.weights.detector * best)
