@@ -70,8 +70,6 @@ def _silent(trial: Trial) -> None:
     lines = [f"**{name}** does not answer: {why}." for name, why in trial.silent]
     missing = [name for name in MODELS if name not in asked]
     if missing:
-        lines.append(
-            f"Not trained here, so not asked: {', '.join(missing)}. No weights of them ship."
-        )
+        lines.append(f"Not asked, because no weights of theirs ship: {', '.join(missing)}.")
     for line in lines:
         st.caption(line)

@@ -109,8 +109,8 @@ def desk(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # As the watch writes it: nothing came over a network, so that there is no row of `vehicles`.
     told(
         url,
-        availability=[{"vehicle": "truck-1", "at": now - 1500, "status": "online"}],
-        coverage=[{**whose, "started_at": now - 1500, "cause": "monitored", "seconds": 1500.0}],
+        availability=[{"vehicle": "truck-1", "at": now - 10_800, "status": "online"}],
+        coverage=[{**whose, "started_at": now - 10_800, "cause": "monitored", "seconds": 10_800.0}],
         events=[
             event(n, started_at=now - 300.0 * n, updated_at=now - 300.0 * n + 1.6,
                   ended_at=now - 300.0 * n + 1.6, received_at=None,
@@ -243,7 +243,7 @@ def test_every_model_answers_to_a_picture_side_by_side(
                    "eye_state: eyes open"):  # fmt: skip
         name, said = answer.split(": ")
         reader.page.locator("p", has_text=name).filter(has_text=said).first.wait_for()
-    reader.sees("Not trained here, so without weights: poster_v2, ")
+    reader.sees("Not asked, because no weights of theirs ship: poster_v2, ")
 
 
 @pytest.mark.parametrize("junk", ["text", "sixteen bits", "nobody", "huge"])
