@@ -17,11 +17,15 @@ from torch import Tensor, nn
 from models.datasets import Faces
 from models.detection.data import Picture, PictureSet
 from models.detection.scenes import cabin
+from models.evaluation import runtimes
+from models.report import Agreement
+from models.runtime import load
 
 SCENE_PX = 128
 # Side of the face as a share of the scene's.
 FACE_SHARE = (0.45, 0.8)
 BATCH = 64
+ANSWER_SEED = 1
 Change = Callable[[Tensor], Tensor]
 
 
@@ -112,7 +116,7 @@ def answer(
     network: nn.Module,
     faces: Faces,
     side_px: int = SCENE_PX,
-    seed: int = 1,
+    seed: int = ANSWER_SEED,
     change: Change | None = None,
 ) -> Answers:
     """The best box of every scene."""
@@ -127,6 +131,28 @@ def answer(
             overlaps.append(iou)
             batch = []
     return Answers(np.concatenate(labels), np.concatenate(overlaps))
+
+
+def agreement(weights: Path, faces: Faces, eager: NDArray[np.int64]) -> Iterator[Agreement]:
+    """How often each runtime's best box bears the class that eager fp32 gave it.
+
+    Args:
+        weights: `.safetensors` with its card.
+        faces: as many as there are eager answers.
+        eager: (N,) classes by `answer`.
+    """
+    pixels = np.stack([scene.image for scene in scenes(faces, seed=ANSWER_SEED)])
+    truth = faces.truth.numpy()
+    for runtime, precision in runtimes():
+        if runtime == "torch":
+            continue
+        network = load(weights, device="cpu", runtime=runtime, precision=precision)
+        rows = [network(pixels[i : i + BATCH])[0] for i in range(0, len(pixels), BATCH)]
+        said = np.concatenate([row[:, 4:].max(-1).argmax(1) for row in rows])
+        yield Agreement(
+            runtime=runtime, precision=precision, n=len(said),
+            same_top1=float((said == eager).mean()), accuracy=float((said == truth).mean()),
+        )  # fmt: skip
 
 
 def _best(

@@ -15,6 +15,8 @@ from models.report import Budget, Report, accuracy_of
 
 console = Console()
 NAME = "yolov5_faces"
+# Faces on which the runtimes are held against eager fp32.
+SAME_ON = 1000
 
 DataOption = Annotated[Path, typer.Option(help="Faces of any layout; see `models train --help`.")]
 
@@ -83,7 +85,7 @@ def evaluate(
 ) -> None:
     """Measure it as a classifier is measured: the class of the best box of each face's scene."""
     from models.datasets.layouts import find_source, open_faces  # noqa: PLC0415
-    from models.detection.face_scenes import answer, scenes  # noqa: PLC0415
+    from models.detection.face_scenes import agreement, answer, scenes  # noqa: PLC0415
     from models.evaluation import cost_of, measure_latency, robustness_of  # noqa: PLC0415 - imports torch
     from models.evaluation.spoiling import CONDITIONS  # noqa: PLC0415
     from models.runtime.export import build  # noqa: PLC0415
@@ -101,6 +103,8 @@ def evaluate(
         ]
         picture = next(scenes(faces)).image[None]
         latency = tuple(measure_latency(path, picture, (1,)))
+        some = faces.part(range(min(SAME_ON, len(faces))))
+        same = tuple(agreement(path, some, said.labels[: len(some)]))
     command = f"wakeful models evaluate {NAME} --data {data.name} --split {split}"
     record = accuracy_of(
         faces.truth.numpy(), said.labels, card.labels, dataset=faces.source, split=split,
@@ -112,6 +116,7 @@ def evaluate(
         model=NAME, labels=card.labels, weights_sha256=card.sha256, command=command,
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"), accuracy=(record,),
         cost=cost_of(model, card), budget=budget, robustness=tuple(spoiled), latency=latency,
+        agreement=same,
         notes=(f"face found (IoU >= 0.5 of the best box): {100 * said.found:.1f} % of the scenes",),
     )  # fmt: skip
     if json_file:
