@@ -464,3 +464,11 @@ def test_cameras_share_the_gpu_in_batches(classifier: Path) -> None:
     for question, found in zip(questions, asked_at_once(network, questions), strict=True):
         assert found == pytest.approx(by_hand(classifier, question), abs=2e-2)
     network.close()
+
+
+def test_nobody_is_told_that_openvino_is_used(tmp_path: Path) -> None:
+    """Its telemetry would write a client id into the home and report to its makers."""
+    code = "from models.runtime.machine import openvino_core; openvino_core().available_devices"
+    home = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=home, check=True, cwd=ROOT)
+    assert list(tmp_path.iterdir()) == []

@@ -39,6 +39,7 @@ from models.runtime.machine import (
     Precision,
     Runtime,
     choose,
+    openvino,
     openvino_core,
     this_machine,
 )
@@ -259,9 +260,7 @@ class _OpenVino:
     _HINT = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}  # noqa: RUF012
 
     def __init__(self, graph: Path, choice: Choice, streams: int) -> None:
-        import openvino  # noqa: PLC0415 - only where it serves
-
-        self._tensor = openvino.Tensor
+        self._tensor = openvino().Tensor
         self._graph = graph
         # What int8 leaves in floats runs as the chip does it best.
         floats = "bf16" if "BF16" in this_machine().cpu else "f32"

@@ -5,6 +5,7 @@ InferenceError    one line: which setting or model, what is wrong, and the cure
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -164,9 +165,15 @@ def _cuda_is_there() -> bool:
     )
 
 
+def openvino() -> Any:
+    """OpenVINO without its telemetry, which would write a client id and report to its makers."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino as library  # noqa: PLC0415 - only where it serves
+
+    return library
+
+
 @cache
 def openvino_core() -> Any:
     """OpenVINO's one core for the whole process."""
-    import openvino  # noqa: PLC0415 - only where it serves
-
-    return openvino.Core()
+    return openvino().Core()

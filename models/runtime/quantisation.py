@@ -14,7 +14,7 @@ from models.detection import boxes
 from models.evaluation import pixels_of
 from models.registry import ModelCard
 from models.runtime.cache import derived
-from models.runtime.machine import openvino_core
+from models.runtime.machine import openvino, openvino_core
 
 Pixels = NDArray[np.uint8]
 
@@ -46,10 +46,8 @@ def write_graph(card: ModelCard, weights: Path, folder: Path, file_format: str) 
         return Path(shutil.copyfile(graph, folder / f"{card.name}.onnx"))
     if file_format != "openvino":
         raise QuantisationError(f"--format {file_format}: must be onnx or openvino")
-    import openvino  # noqa: PLC0415 - only here
-
     target = folder / f"{card.name}.xml"
-    openvino.save_model(openvino_core().read_model(graph), target, compress_to_fp16=True)
+    openvino().save_model(openvino_core().read_model(graph), target, compress_to_fp16=True)
     return target
 
 
@@ -112,10 +110,9 @@ def _calibrated(
         raise QuantisationError(
             f"--pictures: {len(pictures)} can be read; half a point needs {FEWEST_PICTURES} to show"
         )
-    import nncf  # noqa: PLC0415 - an extra, and slow to import
-    import openvino  # noqa: PLC0415
-
     exact = openvino_core().read_model(graph)
+    import nncf  # noqa: PLC0415 - an extra, slow to import, and after its telemetry was left out
+
     small = nncf.quantize(
         exact,
         nncf.Dataset(list(pictures[:: max(1, len(pictures) // CALIBRATION_PICTURES)])),
@@ -130,7 +127,7 @@ def _calibrated(
             "kept; leave perception.precision at auto"
         )
     target = graph.with_suffix(".int8.xml")
-    openvino.save_model(small, target)
+    openvino().save_model(small, target)
     return target
 
 
