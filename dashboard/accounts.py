@@ -21,8 +21,8 @@ from typing import Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from monitor.config import explain
 from monitor.errors import ConfigError
+from monitor.settings import explain
 
 # OWASP Password Storage Cheat Sheet, scrypt: N = 2^15, r = 8, p = 3.
 _N, _R, _P = 2**15, 8, 3

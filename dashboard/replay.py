@@ -15,10 +15,10 @@ from dashboard.sensitivity import Labels, accepted, answered, read_labels
 from dashboard.session import guarded
 from dashboard.settings import settings
 from dashboard.tuning import DIALS, changed, tuned
-from monitor.config import explain
 from monitor.errors import WakefulError
 from monitor.policy import Policy, built_in, load_policy
 from monitor.replay import Difference, compare
+from monitor.settings import explain
 from monitor.trace import SUFFIX, read_trace
 from monitor.types import Event, Level
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from models.quiet import native_stderr_silenced
 from monitor.config import LogConfig
 
 
@@ -45,16 +46,12 @@ def natives_silenced(config: LogConfig) -> Iterator[None]:
     if config.level == "debug":
         yield
         return
-    sys.stderr.flush()
-    ours, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     python_stderr = sys.stderr
-    with os.fdopen(os.dup(ours), "w", buffering=1) as private:
+    with os.fdopen(os.dup(2), "w", buffering=1) as private:
+        python_stderr.flush()
         sys.stderr = private
-        os.dup2(nowhere, 2)
         try:
-            yield
+            with native_stderr_silenced():
+                yield
         finally:
-            os.dup2(ours, 2)
             sys.stderr = python_stderr
-            os.close(ours)
-            os.close(nowhere)

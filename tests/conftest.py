@@ -8,13 +8,15 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.servers import MOSQUITTO, Mosquitto, Postgres
 
 if TYPE_CHECKING:
+    from monitor.config import Config
+    from monitor.store import Store
     from tests.fleet_stories import Desk
 
 REAL_PARTS = {"broker", "postgres", "browser", "mosquitto", "postgres_url"}
@@ -104,3 +106,78 @@ def office(request: pytest.FixtureRequest, tmp_path: Path) -> "Iterator[Desk]":
     url = str(request.getfixturevalue("postgres_url")) if postgres else sqlite_url(tmp_path)
     with desk(url) as found:
         yield found
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> "Config":
+    """Settings of a vehicle whose log lies in the test's own folder."""
+    from tests.tellings import settings
+
+    return settings(tmp_path)
+
+
+@pytest.fixture
+def store(config: "Config") -> "Iterator[Store]":
+    """That vehicle's event log, open for writing."""
+    from monitor.store import open_store
+
+    opened = open_store(config)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def context() -> Iterator[Any]:
+    """A real Chromium."""
+    from tests.browser import chromium
+
+    with chromium(accept_downloads=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_reader(context: Any) -> Iterator[Any]:
+    """Opens pages that must end without a fault."""
+    from tests.browser import Reader
+
+    readers: list[Any] = []
+
+    def opened(base: str) -> Any:
+        readers.append(Reader(context.new_page(), base))
+        return readers[-1]
+
+    yield opened
+    for reader in readers:
+        reader.page.close()
+        assert reader.faults == []
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with a recorded drive and a clip in it."""
+    from monitor.config import TraceConfig
+    from monitor.trace import TraceHeader, TraceWriter
+    from tests.drivers import attentive, eyes_closed
+
+    folder = tmp_path_factory.mktemp("home")
+    header = TraceHeader("truck-1", "drive-1", "driver", "default", started_at=time.time() - 900)
+    writer = TraceWriter(TraceConfig(enabled=True, folder=folder / "traces"), header)
+    for given in (attentive(30) + eyes_closed(1.75) + attentive(20)).at(fps=15):
+        writer.record(*given)
+    writer.close()
+    _film(folder / "clips" / "e0001.mp4")
+    return folder
+
+
+def _film(file: Path) -> None:
+    import av
+    import numpy as np
+
+    file.parent.mkdir()
+    with av.open(str(file), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for shade in range(0, 200, 10):
+            picture = np.full((120, 160, 3), shade, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "bgr24")))
+        container.mux(stream.encode())

@@ -1,7 +1,6 @@
 """The log keeps what it was given, whatever happens to the database underneath."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,18 +25,6 @@ from tests.tellings import (
     sample,
     settings,
 )
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    return settings(tmp_path)
-
-
-@pytest.fixture
-def store(config: Config) -> Iterator[Store]:
-    store = open_store(config)
-    yield store
-    store.close()
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(config: Config) -> None:

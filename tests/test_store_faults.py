@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,18 +28,6 @@ from tests.tellings import (
     rows,
     settings,
 )
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    return settings(tmp_path)
-
-
-@pytest.fixture
-def store(config: Config) -> Iterator[Store]:
-    store = open_store(config)
-    yield store
-    store.close()
 
 
 def test_a_second_writer_is_turned_away_in_one_line(store: Store, config: Config) -> None:

@@ -4,15 +4,15 @@
 training and in checks of data sets only; the watch has its own mesh.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from models.quiet import native_stderr_silenced
 
 Points = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -38,7 +38,7 @@ MESH_PX = 256
 
 def find_landmarks(crops: Iterable[Pixels]) -> Iterator[Points]:
     """Landmarks (68, 2) of each RGB crop (H, W, 3), as shares of it; NaN where no face is found."""
-    with _silence():
+    with native_stderr_silenced():
         import mediapipe  # noqa: PLC0415 - half a second and a GL context, only where it is used
 
         mesh = mediapipe.solutions.face_mesh.FaceMesh(
@@ -48,19 +48,6 @@ def find_landmarks(crops: Iterable[Pixels]) -> Iterator[Points]:
     with mesh:
         for crop in crops:
             yield _landmarks(mesh, crop)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep MediaPipe's native start-up lines, which are warnings of its own, off the terminal."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def _landmarks(mesh: Any, crop: Pixels) -> Points:

@@ -217,10 +217,8 @@ def _graph(
 ) -> Path:
     if weights.suffix != ".onnx":
         graph = derived(card, weights, size, feed)
-    elif feed == "floats" or foreign.takes_pixels(weights):
-        graph = weights
     else:
-        graph = foreign.behind_pixels(weights)
+        graph = weights if feed == "floats" else foreign.behind_pixels(weights)
     if choice.precision != "int8":
         return graph
     quantised = graph.with_suffix(".int8.xml")

@@ -51,7 +51,7 @@ def derived(card: ModelCard, weights: Path, input_hw: tuple[int, int], feed: Fee
             "or of another release: put weights and card back as released"
         )
     log.info("making the inference graph, once", model=card.id, kept_as=str(target))
-    return _export(card, weights, _writable(target), input_hw, feed)
+    return _export(card, weights, writable(target), input_hw, feed)
 
 
 def place(name: str, sha256_of_weights: str, input_hw: tuple[int, int], feed: Feed) -> Path:
@@ -89,7 +89,8 @@ def own_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path}
 
 
-def _writable(target: Path) -> Path:
+def writable(target: Path) -> Path:
+    """The file itself, or one in a folder of this process where the cache cannot be written."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=target.parent).close()

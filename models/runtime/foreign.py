@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.registry import ModelCard
-from models.runtime.cache import cache_folder, sha256_of
+from models.runtime.cache import cache_folder, sha256_of, writable
 from models.runtime.machine import InferenceError
 
 # A graph that leaves its sides free is asked at the original repository's default.
@@ -41,37 +41,27 @@ def card_of(path: Path) -> ModelCard:
     )  # fmt: skip
 
 
-def takes_pixels(path: Path) -> bool:
-    """Whether the graph takes a camera's bytes, as those we export do.
-
-    Raises:
-        InferenceError: no ONNX file.
-    """
-    import onnx  # noqa: PLC0415 - only for files of others
-
-    graph = _read(path)
-    return bool(graph.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8)
-
-
 def behind_pixels(path: Path) -> Path:
-    """The same network behind uint8 BGR pixels, kept in the cache by its sha.
+    """The network behind uint8 BGR pixels: the file itself if it takes them, else one in the cache.
 
     Raises:
         InferenceError: no ONNX file, or not one that takes float planes.
     """
     import onnx  # noqa: PLC0415 - only for files of others
 
+    graph = _read(path)
+    if graph.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+        return path
     target = cache_folder() / "models" / f"{path.stem}-{sha256_of(path)[:16]}-pixels.onnx"
     if target.is_file():
         return target
-    graph = _read(path)
     try:
         joined = onnx.compose.merge_models(
             _front(graph, path), graph, io_map=[("wakeful_planes", graph.graph.input[0].name)]
         )
     except ValueError as error:
         raise InferenceError(f"{path}: cannot be fed pixels ({_short(error)})") from None
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = writable(target)
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".onnx")
     os.close(handle)
     onnx.save(joined, name)
@@ -81,7 +71,7 @@ def behind_pixels(path: Path) -> Path:
 
 def _front(graph: Any, path: Path) -> Any:
     """Bytes to planes: BGR to RGB, channels first, 0..1."""
-    from onnx import helper  # noqa: PLC0415 - as above
+    from onnx import TensorProto, helper  # noqa: PLC0415 - as above
 
     floats, shape = _input(graph, path)
     batch, channels, height, width = shape
@@ -91,10 +81,12 @@ def _front(graph: Any, path: Path) -> Any:
         helper.make_node("Cast", ["wakeful_chw"], ["wakeful_floats"], to=floats),
         helper.make_node("Div", ["wakeful_floats", "wakeful_white"], ["wakeful_planes"]),
     ]
-    takes = helper.make_tensor_value_info("wakeful_pixels", 2, [batch, height, width, channels])
+    takes = helper.make_tensor_value_info(
+        "wakeful_pixels", TensorProto.UINT8, [batch, height, width, channels]
+    )
     gives = helper.make_tensor_value_info("wakeful_planes", floats, shape)
     constants = [
-        helper.make_tensor("wakeful_order", 7, [3], [2, 1, 0]),
+        helper.make_tensor("wakeful_order", TensorProto.INT64, [3], [2, 1, 0]),
         helper.make_tensor("wakeful_white", floats, [], [255.0]),
     ]
     return helper.make_model(
@@ -106,9 +98,12 @@ def _front(graph: Any, path: Path) -> Any:
 
 def _input(graph: Any, path: Path) -> tuple[int, list[int | None]]:
     """Element type and (batch, 3, height, width) of the one input; None is a free side."""
+    from onnx import TensorProto  # noqa: PLC0415 - as above
+
+    floats = {TensorProto.FLOAT, TensorProto.FLOAT16}
     tensor = graph.graph.input[0].type.tensor_type if len(graph.graph.input) == 1 else None
     shape = [side.dim_value or None for side in tensor.shape.dim] if tensor else []
-    if tensor is None or len(shape) != 4 or shape[1] != 3 or tensor.elem_type not in {1, 10}:
+    if tensor is None or len(shape) != 4 or shape[1] != 3 or tensor.elem_type not in floats:
         raise InferenceError(
             f"{path}: takes {shape or 'several inputs'}, not one (batch, 3, height, width) picture "
             "of floats as a YOLOv5 export does"

@@ -15,8 +15,9 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from monitor.camera.source import Scrutiny, Source, fit, fitting_size
-from monitor.config import CONFIGS, CameraConfig
+from monitor.config import CameraConfig
 from monitor.errors import ConfigError, SourceError
+from monitor.settings import CONFIGS
 from monitor.types import Frame, Image
 
 log = structlog.get_logger(__name__)

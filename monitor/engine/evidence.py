@@ -125,7 +125,7 @@ class Evidence:
         self._dissent.hear(now_s, witnesses)
         said = weigh_up(self._tempered(witnesses))
         eyes = self._judge(now_s, said.log_odds, held, alone=len(witnesses) == 1)
-        if eyes is not Eyes.CLOSED and pose is not None and not self._within_gate(pose):
+        if eyes is not Eyes.CLOSED and self._beyond_gate(pose):
             eyes = Eyes.UNKNOWN  # there the detector's `sleep` counts, and its `awake` ends nothing
         if eyes is not Eyes.UNKNOWN:
             self._eyes, self._seen_s = eyes, now_s
@@ -178,7 +178,7 @@ class Evidence:
     def _about_eyes(self, present: bool | None, sight: _Sight) -> frozenset[Cause]:
         if present is False:
             return frozenset({Cause.NO_FACE})
-        turned = sight.pose is not None and not self._within_gate(sight.pose)
+        turned = self._beyond_gate(sight.pose)
         if present and sight.eyes is Eyes.UNKNOWN and not turned and not sight.looking_down:
             return frozenset({Cause.EYES_NOT_VISIBLE})
         return frozenset()
@@ -193,7 +193,7 @@ class Evidence:
             return None
         eye, down_deg = self.policy.eye, 0.0
         if pose is not None:
-            if not self._within_gate(pose):
+            if self._beyond_gate(pose):
                 return None
             down_deg = max(-pose.pitch_deg, 0.0)
         if down_deg > eye.lids_down_deg:
@@ -201,9 +201,13 @@ class Evidence:
         shut = eye.closed_ratio + eye.closed_ratio_per_deg_down * down_deg
         return openness_of(ear, calibration.ear_open, min(shut, _MOST_SHUT))
 
-    def _within_gate(self, pose: HeadPose) -> bool:
+    def _beyond_gate(self, pose: HeadPose | None) -> bool:
+        """Turned too far for lids to be measured; an unknown pose is not known to be."""
+        if pose is None:
+            return False
         gate = self.policy.eye.pose_gate_deg
-        return abs(pose.yaw_deg) <= gate.yaw and -gate.pitch_down <= pose.pitch_deg <= gate.pitch_up
+        pitched = -gate.pitch_down <= pose.pitch_deg <= gate.pitch_up
+        return not (abs(pose.yaw_deg) <= gate.yaw and pitched)
 
     def _drooping(
         self,
@@ -248,8 +252,7 @@ class Evidence:
             keep = doubt if doubted and witness.log_odds > 0 else 1.0
             found.append(witness._replace(log_odds=witness.log_odds * keep))
 
-        turned = pose is not None and not self._within_gate(pose)
-        if observation.closed is not None and not turned:
+        if observation.closed is not None and not self._beyond_gate(pose):
             heed(Witness("eye net", log_odds(observation.closed), weights.eye_net), drooping)
         if observation.detection is not None:
             heard = self._detector(
@@ -273,9 +276,8 @@ class Evidence:
         best = max(seen.sleep, seen.awake)
         if best < (limits.detector_alone if alone else limits.detector_min_score):
             return None
-        beyond = pose is not None and not self._within_gate(pose)
         said = log_odds(seen.sleep / (seen.sleep + seen.awake))
-        said *= _TURNED if beyond else 1.0
+        said *= _TURNED if self._beyond_gate(pose) else 1.0
         return Witness("detector", said, limits.weights.detector * best)
 
     def _tempered(self, witnesses: list[Witness]) -> list[Witness]:

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from monitor.config import CONFIGS
 from monitor.errors import ConfigError
 from monitor.fleet.config import FleetConfig, load_fleet
+from monitor.settings import CONFIGS
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

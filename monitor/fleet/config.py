@@ -12,17 +12,9 @@ from pydantic_settings import SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from monitor.config import (
-    LogConfig,
-    MetricsConfig,
-    MqttConfig,
-    Seconds,
-    Section,
-    Settings,
-    load_as,
-    state_dir,
-)
+from monitor.config import LogConfig, MetricsConfig, MqttConfig, Seconds, Section, state_dir
 from monitor.errors import ConfigError
+from monitor.settings import Settings, load_as
 
 FLEET_ENV_PREFIX = "WAKEFUL_FLEET_"
 

@@ -4,16 +4,13 @@ Both nets come in mediapipe 0.10.21's wheel, the last that carries its models: n
 """
 
 import math
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from models.quiet import native_stderr_silenced
 from monitor.perception.face import Points, Region
 from monitor.types import Box, Image
 
@@ -28,7 +25,7 @@ class Landmarker:
     """
 
     def __init__(self) -> None:
-        with _native_stderr_silenced():
+        with native_stderr_silenced():
             self._mesh = _Mesh()
             # The graph's first run prints notices of its own and allocates: do both now.
             self(np.zeros((96, 64, 3), np.uint8), Region(32, 48, 64))
@@ -68,7 +65,7 @@ class FaceFinder:
     """MediaPipe's full-range face detection: boxes of all faces, for want of a trained detector."""
 
     def __init__(self, min_score: float = 0.5) -> None:
-        with _native_stderr_silenced():
+        with native_stderr_silenced():
             from mediapipe.python.solutions.face_detection import FaceDetection  # noqa: PLC0415
 
             self._net = FaceDetection(min_detection_confidence=min_score, model_selection=1)
@@ -204,19 +201,3 @@ def _as_array(found: Any) -> Points:
         raw = np.frombuffer(wire, _WIRE)
         return np.stack((raw["x"], raw["y"], raw["z"]), axis=1)
     return np.array([(p.x, p.y, p.z) for p in found.landmark], np.float32)
-
-
-@contextmanager
-def _native_stderr_silenced() -> Iterator[None]:
-    """Keep the C++ side's start-up notices off the terminal: they bypass Python's streams."""
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

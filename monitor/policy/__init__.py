@@ -15,7 +15,7 @@ from typing import Self
 import yaml
 from pydantic import ValidationError, model_validator
 
-from monitor.config import CONFIGS, Identifier, Section, explain, read_yaml
+from monitor.config import Identifier, Section
 from monitor.errors import ConfigError
 from monitor.policy.rules import (
     Abandoned,
@@ -31,6 +31,7 @@ from monitor.policy.rules import (
     YawnPolicy,
 )
 from monitor.policy.seeing import EvidencePolicy, EyePolicy, QualityPolicy, Short
+from monitor.settings import CONFIGS, explain, read_yaml
 
 POLICIES = CONFIGS / "policy"
 

@@ -1,0 +1,157 @@
+"""Trees of settings: where their values come from, and one line for each that is wrong.
+
+A setting is taken from, in this order: the command line, the environment, the YAML file, the
+schema's default. An unknown key is refused with the nearest right one.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from monitor.errors import ConfigError
+
+
+class Settings(BaseSettings):
+    """A whole tree: command line over environment over file over defaults."""
+
+    model_config = SettingsConfigDict(
+        env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    file_values: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line over environment over file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, InitSettingsSource(settings_cls, cls.file_values)
+
+
+Tree = TypeVar("Tree", bound=Settings)
+
+
+def load_as(schema: type[Tree], path: Path | None, overrides: Mapping[str, Any]) -> Tree:
+    """A tree of settings from command line, environment and file.
+
+    Raises:
+        ConfigError: unreadable file, broken YAML, unknown key or wrong value: one line a fault.
+    """
+    prefix = schema.model_config["env_prefix"]
+    where = str(path) if path else f"{prefix}* environment or command line"
+    own = {"__module__": __name__, "file_values": read_yaml(path) if path else {}}
+    # A class of its own, so that no two loads share a file's values.
+    loaded: type[Tree] = type(schema.__name__, (schema,), own)
+    try:
+        return loaded(**overrides)
+    except ValidationError as error:
+        raise ConfigError(explain(error, schema, where)) from None
+
+
+def _shipped_configs() -> Path:
+    packaged = Path(__file__).parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+# Policies, drives, broker files as they ship: inside the wheel, or at the root of a checkout.
+CONFIGS = _shipped_configs()
+
+
+def read_yaml(path: Path, option: str = "--config") -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty mapping.
+
+    Args:
+        path: the file.
+        option: what names another file on the command line, for the cure.
+
+    Raises:
+        ConfigError: unreadable, not UTF-8, broken YAML or no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give {option} another file"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; give {option} a YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(f"{path}: {place}broken YAML ({problem})") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path}: must be a mapping, as `key: value` lines, got {type(values).__name__}"
+        )
+    return values
+
+
+def explain(error: ValidationError, schema: type[BaseModel], where: str) -> str:
+    """Each fault as one line: place, dotted path, what is wrong, the nearest right key.
+
+    Serves every validated file of the house (configuration, policy, drive script).
+    """
+    lines = []
+    for fault in error.errors(include_url=False, include_context=False):
+        path = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = _keys_at(schema, fault["loc"][:-1])
+            near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known))}"
+            lines.append(f"{where}: {path}: no such setting; {hint}")
+        else:
+            value = "" if _secret(path) else f" (got {_short(fault.get('input'))})"
+            lines.append(f"{where}: {path}: {fault['msg']}{value}")
+    return "\n".join(lines)
+
+
+def _keys_at(schema: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    fields = schema.model_fields
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        if part not in fields:
+            return list(fields)
+        section = _section_of(fields[part].annotation)
+        if section is None:
+            return []
+        fields = section.model_fields
+    return list(fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _section_of(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _secret(path: str) -> bool:
+    return any(word in path.lower() for word in ("password", "secret", "token"))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
