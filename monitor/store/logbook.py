@@ -3,8 +3,8 @@
 from collections import defaultdict, deque
 from typing import Any, Final
 
-from monitor.mqtt.status import CameraWatch
 from monitor.payloads import MONITORED, CoverageData, Watched
+from monitor.status import CameraWatch
 from monitor.store import Store, schema
 from monitor.store.scribe import Row
 from monitor.types import DriverState, Event, Eyes, Frame, Kind, Level, Observation
