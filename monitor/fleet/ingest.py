@@ -178,7 +178,7 @@ class Ingester:
                 self._engine, found.batch, lambda: self._passing("ingest.before_commit")
             )
         self._metrics.events.labels("new").inc(moved)
-        self._metrics.events.labels("repeat").inc(max(len(found.batch.alerts) - moved, 0))
+        self._metrics.events.labels("repeat").inc(max(found.batch.tellings - moved, 0))
 
     def _split(self, arrivals: list[Arrival], error: Exception, stop: threading.Event) -> bool:
         """The database refuses something in this batch: find it by halves and set it aside."""
@@ -204,9 +204,8 @@ class Ingester:
     def _account(self, found: Sorted, messages: int) -> None:
         now = self._stored_at = time.time()
         self._metrics.batch.observe(messages)
-        if found.batch.alerts:
-            oldest = min(told.recordedtime for told, _ in found.batch.alerts)
-            self._metrics.lag.observe(max(now - oldest.timestamp(), 0.0))
+        if found.batch.tellings:
+            self._metrics.lag.observe(max(now - found.batch.recorded_at, 0.0))
 
     def _beat(self) -> None:
         """Say that the loop turns: to systemd's watchdog and to Prometheus."""

@@ -46,7 +46,10 @@ class Batch:
     """What one transaction writes.
 
     Attributes:
-        alerts, coverage: durable messages with the time (epoch seconds) at which each came.
+        events: by id and start, the row of each event that was told of, whatever was told.
+        tellings: how many alerts those rows are made of.
+        recorded_at: when its vehicle recorded the first of them, epoch seconds.
+        coverage: reports of monitored time.
         states: latest state of each vehicle with its time, to be shown live.
         samples: states to be kept as history.
         stats: latest numbers of each vehicle's process.
@@ -55,7 +58,9 @@ class Batch:
         seen: vehicles that were heard of, and when last.
     """
 
-    alerts: list[tuple[Alert, float]] = field(default_factory=list)
+    events: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
+    tellings: int = 0
+    recorded_at: float = 0.0
     coverage: list[Coverage] = field(default_factory=list)
     states: dict[str, tuple[State, float]] = field(default_factory=dict)
     samples: list[State] = field(default_factory=list)
@@ -63,6 +68,14 @@ class Batch:
     statuses: list[Seen] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     seen: dict[str, float] = field(default_factory=dict)
+
+    def tell(self, alert: Alert, received_at: float) -> None:
+        """Take in what an alert tells of its event; it came at `received_at`, epoch seconds."""
+        row = _event_row(alert, received_at)
+        held = self.events.get(row[:2])
+        self.events[row[:2]] = row if held is None else _later(held, row)
+        self.recorded_at = self.recorded_at or alert.recordedtime.timestamp()
+        self.tellings += 1
 
     @property
     def empty(self) -> bool:
@@ -84,7 +97,8 @@ def write(engine: Engine, batch: Batch, passing: Callable[[], None] = lambda: No
     with engine.begin() as connection:
         # Rows are locked in one order by every ingester, so that none waits in a circle.
         _write_vehicles(connection, batch)
-        moved = _bulk(connection, schema.events, _event_rows(batch.alerts), _FORWARD)
+        events = [batch.events[key] for key in sorted(batch.events)]
+        moved = _bulk(connection, schema.events, events, _FORWARD)
         _bulk(connection, schema.coverage, _coverage_rows(batch.coverage), _ONCE)
         _bulk(connection, schema.samples, map(_sample_row, batch.samples), _ONCE)
         for seen in batch.statuses:
@@ -148,16 +162,6 @@ def _write_vehicles(connection: Connection, batch: Batch) -> None:
             )
         )
     _bulk(connection, schema.vehicles, rows, _KNOWN)
-
-
-def _event_rows(alerts: Iterable[tuple[Alert, float]]) -> list[tuple[Any, ...]]:
-    """One row an event, whatever was told of it in this batch, ordered by key."""
-    newest: dict[tuple[str, float], tuple[Any, ...]] = {}
-    for told, received_at in alerts:
-        row = _event_row(told, received_at)
-        held = newest.get(row[:2])
-        newest[row[:2]] = row if held is None else _later(held, row)
-    return [newest[key] for key in sorted(newest)]
 
 
 _LEVEL, _ACKNOWLEDGED, _SEQUENCE = (

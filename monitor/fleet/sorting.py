@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from monitor.fleet.config import IngestConfig
@@ -68,6 +69,8 @@ class Sorter:
 
     def __init__(self, prefix: str, config: IngestConfig, tally: Tally) -> None:
         self._topics = Topics(prefix)
+        # The same few topics come again and again.
+        self._address = lru_cache(REMEMBERED)(self._topics.parse)
         self._config = config
         self._tally = tally
         self._state_at: dict[tuple[str, str], float] = {}
@@ -102,7 +105,7 @@ class Sorter:
             into.ids[vehicle].append(message)
 
     def _put(self, arrival: Arrival, into: Sorted) -> None:
-        address = self._topics.parse(arrival.topic)
+        address = self._address(arrival.topic)
         vehicle, at, batch = address.vehicle, arrival.at, into.batch
         if address.channel == "state" and not self._due(vehicle, address.camera, at):
             into.skipped += 1
@@ -111,7 +114,7 @@ class Sorter:
         into.taken[address.channel] += 1
         match told:
             case Alert():
-                batch.alerts.append((told, at))
+                batch.tell(told, at)
                 into.ids[vehicle].append(told.id)
             case Coverage():
                 batch.coverage.append(told)
