@@ -277,6 +277,7 @@ class FakeEmotionNet:
     """The expression net: answers in turn, the last for ever; notes the crops it was given."""
 
     framing = Framing()
+    at_once = 1
 
     def __init__(self, *labels: str, among: tuple[str, ...] = ("neutral", "happiness")) -> None:
         self.labels = list(labels)

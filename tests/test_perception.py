@@ -254,8 +254,8 @@ def test_a_stage_that_breaks_is_named_and_the_rest_still_holds(stage: str) -> No
     broken.error = RuntimeError("out of memory")
     if stage == "finder":
         detector.faces = []  # else the finder is not asked
-    # An expression is read beside the loop, so its failure is told at the next look.
-    seen = cabin.watch(0.3 if stage == "emotion" else 0.1)[-1]
+    # An expression is read beside the loop, so its failure is told two looks later.
+    seen = cabin.watch(0.5 if stage == "emotion" else 0.1)[-1]
     assert seen.errors == (stage,)
     if stage not in {"landmarks", "finder"}:
         assert seen.ear_left is not None

@@ -325,18 +325,16 @@ def _watch_memory(
 ) -> None:
     url = prepared(postgres.database("fleet"), days)
     table = Table("minute", "events stored", "events/s", "ingester's memory, MB")
-    ends = time.monotonic() + minutes * 60
-    began, stored, first_mb, memory = time.monotonic(), 0, 0.0, 0.0
+    began, stored, told = time.monotonic(), 0, 0
     with ingesters(url, broker, 1) as (process,):
-        while time.monotonic() < ends:
+        while told < minutes:
             rate = live_rate(url, broker, load)
             stored += len(load.rows)
             minute = (time.monotonic() - began) / 60
-            memory = process.memory_info().rss / 1e6
-            table.add_row(f"{minute:.1f}", f"{stored:,}", f"{rate:,.0f}", f"{memory:.0f}")
-            first_mb = first_mb or memory
-    told = f"memory: {first_mb:.0f} MB after the first round, {memory:.0f} MB after the last"
-    Console().print(told)
+            if minute >= told + 1:
+                told = int(minute)
+                memory_mb = process.memory_info().rss / 1e6
+                table.add_row(f"{told}", f"{stored:,}", f"{rate:,.0f}", f"{memory_mb:.0f}")
     Console().print(table)
 
 

@@ -38,10 +38,12 @@ CLOSE_PX = 256
 MOST_FACES = 16
 # A head that is down is boxed otherwise than its mesh; a neighbour is no part of the close look.
 SAME_FACE = 0.1
-# An expression net gets all cores if it would fill more than this of one, or if one look takes
-# longer than a frame: what disturbs several frames in any case had better be over soon.
+# Faces are read two at once, each on a core, if one core would be filled more than this or if one
+# look takes longer than a frame: that is more looks than one at a time on cores that wait for each
+# other, and it takes less from the frame loop.
 MOST_OF_A_CORE = 0.6
 FRAME_S = 1 / 30
+AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,22 +238,25 @@ def _framing(card: ModelCard) -> Framing:
 class ExpressionNet(_OnNetworks):
     """An expression classifier on a face's crop.
 
-    It takes one thread, to leave the frame loop its own; all of them if one is too slow.
+    It takes one thread, to leave the frame loop its own; two faces at once if that is too slow.
 
     Attributes:
         card: of the model.
         framing: how faces must be cut out, as in its training.
+        at_once: how many threads of one camera's may call it at the same time.
     """
 
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
-        options = _a_thread_each(cameras)
+        options, self.at_once = _a_thread_each(cameras), 1
         if config.threads:
             options["threads"] = config.threads
         self._network = _load(model, "emotion", config, **options)
         look_s = min(self._network.times_s(3))
         slow = look_s * config.emotion_hz > MOST_OF_A_CORE or look_s > FRAME_S
         if slow and not config.threads and cameras == 1:
-            self._network = _load(model, "emotion", config)
+            self._network.close()
+            self._network = _load(model, "emotion", config, **_a_thread_each(AT_ONCE))
+            self.at_once = AT_ONCE
         self.networks = (self._network,)
         self.card = self._network.card
         self.framing = _framing(self.card)

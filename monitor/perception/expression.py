@@ -1,12 +1,14 @@
 """The driver's expression: read a few times a second, beside the frame loop, smoothed over time.
 
-Expression is context, never an alarm, so it must not cost the watch a frame: the net runs on its
-own thread. From a live source the newest face wins. In a recording every due face is read, and its
-expression is told when the next one is due: the same on every machine, and still beside the loop.
+Expression is context, never an alarm, so it must not cost the watch a frame: the net runs on
+threads of its own. From a live source a face is read when the net is free for it. In a recording
+every due face is read, and its expression is told when the next but one is due: the same on every
+machine, and still beside the loop.
 """
 
 import math
-import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +24,8 @@ SMOOTHING_S = 1.0
 STALE_S = 3.0
 # Of the crop over the face's longer side, however near to each other the eyes seem.
 LEAST_SIDE = 1.1
+# Of a recording: so many looks are under way before the first of them is waited for.
+LOOKS_UNDER_WAY = 2
 # Capture times are sums of fractions: this near is due.
 _TICK_S = 1e-4
 
@@ -64,6 +68,10 @@ class EmotionNet(Protocol):
     def framing(self) -> Framing:
         """How faces must be cut out for it."""
 
+    @property
+    def at_once(self) -> int:
+        """How many threads may call it at the same time."""
+
     def __call__(self, crop: Image) -> Emotion:
         """The expression in an (h, w, 3) BGR crop, all labels with their probabilities."""
 
@@ -72,24 +80,21 @@ class ExpressionReader:
     """Reads expressions at its own rate.
 
     Args:
-        net: what reads a face; only the reader's own thread calls it.
+        net: what reads a face; only the reader's own threads call it.
         rate_hz: looks a second; 0 never looks.
-        live: skip faces while the net is busy instead of waiting for it.
+        live: look again when the net is free, instead of waiting for it.
     """
 
     def __init__(self, net: EmotionNet, rate_hz: float, *, live: bool) -> None:
         self._net = net
         self._every_s = 1 / rate_hz if rate_hz > 0 else math.inf
+        self._under_way = net.at_once if live else LOOKS_UNDER_WAY
         self._live = live
         self._due_s = -math.inf
         self._told: _Smoothed | None = None
-        self._read: _Smoothed | None = None
         self._error: Exception | None = None
-        self._waiting: tuple[Image, float] | None = None
-        self._busy = self._closed = False
-        self._turn = threading.Condition()
-        self._thread = threading.Thread(target=self._serve, name="expression", daemon=True)
-        self._thread.start()
+        self._looks: deque[tuple[float, Future[Emotion]]] = deque()
+        self._threads = ThreadPoolExecutor(net.at_once, thread_name_prefix="expression")
 
     def look(
         self, image: Image, face: Box, timestamp_s: float, landmarks: Points | None = None
@@ -101,61 +106,46 @@ class ExpressionReader:
         """
         if timestamp_s < self._due_s - _TICK_S or math.isinf(self._every_s):
             return
+        if self._live and not self._free():
+            return
         # Counted from the last due time, so that the rate holds at any camera's; from now on after
         # a pause, so that nothing is made up for.
         behind = timestamp_s - self._due_s >= self._every_s
         self._due_s = (timestamp_s if behind else self._due_s) + self._every_s
-        square = self._net.framing.square(face, landmarks)
-        crop = cut(image, square).copy()  # the buffer is the camera's
-        error = self._collect()
+        crop = cut(image, self._net.framing.square(face, landmarks)).copy()  # it is the camera's
+        while not self._free():
+            self._take()
         if crop.size:
-            with self._turn:
-                self._waiting = (crop, timestamp_s)
-                self._turn.notify_all()
-        if error is not None:
+            self._looks.append((timestamp_s, self._threads.submit(self._net, crop)))
+        if self._error is not None:
+            error, self._error = self._error, None
             raise error
 
     def latest(self, timestamp_s: float) -> Emotion | None:
         """The smoothed expression; None if none was read for some seconds."""
-        told = self._read if self._live else self._told
+        self._free()
+        told = self._told
         if told is None or timestamp_s - told.timestamp_s > STALE_S:
             return None
         return told.emotion
 
     def close(self) -> None:
-        """End the thread."""
-        with self._turn:
-            self._closed = True
-            self._turn.notify_all()
-        self._thread.join(timeout=2.0)
+        """End the threads."""
+        self._threads.shutdown(cancel_futures=True)
 
-    def _collect(self) -> Exception | None:
-        """What became of the last face; waits for it in a recording."""
-        with self._turn:
-            if not self._live:
-                self._turn.wait_for(
-                    lambda: self._closed or (not self._busy and self._waiting is None)
-                )
-            self._told = self._read
-            error, self._error = self._error, None
-        return error
+    def _free(self) -> bool:
+        """Whether another look may begin; live, after what is ready was taken."""
+        while self._live and self._looks and self._looks[0][1].done():
+            self._take()
+        return len(self._looks) < self._under_way
 
-    def _serve(self) -> None:
-        while True:
-            with self._turn:
-                self._turn.wait_for(lambda: self._waiting is not None or self._closed)
-                if self._closed or self._waiting is None:
-                    return
-                (crop, timestamp_s), self._waiting = self._waiting, None
-                self._busy = True
-            read, error = self._read, None
-            try:
-                read = _Smoothed.after(read, self._net(crop), timestamp_s)
-            except Exception as failure:  # noqa: BLE001 - raised to the frame loop by the next look
-                error = failure
-            with self._turn:
-                self._read, self._error, self._busy = read, error or self._error, False
-                self._turn.notify_all()
+    def _take(self) -> None:
+        """Wait for the oldest look: in the order of the faces, whichever was read sooner."""
+        timestamp_s, read = self._looks.popleft()
+        try:
+            self._told = _Smoothed.after(self._told, read.result(), timestamp_s)
+        except Exception as failure:  # noqa: BLE001 - raised to the frame loop by the next look
+            self._error = failure
 
 
 class _Smoothed:
