@@ -49,7 +49,11 @@ def turn(*took_ms: float, cpu_s: float = 0.1) -> bench.Result:
     }
 
 
-PACED = {"cores": 0.4, "skipped": 0.015, "late_ms": {"p50": 8.0, "p95": 11.0, "p99": 14.5}}
+PACED: bench.Result = {
+    "cores": 0.4,
+    "skipped": 0.015,
+    "late_ms": {"p50": 8.0, "p95": 11.0, "p99": 14.5},
+}
 
 
 def a_result() -> bench.Result:
@@ -70,6 +74,7 @@ def a_result() -> bench.Result:
             {"cameras": 4, "fps": 180.0, "cores": 2.0, "memory_mb": 290.0, "paced": PACED},
         ],
         "roofline": {
+            "device": "the CPU",
             "gflops_per_s": {"fp32": 200.0, "bf16": 850.0},
             "copy_gb_per_s": 20.0,
             "models": [
@@ -137,6 +142,31 @@ def test_the_report_says_what_was_measured() -> None:
         assert word in said
 
 
+def test_the_report_says_how_many_cameras_are_served() -> None:
+    result = a_result()
+    served = PACED | {"skipped": 0.0}
+    late = served | {"late_ms": LATE_MS | {"p99": 140.0}}
+    one = result["cameras"][0]
+    rows = [(1, served), (2, served), (4, PACED), (8, late)]
+    result["cameras"] = [one | {"cameras": count, "paced": paced} for count, paced in rows]
+    page = io.StringIO()
+    print_report(Console(file=page, width=100), result)
+    assert "2 cameras of those tried" in page.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("most", "tried"), [(0, ()), (1, (1,)), (8, (1, 2, 4, 8)), (20, (1, 2, 4, 8, 16, 20))]
+)
+def test_cameras_are_doubled_up_to_the_most(most: int, tried: tuple[int, ...]) -> None:
+    assert bench.doubling(most) == tried
+
+
+def test_torch_measures_a_devices_rates_in_each_precision() -> None:
+    rates = roofline.torch_rates("cpu", 64, 0.02)
+    assert set(rates.gflops) == {"fp32", "bf16", "fp16"}
+    assert all(rate > 0 for rate in (*rates.gflops.values(), rates.copy_gb_s))
+
+
 def test_a_result_is_json_and_a_picture(tmp_path: Path) -> None:
     result = a_result()
     assert json.loads(json.dumps(result)) == result
@@ -174,7 +204,7 @@ def test_operations_are_two_a_multiply_add(tmp_path: Path) -> None:
 
 
 def test_rates_are_measured() -> None:
-    rates = roofline.measure_rates(0.05)
+    rates = roofline.measure_rates(seconds=0.05)
     assert rates.gflops["fp32"] > 0
     assert rates.copy_gb_s > 0
 
@@ -214,7 +244,7 @@ def test_lateness_is_from_capture_to_the_subscriber() -> None:
 @pytest.mark.usefixtures("own_logging")
 def test_the_shipped_watch_races_without_torch(tmp_path: Path) -> None:
     target = tmp_path / "bench.json"
-    options = ["--seconds", "0.3", "--rounds", "2", "--no-cameras", "--vehicle", "0"]
+    options = ["--seconds", "0.3", "--rounds", "2", "--cameras", "0", "--vehicle", "0"]
     answer = CliRunner().invoke(app, ["--only", "shipped", *options, "--json", str(target)])
     assert answer.exception is None
     shipped = json.loads(target.read_text())["contestants"]["shipped"]

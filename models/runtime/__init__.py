@@ -55,7 +55,8 @@ class Network:
         input_hw: (height, width) it takes.
         feed: `pixels` as a camera gives them, or `floats` in the network's own scale.
         choice: how it runs.
-        graph: the file it was read from; None in torch.
+        weights: the file it comes from.
+        graph: the graph it was read from; None in torch.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class Network:
         feed: Feed,
         choice: Choice,
         backend: Backend,
+        weights: Path,
         graph: Path | None = None,
     ) -> None:
         self.card = card
+        self.weights = weights
         self.input_hw = input_hw
         self.feed = feed
         self.choice = choice
@@ -104,7 +107,9 @@ class Network:
     def gathered(self, most: int) -> "Network":
         """The same network, which answers up to `most` pictures of several threads together."""
         backend = Gathering(self._backend, self._black(), most)
-        return Network(self.card, self.input_hw, self.feed, self.choice, backend, self.graph)
+        return Network(
+            self.card, self.input_hw, self.feed, self.choice, backend, self.weights, self.graph
+        )
 
     def close(self) -> None:
         """Let go of it."""
@@ -175,7 +180,7 @@ def load(
     def opened(choice: Choice) -> Network:
         graph = None if choice.runtime == "torch" else _graph(card, weights, choice, size, feed)
         backend = _open(card, weights, choice, feed, graph, streams)
-        network = Network(card, size, feed, choice, backend, graph).warm_up()
+        network = Network(card, size, feed, choice, backend, weights, graph).warm_up()
         # A CPU gains nothing by batches: its cores are as busy with one picture each.
         together = streams > 1 and choice.device == "cuda"
         return network.gathered(streams) if together else network

@@ -35,7 +35,6 @@ from monitor.logs import configure_logging, natives_silenced
 DRIVE = "attentive 3, blink, talk 2, closed 1.6, look_away 1.5, yawn 2"
 # Enough for every state of the drive to come round, few enough to stay in memory.
 FRAMES = 240
-CAMERAS = (1, 2, 4, 8)
 
 Result = dict[str, Any]
 
@@ -46,7 +45,9 @@ def bench(
     only: Annotated[
         list[str] | None, typer.Option(help=f"Contestants: {', '.join(NAMES)}. Again for more.")
     ] = None,
-    cameras: Annotated[bool, typer.Option(help="Also 1, 2, 4 and 8 cameras.")] = True,
+    cameras: Annotated[
+        int, typer.Option(min=0, help="Also 1, 2, 4 ... cameras, up to so many; 0 skips them.")
+    ] = 8,
     vehicle: Annotated[
         float, typer.Option(min=0, help="Seconds of the whole process at 30 fps; 0 skips it.")
     ] = 30.0,
@@ -81,7 +82,7 @@ def bench(
             result = _soaked(progress, Path(folder), soak)
         else:
             result = measure(
-                progress, Path(folder), names, seconds, rounds, CAMERAS if cameras else (), vehicle
+                progress, Path(folder), names, seconds, rounds, doubling(cameras), vehicle
             )
     print_soak(console, result) if soak else print_report(console, result)
     if json_file is not None:
@@ -253,6 +254,11 @@ def ratios(contestants: dict[str, Result]) -> Result:
     }
 
 
+def doubling(most: int) -> tuple[int, ...]:
+    """1, 2, 4 and so on, and `most` itself."""
+    return tuple(2**k for k in range(most.bit_length()) if 2**k < most) + (most,) * bool(most)
+
+
 def _rig(answer: Result) -> Result:
     flat, paced = answer["flat_out"], answer["paced"]
     looked = len(paced["late_ms"])
@@ -270,20 +276,21 @@ def _rig(answer: Result) -> Result:
 
 
 def _roofline() -> Result:
-    """The machine's ceilings, and each shipped model's floor beside what it takes."""
+    """The ceilings of the device that runs the models, and each one's floor beside its time."""
+    from models.runtime.cache import derived  # noqa: PLC0415
     from monitor.bench.roofline import gflops_of, measure_rates  # noqa: PLC0415
     from monitor.config import PerceptionConfig  # noqa: PLC0415
     from monitor.perception.adapters import open_parts  # noqa: PLC0415 - loads the models
 
-    rates = measure_rates()
+    networks = open_parts(PerceptionConfig()).networks
+    rates = measure_rates(networks[0].choice.device if networks else "cpu")
     models = []
-    for network in open_parts(PerceptionConfig()).networks:
-        graph = network.graph
-        if graph is None:
-            continue
-        gflops, took_ms = gflops_of(graph), float(np.median(network.times_s(200))) * 1000
+    for network in networks:
+        # Torch runs no graph; the one that other runtimes would run needs the same arithmetic.
+        made_of = network.card, network.weights, network.input_hw, network.feed
+        gflops = gflops_of(network.graph or derived(*made_of))
+        took_ms = float(np.median(network.times_s(200))) * 1000
         rate = rates.gflops.get(network.choice.precision, rates.gflops["fp32"])
-        floor_ms = gflops / rate * 1000
         height, width = network.input_hw
         models.append(
             {
@@ -292,10 +299,15 @@ def _roofline() -> Result:
                 "precision": network.choice.precision,
                 "gflops": gflops,
                 "ms": took_ms,
-                "floor_ms": floor_ms,
+                "floor_ms": gflops / rate * 1000,
             }
         )
-    return {"gflops_per_s": rates.gflops, "copy_gb_per_s": rates.copy_gb_s, "models": models}
+    return {
+        "device": rates.device,
+        "gflops_per_s": rates.gflops,
+        "copy_gb_per_s": rates.copy_gb_s,
+        "models": models,
+    }
 
 
 def machine() -> Result:

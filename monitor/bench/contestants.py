@@ -67,7 +67,7 @@ class Timed:
 class Naive:
     """`YOLO().predict` at 640, FaceMesh on stills, eager POSTER V2: all on every frame.
 
-    Weights are as initialised: they change no speed.
+    Weights are as initialised: they change no speed. A GPU that torch has is used, as anyone would.
     """
 
     def __init__(self, threads: int | None, notes: Stages) -> None:
@@ -84,9 +84,12 @@ class Naive:
         self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
             static_image_mode=True, refine_landmarks=True
         )
-        self._poster = build(card, None)
-        self._mean = torch.tensor(card.mean).view(1, 3, 1, 1)
-        self._std = torch.tensor(card.std).view(1, 3, 1, 1)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._poster = build(card, None).to(self._device)
+        self._mean, self._std = (
+            torch.tensor(values, device=self._device).view(1, 3, 1, 1)
+            for values in (card.mean, card.std)
+        )
         self._detect = Timed("detector", self._predict, notes)
         self._fit = Timed("landmarks", self._landmarks, notes)
         self._read = Timed("expression", self._emotion, notes)
@@ -103,7 +106,8 @@ class Naive:
 
     def describe(self) -> list[str]:
         """What runs how."""
-        return [f"torch {self._torch.__version__}, {self._torch.get_num_threads()} thread(s), fp32"]
+        threads = self._torch.get_num_threads()
+        return [f"torch {self._torch.__version__} on {self._device}, {threads} thread(s), fp32"]
 
     def _predict(self, image: Image) -> None:
         self._yolo.predict(image, imgsz=640, verbose=False)
@@ -118,8 +122,8 @@ class Naive:
 
         crop = cv2.resize(image[100:350, 220:470], (224, 224))[..., ::-1].copy()
         with self._torch.no_grad():
-            x = self._torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
-            self._poster((x - self._mean) / self._std)
+            x = self._torch.from_numpy(crop).to(self._device).permute(2, 0, 1)[None].float() / 255
+            self._poster((x - self._mean) / self._std).cpu()
 
 
 class Ours:

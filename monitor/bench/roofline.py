@@ -1,5 +1,7 @@
 """How fast this machine could be: measured rates of arithmetic and memory, and what models need.
 
+The rates are those of the device that runs the models: the CPU by OpenVINO, a GPU by torch.
+
 A model's floor is its arithmetic over the measured matmul rate of its precision: no runtime can be
 faster, and a good one comes near.
 """
@@ -7,6 +9,7 @@ faster, and a good one comes near.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +23,60 @@ class Rates:
     """What was measured.
 
     Attributes:
-        gflops: matmul rate by precision, all cores, 2 operations a multiply-add.
+        device: which was measured, in words.
+        gflops: matmul rate by precision, of the whole device, 2 operations a multiply-add.
         copy_gb_s: bytes read and written a second by a large copy.
     """
 
+    device: str
     gflops: dict[str, float]
     copy_gb_s: float
 
 
-def measure_rates(seconds: float = 1.0) -> Rates:
-    """Matmul of 1024 x 1024 in each precision the CPU has, and a copy of 64 MiB."""
+def measure_rates(device: str = "cpu", seconds: float = 1.0) -> Rates:
+    """Matmuls in each precision that the device has, and a large copy within its memory.
+
+    Args:
+        device: `cpu` or `cuda`.
+        seconds: for each of them.
+    """
+    return cpu_rates(seconds) if device == "cpu" else torch_rates(device, 8192, seconds)
+
+
+def cpu_rates(seconds: float) -> Rates:
+    """Matmul of 1024 x 1024 on all cores, and a copy of 64 MiB."""
     precisions = ["fp32"] + (["bf16"] if "BF16" in this_machine().cpu else [])
     gflops = {name: _matmul_gflops(name, seconds) for name in precisions}
     source = np.ones(16 * 2**20, np.float32)
     target = np.empty_like(source)
     fastest_s = _fastest_s(lambda: np.copyto(target, source), seconds)
-    return Rates(gflops, 2 * source.nbytes / fastest_s / 1e9)
+    return Rates("the CPU", gflops, 2 * source.nbytes / fastest_s / 1e9)
+
+
+def torch_rates(device: str, side: int, seconds: float) -> Rates:
+    """The same by torch, whose work on a GPU is waited for: matmul and copy of side x side."""
+    import torch  # noqa: PLC0415 - never on the CPU's path
+
+    on_gpu = device == "cuda"
+    precisions = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+    def fastest_s(work: Callable[[], Any]) -> float:
+        def finished() -> None:
+            work()
+            if on_gpu:
+                torch.cuda.synchronize()
+
+        finished()
+        return _fastest_s(finished, seconds)
+
+    gflops = {}
+    for name, dtype in precisions.items():
+        values = torch.ones(side, side, dtype=dtype, device=device)
+        gflops[name] = 2 * side**3 / fastest_s(partial(torch.matmul, values, values)) / 1e9
+    source = torch.ones(side, side, device=device)
+    copy_s = fastest_s(partial(torch.empty_like(source).copy_, source))
+    name = torch.cuda.get_device_name() if on_gpu else "the CPU by torch"
+    return Rates(name, gflops, 2 * source.nbytes / copy_s / 1e9)
 
 
 def _matmul_gflops(precision: str, seconds: float) -> float:
