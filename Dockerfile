@@ -13,6 +13,9 @@ COPY models models
 COPY monitor monitor
 COPY dashboard dashboard
 COPY configs configs
+# The GPU's libraries that torch brings are most of the image. With an index of CPU builds:
+# docker build --build-arg PIP_EXTRA_INDEX_URL=... -t wakeful .
+ARG PIP_EXTRA_INDEX_URL
 RUN pip install --no-cache-dir -c constraints.txt '.[fleet,dashboard]'
 
 # 1883 is the user of the broker's image: the same one reads the secrets that --owner gave it.

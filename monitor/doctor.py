@@ -122,13 +122,11 @@ def _free_port(port: int) -> Finding:
 
 
 def _database(config: Config) -> Finding:
-    from sqlalchemy import make_url
-
-    from monitor.store import upgrade
+    from monitor.store.database import shown, upgrade
 
     url = config.store.resolved_url()
     upgrade(url)
-    return Finding("database", Verdict.OK, make_url(url).render_as_string(hide_password=True))
+    return Finding("database", Verdict.OK, shown(url))
 
 
 def _disk() -> Finding:

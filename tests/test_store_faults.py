@@ -15,7 +15,7 @@ import pytest
 from monitor.config import Config
 from monitor.errors import StoreError
 from monitor.store import Store, open_store, schema
-from monitor.store.database import CorruptError, open_engine, upgrade
+from monitor.store.database import CorruptError, open_engine, shown, upgrade
 from monitor.types import Phase
 from tests.servers import until
 from tests.tellings import (
@@ -221,6 +221,11 @@ def test_a_file_that_was_never_ours_is_left_alone(config: Config) -> None:
     assert path.read_bytes().startswith(b"Dear diary")
     with pytest.raises(StoreError, match="is not a database"):
         upgrade(config.store.url)
+
+
+def test_no_secret_of_a_url_is_shown() -> None:
+    url = "postgresql+psycopg://wakeful:secret@host/log?sslpassword=secret&connect_timeout=10"
+    assert shown(url) == "postgresql+psycopg://wakeful:***@host/log"
 
 
 def test_a_newer_version_s_database_is_refused_with_the_cure(config: Config) -> None:

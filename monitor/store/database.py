@@ -114,11 +114,13 @@ def explained(url: str) -> Iterator[None]:
 
 
 def shown(url: str) -> str:
-    """The URL as it may be printed: no password; a SQLite file by its path alone."""
+    """The URL as it may be printed: no password, none of the driver's settings (which may hold one
+    too); a SQLite file by its path alone.
+    """
     target = _target(url)
     if target.get_backend_name() == "sqlite":
         return str(target.database)
-    return target.render_as_string(hide_password=True)
+    return target.set(query={}).render_as_string(hide_password=True)
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -209,4 +211,4 @@ def _cure(error: OperationalError) -> str:
         return "free space on the disk"
     if "readonly" in cause or "unable to open" in cause:
         return "make it writable, or set store.url or WAKEFUL_HOME"
-    return "start the server or correct store.url"
+    return "start the server or correct its URL"
