@@ -114,8 +114,9 @@ def explained(url: str) -> Iterator[None]:
 
 
 def shown(url: str) -> str:
-    """The URL as it may be printed: no password, none of the driver's settings (which may hold one
-    too); a SQLite file by its path alone.
+    """The URL as it may be printed: no password; a SQLite file by its path alone.
+
+    Without the driver's settings, too, which may hold secrets of their own.
     """
     target = _target(url)
     if target.get_backend_name() == "sqlite":
