@@ -21,6 +21,7 @@ from monitor.fleet.ingest import Ingester
 from monitor.fleet.intake import Intake
 from monitor.fleet.metrics import IngestMetrics
 from monitor.mqtt.client import new_client
+from monitor.topics import Topics
 from tests.fleet_stories import Desk, Vehicle, an_event, sqlite_url
 from tests.servers import Mosquitto, free_port, until
 
@@ -265,12 +266,31 @@ def test_no_vehicle_speaks_for_another(yard: Yard, taken: Listener, *, old: bool
         "dms/v1/truck-2/state",
         "dms/v1/truck-1/ack",
         "dms/v1/truck-1/cmd/ack",
+        "dms/v1/truck-2/camera/left/state",
+        "dms/v1/truck-1/camera/left/cmd/ack",
     ):
         attempt = Attempt(yard.settings("truck-1"), topic, message.payload, old=old)
         # 3.1.1 has no word for a refusal: the broker confirms and drops.
         assert attempt.published == (["Success"] if old else ["Not authorized"]), topic
     assert taken.events_after("marker", yard) == []
     assert not taken.desk.rows("dead_letters")
+
+
+REFUSED = ["Not authorized"]
+
+
+@pytest.mark.broker
+def test_each_may_say_all_that_is_its_own_to_say(yard: Yard) -> None:
+    own, asking = Topics("dms/v1", "truck-1"), ("ack", "calibrate", "warnings")
+    told = [own.channel(name) for name in ("available", "state", "alert", "coverage", "stats")]
+    told += [own.camera("left"), own.camera_state("left"), own.channel("response/x")]
+    asked = [own.command(name) for name in asking] + [own.command("ack", "left")]
+    for topic in told:
+        assert Attempt(yard.settings("truck-1"), topic, b"").published != REFUSED, topic
+        assert Attempt(yard.settings("operator"), topic, b"").published == REFUSED, topic
+    for topic in asked:
+        assert Attempt(yard.settings("operator"), topic, b"").published != REFUSED, topic
+        assert Attempt(yard.settings("truck-1"), topic, b"").published == REFUSED, topic
 
 
 @pytest.mark.broker
