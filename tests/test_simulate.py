@@ -19,9 +19,10 @@ from monitor.fleet.simulation.standing import state_message
 from monitor.fleet.simulation.traffic import messages_of
 from monitor.messages import Topics, read
 from monitor.payloads import MONITORED, Alert, Coverage
+from monitor.policy import load_policy
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
-from monitor.types import Kind, Level, Phase
+from monitor.types import Cause, Kind, Level, Phase
 
 END = 1_790_000_000.0  # 21 September 2026, 14:13 UTC
 RESTED = Habits(sleep_debt=0.0, chronotype_h=0.0, glasses=False, talkative=1.0, restless=1.0)
@@ -72,6 +73,25 @@ def test_more_happens_to_the_sleepy() -> None:
                 e.event.kind in CLOSURES and e.looked_like is None for e in life.by_drive[drive.id]
             )
     assert closures[True] / hours[True] > 2 * closures[False] / hours[False]
+
+
+def test_a_fleet_tells_what_its_policy_would_tell_and_all_of_it() -> None:
+    rules = load_policy("default")
+    events = [e.event for n in range(1, 11) for e in a_life(n, days=30).episodes]
+    for event in events:
+        if event.kind is Kind.ABSENT:
+            moving = event.evidence["speed_kmh"] >= rules.absence.moving_kmh
+            assert event.level == (rules.levels.absent_moving if moving else rules.levels.absent)
+        elif event.kind is Kind.YAWNING:
+            repeated = event.evidence["yawns"] >= rules.yawn.count
+            assert event.level == (
+                rules.levels.yawning_repeated if repeated else rules.levels.yawning
+            )
+        # A driver who is not seen is absent, not an impaired watch.
+        assert event.evidence.get("cause") != Cause.NO_FACE
+    told = {(event.kind, event.level) for event in events}
+    assert {(Kind.ABSENT, level) for level in (Level.CAUTION, Level.WARNING)} <= told
+    assert {(Kind.YAWNING, level) for level in (Level.INFO, Level.CAUTION)} <= told
 
 
 def test_events_lie_within_their_drive_and_drives_do_not_overlap_in_a_shift() -> None:

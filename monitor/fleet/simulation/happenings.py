@@ -133,9 +133,16 @@ HAPPENINGS: tuple[Happening, ...] = (
         0.3,
         looked_like="passenger",
     ),
+    # Out of the seat at a stop, leaning out of the picture on the way, or in it and not found.
     Happening(Kind.ABSENT, LEVELS.absent, _steady(0.25), 45.0, 1.0),
-    Happening(Kind.ABSENT, LEVELS.absent, _steady(0.03), 12.0, 0.5, looked_like="camera"),
-    _degraded(Cause.NO_FACE, _steady(0.9), 14.0),
+    Happening(
+        Kind.ABSENT,
+        LEVELS.absent_moving,
+        lambda m: 0.12 * m.habits.restless * np.ones_like(m.hour),
+        5.0,
+        0.4,
+    ),
+    Happening(Kind.ABSENT, LEVELS.absent_moving, _steady(0.03), 8.0, 0.5, looked_like="camera"),
     _degraded(Cause.EYES_NOT_VISIBLE, lambda m: 0.25 + 0.9 * m.habits.glasses * m.low_sun, 25.0),
     _degraded(Cause.GLARE, lambda m: 0.1 + 1.2 * m.low_sun, 16.0),
     _degraded(Cause.LOW_LIGHT, lambda m: 0.45 * m.tunnels + 0.5 * m.dark, 30.0),

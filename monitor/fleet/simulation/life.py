@@ -27,7 +27,7 @@ from monitor.fleet.simulation.habits import (
 )
 from monitor.fleet.simulation.happenings import HAPPENINGS, LEVELS, Happening, Mood
 from monitor.policy import load_policy
-from monitor.policy.rules import ClosurePolicy
+from monitor.policy.rules import AbsencePolicy, ClosurePolicy, YawnPolicy
 from monitor.types import Cause, Event, Kind, Level, Phase
 
 BIN_S = 300.0
@@ -37,7 +37,13 @@ CAMERA = "driver"
 # The policy that the fleet had before today's was rolled out.
 FORMER_POLICY = hashlib.sha256(b"the policy before").hexdigest()[:12]
 CLOSURES = frozenset({Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE})
-SHORTEST_S = {Kind.MICROSLEEP: 1.05, Kind.YAWNING: 1.6, Kind.DISTRACTION: 3.0}
+YAWN = YawnPolicy()
+SHORTEST_S = {
+    Kind.MICROSLEEP: 1.05,
+    Kind.YAWNING: YAWN.min_s + 0.1,
+    Kind.DISTRACTION: 3.0,
+    Kind.ABSENT: AbsencePolicy().after_s,
+}
 
 
 class Chance(NamedTuple):
@@ -212,7 +218,7 @@ class Life:
         tired = 0.12 * sleepy if what.kind is Kind.MICROSLEEP else 0.0
         seconds = what.median_s * math.exp(what.sigma * chance.duration + tired)
         seconds = max(round(seconds, 2), SHORTEST_S.get(what.kind, 0.5))
-        kind, level = _rung(what, seconds)
+        kind, level = _rung(what, seconds, _yawns(sleepy, chance))
         # The process ends what is open when it stops; only the simulated time's end leaves it open.
         end = min(begin + seconds, drive.ended_at)
         going_on = end >= self.end
@@ -244,8 +250,13 @@ _CALIBRATING = Happening(
 )
 
 
-def _rung(what: Happening, seconds: float) -> tuple[Kind, Level]:
-    """How far it climbs on the default policy's ladder in so many seconds."""
+def _yawns(sleepy: float, chance: Chance) -> int:
+    """How many yawns within the policy's window this one makes, if it is one."""
+    return 1 + int(1.2 * (1 + sleepy) * chance.b)
+
+
+def _rung(what: Happening, seconds: float, yawns: int) -> tuple[Kind, Level]:
+    """How far it climbs on the default policy's ladder in so many seconds, or yawns."""
     if what.kind is Kind.MICROSLEEP:
         if seconds >= CLOSURE.unresponsive_s:
             return Kind.UNRESPONSIVE, LEVELS.unresponsive
@@ -255,6 +266,8 @@ def _rung(what: Happening, seconds: float) -> tuple[Kind, Level]:
             return what.kind, LEVELS.microsleep_logged
     if what.kind is Kind.DROWSY and seconds >= SEVERE_S:
         return what.kind, LEVELS.drowsy_severe
+    if what.kind is Kind.YAWNING and yawns >= YAWN.count:
+        return what.kind, LEVELS.yawning_repeated
     return what.kind, what.level
 
 
@@ -262,7 +275,8 @@ def _evidence(
     what: Happening, kind: Kind, seconds: float, sleepy: float, chance: Chance
 ) -> dict[str, Any]:
     """Numbers as the rules would write them."""
-    speed = round(88.0 * (0.35 + 0.65 * chance.speed), 1) if kind is not Kind.ABSENT else 0.0
+    stands = what.kind is Kind.ABSENT and what.level is LEVELS.absent
+    speed = 0.0 if stands else round(88.0 * (0.35 + 0.65 * chance.speed), 1)
     if what.cause is not None:
         return {"cause": what.cause.value, "speed_kmh": speed}
     told: dict[str, Any] = {
@@ -295,7 +309,11 @@ def _evidence(
             "pitch_deg": round(-4 - 22 * chance.d, 1),
         }
     elif kind is Kind.YAWNING:
-        told |= {"open_s": round(seconds, 2), "yawns": 1 + int(3 * chance.b), "window_s": 600.0}
+        told |= {
+            "open_s": round(seconds, 2),
+            "yawns": _yawns(sleepy, chance),
+            "window_s": YAWN.window_s,
+        }
     elif kind is Kind.ABSENT:
         told = {"gone_s": round(seconds, 2), "speed_kmh": speed}
     return told
