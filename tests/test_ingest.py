@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monitor.fleet.sorting import Arrival
-from monitor.types import Cause, Kind, Level, Phase
+from monitor.types import Cause, Eyes, Kind, Level, Phase
 from tests.fleet_stories import (
     NOON,
     PREFIX,
@@ -122,6 +122,18 @@ def test_history_is_a_sample_every_few_seconds(office: Desk) -> None:
     assert samples[0]["degraded"] == ["glare"]
     assert samples[0]["yaw_deg"] == 3.0
     assert samples[0]["calibration"] == 1.0
+
+
+def test_while_an_alert_stands_or_the_eyes_are_closed_history_is_closer(office: Desk) -> None:
+    vehicle = Vehicle()
+    pressing = [{"eyes": Eyes.CLOSED}, {"level": Level.WARNING, "kind": Kind.SLEEP}]
+    told = [*[{}] * 3, *pressing, *pressing, *[{}] * 3]
+    for second, how in enumerate(told):
+        # A state comes when a frame does: now and then a little before its second is over.
+        at = NOON + second - (0.05 if second % 2 else 0.0)
+        office.take(arrived(vehicle.state(at, **how), at))
+    since = [row["at"] - NOON for row in office.rows("samples")]
+    assert since == pytest.approx([0, 3, 4, 5, 6], abs=0.1)
 
 
 def test_each_of_several_cameras_has_a_history_and_the_vehicle_one_live_state(office: Desk) -> None:

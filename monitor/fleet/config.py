@@ -91,7 +91,11 @@ class IngestConfig(Section):
     state_every_s: Seconds = Field(
         0.0, description="Read a vehicle's live state at most this often; 0 reads every one."
     )
-    sample_every_s: Seconds = Field(5.0, description="Keep a row of its history this often.")
+    sample_every_s: Seconds = Field(
+        5.0,
+        description="Keep a row of its history this often, and one a "
+        "second while the eyes are closed or an alert stands.",
+    )
     skew_s: Seconds = Field(5.0, description="A vehicle's clock further off than this is flagged.")
     drain_s: Seconds = Field(10.0, description="On SIGTERM, finish what was taken within this.")
 
