@@ -26,6 +26,7 @@ class Listener:
     """Somebody at the broker who hears everything."""
 
     port: int
+    host: str = "127.0.0.1"
     heard: list[paho.MQTTMessage] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -35,7 +36,7 @@ class Listener:
         self.client.on_connect = lambda client, *_: client.subscribe([("#", 1)])
         self.client.on_subscribe = lambda *_: ready.set()
         self.client.reconnect_delay_set(1, 1)
-        self.client.connect("127.0.0.1", self.port)
+        self.client.connect(self.host, self.port)
         self.client.loop_start()
         assert ready.wait(10)
         return self

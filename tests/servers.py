@@ -17,7 +17,7 @@ from sqlalchemy import create_engine
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/sbin")
 OPEN_TO_ALL = """\
-listener {port} 127.0.0.1
+listener {port} {host}
 allow_anonymous true
 max_inflight_messages 5000
 max_queued_messages 100000
@@ -46,10 +46,59 @@ def until(condition: Callable[[], Any], deadline_s: float = 20.0, what: str = ""
     return found
 
 
-def listening(port: int) -> bool:
+def listening(port: int, host: str = "127.0.0.1") -> bool:
     """Whether somebody accepts connections there."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
+
+
+class Island:
+    """A network of its own at the other end of a cable that can be pulled.
+
+    Raises:
+        OSError: nobody but root may make one, and not everywhere.
+
+    Attributes:
+        host: an address there.
+        within: what runs a command there.
+    """
+
+    host = "10.213.7.2"
+
+    def __init__(self) -> None:
+        self._name = f"wakeful-{os.getpid()}"
+        self._cable = f"wk{os.getpid()}"
+        self.within = ("ip", "netns", "exec", self._name)
+
+    def __enter__(self) -> Self:
+        self._ip("netns", "add", self._name)
+        try:
+            far = ("peer", "name", "far", "netns", self._name)
+            self._ip("link", "add", self._cable, "type", "veth", *far)
+            self._ip("addr", "add", "10.213.7.1/30", "dev", self._cable)
+            self._ip("-n", self._name, "addr", "add", f"{self.host}/30", "dev", "far")
+            self._ip("-n", self._name, "link", "set", "far", "up")
+            self.plug()
+        except OSError:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ip("netns", "del", self._name)
+
+    def pull(self) -> None:
+        """Nothing arrives any more, and nobody is told."""
+        self._ip("link", "set", self._cable, "down")
+
+    def plug(self) -> None:
+        """The cable is in again."""
+        self._ip("link", "set", self._cable, "up")
+
+    def _ip(self, *words: str) -> None:
+        done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
 
 
 class Mosquitto:
@@ -60,6 +109,7 @@ class Mosquitto:
         config: configuration file's text with `{port}`; default lets everybody in.
         file: a configuration file to start as it is, in place of `config`.
         port: to wait for.
+        island: a network of its own to run in, instead of loopback.
     """
 
     def __init__(
@@ -69,21 +119,26 @@ class Mosquitto:
         *,
         file: Path | None = None,
         port: int | None = None,
+        island: "Island | None" = None,
     ) -> None:
         assert MOSQUITTO, "install mosquitto (apt-get install mosquitto)"
         self.port = port or free_port()
+        self.host = island.host if island else "127.0.0.1"
+        self._within = island.within if island else ()
         self.file = file or folder / "mosquitto.conf"
         if file is None:
-            self.file.write_text(config.format(port=self.port))
+            self.file.write_text(config.format(host=self.host, port=self.port))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
         """Start it and wait until it listens."""
         assert MOSQUITTO
         self._process = subprocess.Popen(
-            [MOSQUITTO, "-c", str(self.file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*self._within, MOSQUITTO, "-c", str(self.file)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-        until(lambda: listening(self.port), what="mosquitto listens")
+        until(lambda: listening(self.port, self.host), what="mosquitto listens")
         return self
 
     @property

@@ -5,7 +5,7 @@ import os
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,20 @@ from monitor import messages
 from monitor.mqtt.broker import EmbeddedBroker, broker_for
 from monitor.store import open_store
 from tests.listeners import TOPICS, Listener, vehicle, watching
-from tests.servers import Mosquitto, free_port, pause, resume, until
+from tests.servers import Island, Mosquitto, free_port, pause, resume, until
 from tests.tellings import alerts, event, moment, settings
 from tests.test_provision import Yard
+
+
+@pytest.fixture
+def island() -> Iterator[Island]:
+    """A network that can be cut off."""
+    try:
+        made = Island().__enter__()
+    except OSError as error:
+        pytest.skip(f"no network of its own may be made here ({error})")
+    yield made
+    made.__exit__()
 
 
 @pytest.fixture
@@ -114,26 +125,44 @@ def test_without_the_fleet_s_word_nothing_is_forgotten(
         until(lambda: store.outbox and store.outbox.waiting == 0, what="acknowledged")
 
 
+KEEPALIVE_S = 6
+
+
+def lose_and_find(
+    broker: Mosquitto, folder: Path, cut: Callable[[], None], mend: Callable[[], None]
+) -> None:
+    """A vehicle notices in time that its broker is gone, and delivers when it is back."""
+    config = vehicle(folder, broker.port, host=broker.host, keepalive_s=KEEPALIVE_S)
+    with watching(config) as (store, sink):
+        until(lambda: sink.connected, what="connected")
+        cut()
+        try:
+            began_s = time.monotonic()
+            until(lambda: not sink.connected, deadline_s=30, what="noticed")
+            noticed_s = time.monotonic() - began_s
+            store.record(event())
+            assert store.flush()
+        finally:
+            mend()
+        assert noticed_s <= 1.5 * KEEPALIVE_S + 0.5
+        with Listener(broker.port, broker.host):
+            until(lambda: store.outbox and store.outbox.waiting == 0, what="delivered after all")
+
+
 @pytest.mark.slow
 def test_a_hung_broker_is_noticed_within_one_and_a_half_keepalives(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
     """Fault matrix 3: SIGSTOP."""
-    config = vehicle(tmp_path, mosquitto.port, keepalive_s=6)
-    with watching(config) as (store, sink):
-        until(lambda: sink.connected, what="connected")
-        pause(mosquitto.pid)
-        try:
-            stopped_s = time.monotonic()
-            until(lambda: not sink.connected, deadline_s=30, what="noticed")
-            noticed_s = time.monotonic() - stopped_s
-            store.record(event())
-            assert store.flush()
-        finally:
-            resume(mosquitto.pid)
-        assert noticed_s <= 1.5 * 6 + 0.5
-        with Listener(mosquitto.port):
-            until(lambda: store.outbox and store.outbox.waiting == 0, what="delivered after all")
+    pid = mosquitto.pid
+    lose_and_find(mosquitto, tmp_path, cut=lambda: pause(pid), mend=lambda: resume(pid))
+
+
+@pytest.mark.slow
+def test_a_network_cut_in_two_loses_nothing(island: Island, tmp_path: Path) -> None:
+    """Fault matrix 3: the link is down, and nobody says goodbye."""
+    with Mosquitto(tmp_path, island=island) as broker:
+        lose_and_find(broker, tmp_path, cut=island.pull, mend=island.plug)
 
 
 def test_a_wrong_password_is_told_and_never_printed(tmp_path: Path) -> None:
