@@ -66,7 +66,7 @@ class Perception:
         emotion: the expression net; None reads none.
         landmarker: fits the face mesh; None opens MediaPipe's.
         finder: finds faces without a detector; None opens MediaPipe's.
-        live: expressions are read on a thread of their own; otherwise in step with the frames.
+        live: expressions are read when the net is free; otherwise in step with the frames.
 
     Attributes:
         overlay: what was seen on the last frame.
@@ -135,7 +135,7 @@ class Perception:
         self.close()
 
     def close(self) -> None:
-        """End the expression thread and let go of the nets."""
+        """End the expression's threads and let go of the nets."""
         if self._expression is not None:
             self._expression.close()
         for part in self._parts:

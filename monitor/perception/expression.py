@@ -8,7 +8,7 @@ machine, and still beside the loop.
 
 import math
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,7 @@ STALE_S = 3.0
 LEAST_SIDE = 1.1
 # Of a recording: so many looks are under way before the first of them is waited for.
 LOOKS_UNDER_WAY = 2
+CLOSING_S = 2.0
 # Capture times are sums of fractions: this near is due.
 _TICK_S = 1e-4
 
@@ -130,8 +131,9 @@ class ExpressionReader:
         return told.emotion
 
     def close(self) -> None:
-        """End the threads."""
-        self._threads.shutdown(cancel_futures=True)
+        """End the threads; a net that hangs must not keep the rest of the watch from ending."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        wait([read for _, read in self._looks], timeout=CLOSING_S)
 
     def _free(self) -> bool:
         """Whether another look may begin; live, after what is ready was taken."""
