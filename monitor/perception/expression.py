@@ -132,7 +132,7 @@ class ExpressionReader:
 
     def close(self) -> None:
         """End the threads; a net that hangs must not keep the rest of the watch from ending."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False)
         wait([read for _, read in self._looks], timeout=CLOSING_S)
 
     def _free(self) -> bool:
