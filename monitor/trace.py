@@ -150,7 +150,10 @@ class TraceWriter:
             file.close()
 
     def _make_room(self) -> None:
-        files = sorted(self.folder.glob(f"*{SUFFIX}"), key=lambda file: file.stat().st_mtime)
+        # The parts of a drive may be of the same instant to the file system: then their names tell.
+        files = sorted(
+            self.folder.glob(f"*{SUFFIX}"), key=lambda file: (file.stat().st_mtime_ns, file.name)
+        )
         excess = sum(file.stat().st_size for file in files) - self._config.keep_bytes
         for file in files:
             if excess <= 0:

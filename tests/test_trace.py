@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -160,6 +161,15 @@ def test_the_oldest_files_go_when_all_together_are_too_many(tmp_path: Path) -> N
     first = recorded(tmp_path, _many(4000), rotate_bytes=20_000, keep_bytes=50_000)
     assert not first.exists()
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 50_000 + 3 * 20_000
+
+
+def test_of_files_of_one_instant_the_first_by_name_goes(tmp_path: Path) -> None:
+    parts = [tmp_path / f"drive.{part:04d}.jsonl.gz" for part in range(40)]
+    for part in reversed(parts):
+        part.write_bytes(bytes(1000))
+        os.utime(part, (NOW, NOW))
+    recorded(tmp_path, _many(1), keep_bytes=20_000)
+    assert [part for part in parts if part.exists()] == parts[20:]
 
 
 WRITER = """
