@@ -256,7 +256,7 @@ class ExpressionNet(_OnNetworks):
         if slow and not config.threads and cameras == 1:
             self._network.close()
             self._network = _load(model, "emotion", config, **_a_thread_each(AT_ONCE))
-            self.at_once = AT_ONCE
+            self.at_once = min(AT_ONCE, this_machine().cores)
         self.networks = (self._network,)
         self.card = self._network.card
         self.framing = _framing(self.card)
