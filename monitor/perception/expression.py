@@ -107,15 +107,14 @@ class ExpressionReader:
         """
         if timestamp_s < self._due_s - _TICK_S or math.isinf(self._every_s):
             return
-        if self._live and not self._free():
+        self._collect()
+        if self._full:
             return
         # Counted from the last due time, so that the rate holds at any camera's; from now on after
         # a pause, so that nothing is made up for.
         behind = timestamp_s - self._due_s >= self._every_s
         self._due_s = (timestamp_s if behind else self._due_s) + self._every_s
         crop = cut(image, self._net.framing.square(face, landmarks)).copy()  # it is the camera's
-        while not self._free():
-            self._take()
         if crop.size:
             self._looks.append((timestamp_s, self._threads.submit(self._net, crop)))
         if self._error is not None:
@@ -124,7 +123,8 @@ class ExpressionReader:
 
     def latest(self, timestamp_s: float) -> Emotion | None:
         """The smoothed expression; None if none was read for some seconds."""
-        self._free()
+        if self._live:
+            self._collect()
         told = self._told
         if told is None or timestamp_s - told.timestamp_s > STALE_S:
             return None
@@ -135,11 +135,14 @@ class ExpressionReader:
         self._threads.shutdown(wait=False)
         wait([read for _, read in self._looks], timeout=CLOSING_S)
 
-    def _free(self) -> bool:
-        """Whether another look may begin; live, after what is ready was taken."""
-        while self._live and self._looks and self._looks[0][1].done():
+    @property
+    def _full(self) -> bool:
+        return len(self._looks) >= self._under_way
+
+    def _collect(self) -> None:
+        """Take every look that is ready; in a recording, wait until another may begin."""
+        while self._looks and (self._looks[0][1].done() if self._live else self._full):
             self._take()
-        return len(self._looks) < self._under_way
 
     def _take(self) -> None:
         """Wait for the oldest look: in the order of the faces, whichever was read sooner."""
