@@ -43,7 +43,7 @@ class IngestMetrics:
         )
         self.lag = Histogram(
             "wakeful_ingest_lag_seconds",
-            "From the vehicle's log to the fleet's by the two clocks, first event of each transaction.",
+            "From the vehicle's log to the fleet's by both clocks, first event of a transaction.",
             buckets=LAG_BUCKETS,
             registry=registry,
         )
