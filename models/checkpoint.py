@@ -6,7 +6,7 @@
 
 Ours are safetensors in fp16 with a JSON card beside them. Files of other authors are torch files:
 read by torch's restricted unpickler, with an inert stand-in for whatever class they mention, and
-brought to our names by the rules of `models.released`.
+brought to our names by the rules of `models.key_maps`.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from models.key_maps import Part, translate
 from models.registry import ModelCard
-from models.released import Part, translate
 
 
 class CheckpointError(ValueError):

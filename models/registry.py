@@ -134,7 +134,7 @@ def with_labels(card: ModelCard, labels: tuple[str, ...]) -> ModelCard:
 # --- expression models -----------------------------------------------------------------------
 
 _GREY_MEAN, _GREY_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-# How FER+ crops its faces: `measure_alignment` of `models.datasets.landmarks` on 200 of them.
+# How FER+ crops its faces: `measure_alignment` of `models.data.landmarks` on 200 of them.
 _FER_ALIGNMENT: dict[str, Any] = {
     "kind": "face box, upright, no warp", "margin": 0.0,
     "eyes_xy": [0.50, 0.39], "eyes_apart": 0.37, "tolerance": 0.1,
@@ -149,7 +149,7 @@ register(
     ModelCard(
         name="poster_v2",
         task="expression",
-        architecture="models.poster_v2:poster_v2",
+        architecture="models.architectures.poster_v2:poster_v2",
         labels=RAF_LABELS,
         input_hw=(224, 224),
         alignment=_RAF_ALIGNMENT,
@@ -161,7 +161,7 @@ register(
     ModelCard(
         name="poster_v2_s",
         task="expression",
-        architecture="models.poster_v2:poster_v2_s",
+        architecture="models.architectures.poster_v2:poster_v2_s",
         labels=FER_PLUS_LABELS,
         input_hw=(48, 48),
         mean=_GREY_MEAN,
@@ -175,7 +175,7 @@ register(
     ModelCard(
         name="poster",
         task="expression",
-        architecture="models.poster:poster",
+        architecture="models.architectures.poster:poster",
         labels=RAF_LABELS,
         input_hw=(224, 224),
         alignment=_RAF_ALIGNMENT,
@@ -187,7 +187,7 @@ register(
     ModelCard(
         name="fdrl",
         task="expression",
-        architecture="models.fdrl:FDRL",
+        architecture="models.architectures.fdrl:FDRL",
         labels=RAF_LABELS,
         input_hw=(224, 224),
         alignment=_RAF_ALIGNMENT,
@@ -198,7 +198,7 @@ register(
     ModelCard(
         name="resnet18",
         task="expression",
-        architecture="models.cnn:resnet18",
+        architecture="models.architectures.cnn:resnet18",
         labels=RAF_LABELS,
         input_hw=(224, 224),
         alignment=_RAF_ALIGNMENT,
@@ -209,7 +209,7 @@ register(
     ModelCard(
         name="cnn",
         task="expression",
-        architecture="models.cnn:plain_cnn",
+        architecture="models.architectures.cnn:plain_cnn",
         labels=FER_PLUS_LABELS,
         input_hw=(48, 48),
         mean=_GREY_MEAN,
@@ -223,7 +223,7 @@ register(
     ModelCard(
         name="yolov5_faces",
         task="detection",
-        architecture="models.yolov5:yolov5",
+        architecture="models.architectures.yolov5:yolov5",
         labels=FER_PLUS_LABELS,
         input_hw=(128, 128),
         mean=(0.0, 0.0, 0.0),
@@ -240,7 +240,7 @@ register(
     ModelCard(
         name="awake_sleep_n",
         task="detection",
-        architecture="models.yolov5:yolov5",
+        architecture="models.architectures.yolov5:yolov5",
         labels=("awake", "sleep", "yawn"),
         input_hw=(320, 320),
         mean=(0.0, 0.0, 0.0),
@@ -257,11 +257,11 @@ register(
     ModelCard(
         name="eye_state",
         task="eyes",
-        architecture="models.eyes:eye_state",
+        architecture="models.architectures.eye_state:eye_state",
         labels=("closed",),
         input_hw=(32, 48),
         channels=1,
-        # crops come standardised by `models.detection.eye_crops`: median 0, like spread
+        # crops come standardised by `models.inference.eye_crops`: median 0, like spread
         mean=(0.0,),
         std=(1.0,),
         alignment={"kind": "eye corners level, 0.48 of the width apart; left eye mirrored"},

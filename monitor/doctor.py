@@ -156,7 +156,7 @@ def _sound(config: Config) -> Finding:
 
 
 def _gpu() -> Finding:
-    from models.runtime.machine import choose, this_machine
+    from models.inference.backend import choose, this_machine
 
     machine = this_machine()
     choice = choose(machine)

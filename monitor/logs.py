@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from models.quiet import native_stderr_silenced
+from models.inference.native_logs import native_stderr_silenced
 from monitor.config import LogConfig
 
 

@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 import typer
 
-from models.detection.data import Picture, PictureSet, read_picture_set
-from models.detection.report import roc_area
+from models.data.yolo import Picture, PictureSet, read_picture_set
+from models.evaluation.detector import roc_area
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.engine.calibration import Baseline
 from monitor.engine.evidence import Evidence

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 import typer
 
-from models.detection import boxes
-from models.detection.eye_runs import Face, mesh_in, open_eyes, probability, split_portraits
-from models.detection.report import roc_area
-from models.detection.runs import open_network
-from models.detection.scene_sets import Portrait, list_portraits
-from models.detection.scenes import actor_of, compose
+from models.evaluation.detector import roc_area
+from models.inference import boxes
 from models.registry import WEIGHTS
+from models.synthesis.scene_datasets import Portrait, list_portraits
+from models.synthesis.scenes import actor_of, compose
+from models.training.detector_runs import open_network
+from models.training.eye_state_runs import Face, mesh_in, open_eyes, probability, split_portraits
 
 CABIN = (1080, 1920)
 SHARE = (0.12, 0.35)

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.backbones import parameters
-from models.cnn import plain_cnn, resnet18
-from models.datasets.augmentation import Batch
-from models.fdrl import FDRL, FDRLTerms, InterRelations
-from models.poster import poster
-from models.poster_v2 import FusionBlock, PosterV2, Streams, poster_v2, poster_v2_s
+from models.architectures.backbones import parameters
+from models.architectures.cnn import plain_cnn, resnet18
+from models.architectures.fdrl import FDRL, FDRLTerms, InterRelations
+from models.architectures.poster import poster
+from models.architectures.poster_v2 import FusionBlock, PosterV2, Streams, poster_v2, poster_v2_s
+from models.data.augmentation import Batch
 from models.registry import FER_PLUS_LABELS, RAF_LABELS
 from models.training.objectives import LandmarkObjective, objective_for
 from models.training.optimisation import cross_entropy

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.datasets.augmentation import Augmentation, Batch, augment
-from models.datasets.landmarks import MIRROR_OF_68
-from models.evaluation.spoiling import CONDITIONS, few_pixels
+from models.data.augmentation import Augmentation, Batch, augment
+from models.data.landmarks import MIRROR_OF_68
+from models.evaluation.corruptions import CONDITIONS, few_pixels
 
 
 def spot(x: float, y: float, side: int = 64) -> Tensor:

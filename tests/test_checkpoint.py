@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from models.architectures.cnn import plain_cnn
+from models.architectures.fdrl import FDRL
+from models.architectures.poster import poster
+from models.architectures.poster_v2 import poster_v2, poster_v2_s
 from models.checkpoint import (
     CheckpointError,
     DamagedCheckpointError,
@@ -21,12 +25,8 @@ from models.checkpoint import (
     read_tensors,
     write_weights,
 )
-from models.cnn import plain_cnn
-from models.fdrl import FDRL
-from models.poster import poster
-from models.poster_v2 import poster_v2, poster_v2_s
+from models.key_maps import IR50, POSTER, POSTER_V2, rename
 from models.registry import FER_PLUS_LABELS, MODELS, RAF_LABELS
-from models.released import IR50, POSTER, POSTER_V2, rename
 
 GOLDEN = Path(__file__).parents[1].parent / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs ../shared/golden")

@@ -8,15 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from models.datasets import (
-    DatasetError,
-    Faces,
-    Sample,
-    hold_out,
-    read_picture,
-    require_classes,
-)
-from models.datasets.layouts import (
+from models.data import DatasetError, Faces, Sample, hold_out, read_picture, require_classes
+from models.data.layouts import (
     CK_LABELS,
     fer_plus_label,
     fer_plus_shares,

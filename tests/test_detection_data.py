@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.detection.data import (
+from models.data.yolo import (
     PictureSetError,
     check_classes,
     read_picture_set,

@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models.detection.boxes import Faces
-from models.detection.data import Picture, PictureSet
-from models.detection.report import (
+from models.data.yolo import Picture, PictureSet
+from models.evaluation.detector import (
     Judged,
     as_report,
     draw_grid,
@@ -19,6 +18,7 @@ from models.detection.report import (
     roc_area,
     worst,
 )
+from models.inference.boxes import Faces
 from models.report import Report
 
 LABELS = ("awake", "sleep", "yawn")

@@ -10,17 +10,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from models.architectures.yolov5 import yolov5
 from models.checkpoint import CheckpointError
 from models.cli import models_app
-from models.detection.boxes import find_faces, to_input
-from models.detection.data import PictureSetError
-from models.detection.legacy_yolov5 import from_legacy
-from models.detection.runs import evaluate, open_network, plan_training
+from models.data.yolo import PictureSetError
+from models.inference import load
+from models.inference.backend import InferenceError
+from models.inference.boxes import find_faces, to_input
+from models.legacy_yolov5 import from_legacy
 from models.registry import find
 from models.report import Report
-from models.runtime import load
-from models.runtime.machine import InferenceError
-from models.yolov5 import yolov5
+from models.training.detector_runs import evaluate, open_network, plan_training
 from monitor.config import PerceptionConfig
 from monitor.errors import ConfigError
 from monitor.perception.adapters import open_parts

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.detection.data import PictureSetError, read_picture_set
-from models.detection.training import (
+from models.data.yolo import PictureSetError, read_picture_set
+from models.training.detector import (
     CURVES_FILE,
     STATE_FILE,
     Recipe,
@@ -52,8 +52,8 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from models.detection.data import read_picture_set
-from models.detection.training import Recipe, train_detector
+from models.data.yolo import read_picture_set
+from models.training.detector import Recipe, train_detector
 data, run, resume = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "resume"
 train_detector(read_picture_set(data), None, run, Recipe(**{tiny}), resume=resume)
 """.replace("{tiny}", repr(TINY))

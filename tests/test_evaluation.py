@@ -12,14 +12,14 @@ from PIL import Image
 from torch import nn
 
 from models.checkpoint import write_weights
-from models.datasets import Faces, Sample
-from models.datasets.layouts import open_faces
+from models.data import Faces, Sample
+from models.data.layouts import open_faces
 from models.evaluation import cost_of, evaluate, measure_agreement, pixels_of
-from models.prediction import predict
+from models.evaluation.prediction import predict
+from models.export.onnx_export import build
+from models.inference import load
 from models.registry import MODELS, RESULTS, WEIGHTS, ModelCard, find
 from models.report import load_reports
-from models.runtime import load
-from models.runtime.export import build
 from tests.test_datasets import FERPLUS, needs_ferplus, picture
 
 EXPRESSIONS = [name for name, card in MODELS.items() if card.task == "expression"]

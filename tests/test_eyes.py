@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.detection.eye_crops import (
+from models.architectures.eye_state import eye_state
+from models.inference.eye_crops import (
     CORNERS,
     CROP_HW,
     EYE_SHARE,
@@ -18,8 +19,7 @@ from models.detection.eye_crops import (
     eye_matrix,
     standardise,
 )
-from models.detection.eye_training import EyeCrops, train_eyes, vary
-from models.eyes import eye_state
+from models.training.eye_state import EyeCrops, train_eyes, vary
 
 
 def landmarks_at(right: Any, left: Any) -> Any:

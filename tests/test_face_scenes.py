@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from models.cli import models_app
-from models.datasets import Faces, Sample
-from models.detection.data import check_classes
-from models.detection.face_scenes import answer, compose, scenes, write_scenes
+from models.data import Faces, Sample
+from models.data.yolo import check_classes
 from models.registry import find
 from models.report import Report
+from models.synthesis.expression_scenes import answer, compose, scenes, write_scenes
 from tests.test_datasets import picture
 
 LABELS = ("dark", "bright")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from models.runtime.gathering import Gathering
-from models.runtime.machine import InferenceError, Input, Outputs
+from models.inference.backend import InferenceError, Input, Outputs
+from models.inference.batching import Gathering
 
 
 class Doubling:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.datasets.landmarks import (
+from models.data.landmarks import (
     LEFT_EYE,
     MESH_OF_68,
     RIGHT_EYE,

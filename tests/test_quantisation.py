@@ -16,16 +16,17 @@ from hypothesis import strategies as st
 from openvino import opset13
 
 from models.checkpoint import write_weights
+from models.export import quantisation
+from models.export.onnx_export import build
+from models.export.quantisation import FEWEST_PICTURES, QuantisationError, calibrate
+from models.inference import backend, load
 from models.registry import ModelCard, find
-from models.runtime import load, machine, quantisation
-from models.runtime.export import build
-from models.runtime.quantisation import FEWEST_PICTURES, QuantisationError, calibrate
 
 SIDE = 8
 CARD = ModelCard(
     name="brightest",
     task="expression",
-    architecture="models.cnn:plain_cnn",
+    architecture="models.architectures.cnn:plain_cnn",
     labels=("blue", "green", "red"),
     input_hw=(SIDE, SIDE),
     sha256="0" * 64,
@@ -55,7 +56,7 @@ def pictures(tmp_path: Path) -> Path:
 def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "brightest.onnx"
     openvino.save_model(brightest(), str(path.with_suffix(".xml")))
-    monkeypatch.setattr("models.runtime.quantisation.derived", lambda *_: path.with_suffix(".xml"))
+    monkeypatch.setattr("models.export.quantisation.derived", lambda *_: path.with_suffix(".xml"))
     return path
 
 
@@ -121,10 +122,10 @@ def test_a_real_network_is_calibrated_and_runs_as_int8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("nncf", reason="pip install 'wakeful[train]'")
-    if "INT8" not in machine.this_machine().cpu:
+    if "INT8" not in backend.this_machine().cpu:
         pytest.skip("this chip has no int8")
     monkeypatch.setenv("WAKEFUL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("models.runtime.quantisation.MOST_LOST", 1.0)  # it was never trained
+    monkeypatch.setattr("models.export.quantisation.MOST_LOST", 1.0)  # it was never trained
     card = replace(find("cnn"), name="untrained", sha256="")
     path = tmp_path / "untrained.safetensors"
     card = write_weights(build(card, None), card, path)

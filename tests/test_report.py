@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.comparison import cells, compare, draw, markdown, published_markdown
+from models.evaluation.comparison import cells, compare, draw, markdown, published_markdown
 from models.registry import RESULTS
 from models.report import (
     Accuracy,

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from models.checkpoint import read_card, write_weights
+from models.export.onnx_export import ExportError, build
+from models.inference import Network, backend, cache, load
+from models.inference.backend import InferenceError, Input, Machine, Runtime, choose
 from models.registry import find
-from models.runtime import Network, cache, load, machine
-from models.runtime.export import ExportError, build
-from models.runtime.machine import InferenceError, Input, Machine, Runtime, choose
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = Machine(frozenset({"openvino", "onnxruntime", "torch"}), frozenset({"FP32"}), 4, cuda=False)
@@ -189,7 +189,7 @@ def test_networks_of_one_model_share_what_is_compiled_and_not_their_answers(
 
 
 def test_bf16_stays_near_fp32(classifier: Path) -> None:
-    if "BF16" not in machine.this_machine().cpu:
+    if "BF16" not in backend.this_machine().cpu:
         pytest.skip("this chip has no bf16")
     pixels = some_pixels(8)
     exact = load(classifier, device="cpu", runtime="openvino", precision="fp32")(pixels)[0]
@@ -227,7 +227,7 @@ def test_another_shape_or_type_is_refused(classifier: Path, wrong: NDArray[Any])
 
 @pytest.mark.gpu
 def test_the_gpu_answers_as_the_cpu_does(classifier: Path) -> None:
-    if not machine.this_machine().cuda:
+    if not backend.this_machine().cuda:
         pytest.skip("no NVIDIA GPU here")
     pixels = some_pixels(4)
     expected = by_hand(classifier, pixels)
@@ -246,7 +246,7 @@ def test_a_cpu_run_never_imports_torch(classifier: Path) -> None:
     code = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from models.runtime import load\n"
+        "from models.inference import load\n"
         f"network = load(Path({str(classifier)!r}), device='cpu', threads=1)\n"
         "network(np.zeros((1, 48, 48, 3), np.uint8))\n"
         "assert not {'torch', 'ultralytics'} & set(sys.modules)\n"
@@ -336,7 +336,7 @@ def test_a_broken_graph_is_refused_in_one_line(classifier: Path, tmp_path: Path)
 
 
 def test_an_uncalibrated_int8_says_how_to_calibrate(classifier: Path) -> None:
-    if "INT8" not in machine.this_machine().cpu:
+    if "INT8" not in backend.this_machine().cpu:
         pytest.skip("this chip has no int8")
     with pytest.raises(InferenceError, match="calibrated first"):
         load(classifier, device="cpu", runtime="openvino", precision="int8")
@@ -345,10 +345,10 @@ def test_an_uncalibrated_int8_says_how_to_calibrate(classifier: Path) -> None:
 def test_where_the_gpu_fails_the_cpu_takes_over_and_says_so(
     classifier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = machine.this_machine()
+    there = backend.this_machine()
     if there.cuda:
         pytest.skip("the GPU of this machine would not fail")
-    monkeypatch.setattr("models.runtime.this_machine", lambda: replace(there, cuda=True))
+    monkeypatch.setattr("models.inference.this_machine", lambda: replace(there, cuda=True))
     with structlog.testing.capture_logs() as logged:
         network = load(classifier, threads=1)
     assert network.choice.device == "cpu"
@@ -385,7 +385,7 @@ def test_several_threads_are_each_given_their_own_answer(classifier: Path, gathe
 
 @pytest.mark.gpu
 def test_cameras_share_the_gpu_in_batches(classifier: Path) -> None:
-    if not machine.this_machine().cuda:
+    if not backend.this_machine().cuda:
         pytest.skip("no NVIDIA GPU here: batches of several cameras run on one only")
     network = load(classifier, device="cuda", precision="fp32", streams=4)
     questions = [some_pixels(8)[n : n + 1] for n in range(8)]
@@ -396,7 +396,7 @@ def test_cameras_share_the_gpu_in_batches(classifier: Path) -> None:
 
 def test_nobody_is_told_that_openvino_is_used(tmp_path: Path) -> None:
     """Its telemetry would write a client id into the home and report to its makers."""
-    code = "from models.runtime.machine import openvino_core; openvino_core().available_devices"
+    code = "from models.inference.backend import openvino_core; openvino_core().available_devices"
     home = {**os.environ, "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=home, check=True, cwd=ROOT)
     assert list(tmp_path.iterdir()) == []

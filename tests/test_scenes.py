@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.detection.boxes import overlaps
-from models.detection.data import PictureSetError, read_picture_set
-from models.detection.scene_sets import list_portraits, write_scenes, write_views
-from models.detection.scenes import (
+from models.data.yolo import PictureSetError, read_picture_set
+from models.inference.boxes import overlaps
+from models.synthesis import astronaut
+from models.synthesis.face_warp import ear
+from models.synthesis.scene_datasets import list_portraits, write_scenes, write_views
+from models.synthesis.scenes import (
     LABELS,
     Actor,
     Scene,
@@ -25,8 +27,6 @@ from models.detection.scenes import (
     view,
     zoomed,
 )
-from models.synthesis import astronaut
-from models.synthesis.face_warp import ear
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.detection import boxes
-from models.detection.eye_runs import Face, open_eyes, probability
-from models.detection.runs import open_network
-from models.detection.scenes import Actor, actor_of, compose
+from models.inference import boxes
 from models.registry import WEIGHTS, find, shipped
 from models.synthesis import astronaut
 from models.synthesis.face_warp import close_eyes
+from models.synthesis.scenes import Actor, actor_of, compose
+from models.training.detector_runs import open_network
+from models.training.eye_state_runs import Face, open_eyes, probability
 
 DETECTOR, EYES = WEIGHTS / "awake_sleep_n.safetensors", WEIGHTS / "eye_state.safetensors"
 
@@ -48,7 +48,7 @@ def test_the_watch_finds_them() -> None:
 
 def test_what_the_frame_loop_needs_imports_no_torch() -> None:
     code = (
-        "import sys; import models.detection.boxes, models.detection.eye_crops; "
+        "import sys; import models.inference.boxes, models.inference.eye_crops; "
         "heavy = {'torch', 'ultralytics'} & set(sys.modules); sys.exit(1 if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=WEIGHTS.parent.parent, check=False)
@@ -59,7 +59,7 @@ def test_two_hundred_pictures_are_read_as_ultralytics_reads_them(portrait: Actor
     import torch
 
     from models.checkpoint import read_tensors
-    from models.detection.ultralytics_safe import ultralytics
+    from models.training.ultralytics_safe import ultralytics
 
     ultralytics()
     from ultralytics.data.augment import LetterBox

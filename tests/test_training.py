@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from models.architectures.cnn import plain_cnn
+from models.architectures.fdrl import FDRL
+from models.architectures.poster_v2 import poster_v2_s
 from models.checkpoint import load_weights, read_card
-from models.cnn import plain_cnn
-from models.datasets import Faces, Sample
-from models.fdrl import FDRL
-from models.poster_v2 import poster_v2_s
+from models.data import Faces, Sample
 from models.registry import MODELS
 from models.training import Trainer, TrainingError, class_weights, epoch_order
 from models.training.optimisation import Averaged, Sam, build_optimizer, learning_rate

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.detection.legacy_yolov5 import from_legacy, read_legacy
-from models.yolov5 import count_parameters, load_tensors, transfer, yolov5
+from models.architectures.yolov5 import count_parameters, load_tensors, transfer, yolov5
+from models.legacy_yolov5 import from_legacy, read_legacy
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 LEGACY = SHARED / "weights" / "v5n_coco_legacy.pt"
@@ -76,7 +76,7 @@ def test_the_output_has_a_row_a_cell(anchors: bool, shape: tuple[int, ...]) -> N
 
 
 def test_the_anchor_free_head_is_that_of_ultralytics() -> None:
-    from models.detection.ultralytics_safe import ultralytics
+    from models.training.ultralytics_safe import ultralytics
 
     ultralytics()
     from ultralytics.nn.tasks import DetectionModel

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.backbones import blank_face, parameters
-from models.datasets import Faces
-from models.evaluation.spoiling import CONDITIONS
-from models.prediction import normalise, predict
+from models.architectures.backbones import blank_face, parameters
+from models.data import Faces
+from models.evaluation.corruptions import CONDITIONS
+from models.evaluation.prediction import normalise, predict
+from models.export.onnx_export import build
+from models.inference import load
+from models.inference.backend import InferenceError, Precision, Runtime, this_machine
 from models.registry import ModelCard
 from models.report import (
     Accuracy,
@@ -26,9 +29,6 @@ from models.report import (
     accuracy_of,
     wilson,
 )
-from models.runtime import load
-from models.runtime.export import build
-from models.runtime.machine import InferenceError, Precision, Runtime, this_machine
 
 WARM_UP_CALLS, TIMED_CALLS = 20, 200
 
@@ -85,7 +85,7 @@ def robustness_of(
 
 
 def pixels_of(faces: Faces, indices: Iterable[int], channels: int) -> NDArray[np.uint8]:
-    """Faces as a camera would give them to `models.runtime`: (N, H, W, C) uint8, BGR."""
+    """Faces as a camera would give them to `models.inference`: (N, H, W, C) uint8, BGR."""
     stacked = np.stack([faces.image(i) for i in indices])
     return np.ascontiguousarray(stacked[..., ::-1] if channels == 3 else stacked[..., :1])
 

@@ -21,10 +21,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from models.checkpoint import read_state, write_weights
-from models.datasets import Faces
-from models.datasets.augmentation import Augmentation, Batch, augment
-from models.datasets.landmarks import MIRROR_OF_68
-from models.prediction import accuracies, autocast, normalise, predict
+from models.data import Faces
+from models.data.augmentation import Augmentation, Batch, augment
+from models.data.landmarks import MIRROR_OF_68
+from models.evaluation.prediction import accuracies, autocast, normalise, predict
 from models.registry import ModelCard
 from models.training.objectives import objective_for
 from models.training.optimisation import (

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.backbones import LandmarkHead
-from models.datasets.augmentation import Batch
-from models.datasets.landmarks import MIRROR_OF_68
-from models.fdrl import FDRL, FDRLTerms
-from models.poster_v2 import PosterV2
+from models.architectures.backbones import LandmarkHead
+from models.architectures.fdrl import FDRL, FDRLTerms
+from models.architectures.poster_v2 import PosterV2
+from models.data.augmentation import Batch
+from models.data.landmarks import MIRROR_OF_68
 from models.training.optimisation import Criterion
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.datasets.augmentation import Augmentation
+from models.data.augmentation import Augmentation
 
 
 class RecipeError(ValueError):

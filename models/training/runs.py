@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import read_card
-from models.datasets import DatasetError, Faces, require_classes
-from models.datasets.landmarks import (
+from models.data import DatasetError, Faces, require_classes
+from models.data.landmarks import (
     Alignment,
     find_landmarks,
     measure_alignment,
     misalignments,
 )
-from models.datasets.layouts import Source, find_source, open_for_training
+from models.data.layouts import Source, find_source, open_for_training
+from models.export.onnx_export import build
 from models.registry import FER_PLUS_LABELS, MODELS, WEIGHTS, ModelCard, find
 from models.report import Budget
-from models.runtime.export import build
 from models.training import Place, Trainer, TrainingError
 from models.training.recipe import Recipe, load_recipe
 
@@ -133,7 +133,7 @@ def plan(
 
     Args:
         name: of a registered expression model.
-        data: any layout `models.datasets.layouts` knows.
+        data: any layout `models.data.layouts` knows.
         run: folder of the run.
         recipe: name or path; the model's own when None.
         weights: `shipped`, a file to start from, or empty to start from nothing.

@@ -24,7 +24,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from models.runtime.cache import own_environment
+from models.inference.cache import own_environment
 from monitor import __version__
 from monitor.bench.contestants import FPS, NAMES, random_poster
 from monitor.bench.report import draw_plot, print_report, print_soak, stretch_line
@@ -277,7 +277,7 @@ def _rig(answer: Result) -> Result:
 
 def _roofline() -> Result:
     """The ceilings of the device that runs the models, and each one's floor beside its time."""
-    from models.runtime.cache import derived  # noqa: PLC0415
+    from models.inference.cache import derived  # noqa: PLC0415
     from monitor.bench.roofline import gflops_of, measure_rates  # noqa: PLC0415
     from monitor.config import PerceptionConfig  # noqa: PLC0415
     from monitor.perception.adapters import open_parts  # noqa: PLC0415 - loads the models

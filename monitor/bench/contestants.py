@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from models.runtime.cache import cache_folder
+from models.inference.cache import cache_folder
 from monitor.types import Frame, Image
 
 FPS = 30.0
@@ -74,9 +74,9 @@ class Naive:
         import mediapipe  # noqa: PLC0415 - each contestant imports what it needs and no more
         import torch  # noqa: PLC0415
 
-        from models.detection.ultralytics_safe import ultralytics  # noqa: PLC0415
+        from models.export.onnx_export import build  # noqa: PLC0415
         from models.registry import find  # noqa: PLC0415
-        from models.runtime.export import build  # noqa: PLC0415
+        from models.training.ultralytics_safe import ultralytics  # noqa: PLC0415
 
         card = find("poster_v2")
         self._torch = torch
@@ -174,8 +174,8 @@ def prepare() -> None:
     import torch  # noqa: PLC0415
 
     from models.checkpoint import write_weights  # noqa: PLC0415
+    from models.export.onnx_export import build  # noqa: PLC0415
     from models.registry import find  # noqa: PLC0415
-    from models.runtime.export import build  # noqa: PLC0415
 
     torch.manual_seed(0)
     path = random_poster()

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from models.runtime.machine import openvino_core, this_machine
+from models.inference.backend import openvino_core, this_machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ import psutil
 import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
-from models.runtime.cache import own_environment
+from models.inference.cache import own_environment
 from monitor.errors import WakefulError
 from monitor.mqtt.broker import LOOPBACK, EmbeddedBroker
 

@@ -1,6 +1,6 @@
 """The real parts behind perception's seams, built from the registered models.
 
-Networks come in by `models.runtime`; pictures are fitted, outputs decoded and put into the house's
+Networks come in by `models.inference`; pictures are fitted, outputs decoded and put into our
 own types here, and no foreign object goes further.
 """
 
@@ -14,10 +14,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from models import runtime
-from models.detection import boxes, eye_crops
+from models import inference
+from models.inference import boxes, eye_crops
+from models.inference.backend import this_machine
 from models.registry import MODELS, ModelCard, Task, find, shipped
-from models.runtime.machine import this_machine
 from monitor.config import PerceptionConfig
 from monitor.errors import ConfigError
 from monitor.perception.expression import Framing
@@ -64,7 +64,7 @@ class Parts:
         return tuple(part.card.id for part in parts if part is not None)
 
     @property
-    def networks(self) -> tuple[runtime.Network, ...]:
+    def networks(self) -> tuple[inference.Network, ...]:
         """Everything loaded, to be described."""
         parts = (self.detector, self.eyes, self.emotion)
         return tuple(network for part in parts if part is not None for network in part.networks)
@@ -112,10 +112,10 @@ def _model(choice: str | None, task: Task, setting: str) -> ModelCard | Path | N
 
 def _load(
     model: ModelCard | Path, setting: str, config: PerceptionConfig, **options: Any
-) -> runtime.Network:
+) -> inference.Network:
     options = {"threads": config.threads, "precision": config.precision} | options
     try:
-        network = runtime.load(model, device=config.device, runtime=config.runtime, **options)
+        network = inference.load(model, device=config.device, runtime=config.runtime, **options)
     except ValueError as error:
         raise ConfigError(f"perception.{setting}: {error}") from None
     log.debug("model loaded", part=setting, how=network.describe())
@@ -130,7 +130,7 @@ def _a_thread_each(cameras: int) -> dict[str, int]:
 class _OnNetworks:
     """A part that can be let go of."""
 
-    networks: tuple[runtime.Network, ...]
+    networks: tuple[inference.Network, ...]
 
     def close(self) -> None:
         """Let go of the networks."""
@@ -144,7 +144,7 @@ class AwakeDetector(_OnNetworks):
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
         wide, close = config.detector_input_px, CLOSE_PX
 
-        def load(side: int, threads: int) -> runtime.Network:
+        def load(side: int, threads: int) -> inference.Network:
             # An ONNX file of the original repository takes the one size it was exported for.
             fixed = isinstance(model, Path) and model.suffix == ".onnx"
             input_hw = None if fixed else (side, side)

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from models.quiet import native_stderr_silenced
+from models.inference.native_logs import native_stderr_silenced
 from monitor.perception.face import Points, Region
 from monitor.types import Box, Image
 

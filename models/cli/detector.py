@@ -1,0 +1,269 @@
+"""`wakeful models train|evaluate awake_sleep`, `train eye_state` and `synthesize`.
+
+The detector has other settings than the classifiers, so its commands are its own; `mount` puts
+them behind the same words.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console()
+
+DataOption = Annotated[
+    Path, typer.Option(help="Folder in the YOLO layout: data.yaml, images/, labels/, people.csv.")
+]
+HoldOutOption = Annotated[
+    list[str] | None, typer.Option(help="Person of people.csv to validate on; may be repeated.")
+]
+
+
+def mount(app: typer.Typer) -> None:
+    """Add the detector's commands: `train awake_sleep` is found before `train MODEL`."""
+    group: Any = app.info.cls
+
+    class WithDetector(group):  # type: ignore[misc]
+        """Sends `train awake_sleep` and its like to the detector's own commands."""
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            for model in args[1:]:
+                command = self.get_command(ctx, f"{args[0]} {model}")
+                if command is not None:
+                    rest = [word for word in args[1:] if word != model]
+                    return command.name, command, rest
+            return super().resolve_command(ctx, args)
+
+    app.info.cls = WithDetector
+    app.command("train awake_sleep", hidden=True)(train_awake_sleep)
+    app.command("evaluate awake_sleep", hidden=True)(evaluate_awake_sleep)
+    app.command("train eye_state", hidden=True)(train_eye_state)
+    app.command("synthesize")(synthesize)
+    app.command("convert")(convert)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Any]:
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+
+        def told(done: int, total: int, note: str = "") -> None:
+            progress.update(task, completed=done, total=total, description=f"{title}  {note}")
+
+        yield told
+
+
+def train_awake_sleep(
+    data: DataOption,
+    into: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/awake_sleep"),
+    size: Annotated[str, typer.Option(help="n (small and fast) or s.")] = "n",
+    start: Annotated[
+        str, typer.Option(help="`shipped`, `none`, or a file: ours, or a legacy YOLOv5 .pt.")
+    ] = "shipped",
+    hold_out: HoldOutOption = None,
+    image_px: Annotated[int, typer.Option(min=64, help="Side of the training pictures.")] = 416,
+    epochs: Annotated[int, typer.Option(min=1)] = 60,
+    batch: Annotated[int, typer.Option(min=2)] = 16,
+    lr: Annotated[float, typer.Option(min=0, help="Of AdamW, at the start.")] = 1e-3,
+    teach: Annotated[
+        int, typer.Option(min=0, help="Steps of classifying faces first; 700 for a new network.")
+    ] = 0,
+    class_gain: Annotated[float, typer.Option(min=0, help="Weight of the class loss.")] = 1.0,
+    mosaic: Annotated[float, typer.Option(min=0, max=1)] = 0.3,
+    mixup: Annotated[float, typer.Option(min=0, max=1)] = 0.05,
+    copy_paste: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+    freeze: Annotated[int, typer.Option(min=0, help="First layers that stay as they are.")] = 0,
+    seed: Annotated[int, typer.Option()] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or 0 for the first GPU.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on where a killed run stopped.")] = False,
+) -> None:
+    """Train the awake/sleep detector on pictures in the YOLO layout."""
+    import torch
+
+    from models.training.detector_runs import plan_training, run_training
+
+    if threads:
+        torch.set_num_threads(threads)
+    plan = plan_training(
+        data, into, start=start, hold_out=tuple(hold_out or ()), size=size, image_px=image_px,
+        epochs=epochs, batch=batch, lr=lr, mosaic=mosaic, mixup=mixup, copy_paste=copy_paste,
+        freeze=freeze, seed=seed, class_gain=class_gain, teach_steps=teach,
+    )  # fmt: skip
+    counts = ", ".join(f"{label} {count}" for label, count in plan.train.counts().items())
+    console.print(
+        f"{len(plan.train.pictures)} pictures to learn ({counts}), "
+        f"{len(plan.val.pictures) if plan.val else 0} to validate on; start: {plan.origin}",
+        highlight=False,
+    )
+    with _bar("training") as told:
+        weights = run_training(plan, device=device, resume=resume, told=told)
+    console.print(f"weights and card: {weights}; curves and pictures: {into}", highlight=False)
+
+
+def train_eye_state(
+    data: DataOption,
+    portraits: Annotated[
+        Path | None, typer.Option(help="Folder of faces; their eyes are closed by warping.")
+    ] = None,
+    into: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/eye_state"),
+    hold_out: HoldOutOption = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 8,
+    samples: Annotated[int, typer.Option(min=128, help="Crops drawn an epoch.")] = 8000,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Train the network that tells open eyes from closed ones by their pixels."""
+    from models.data.yolo import read_picture_set, split_by_person
+    from models.synthesis.scene_datasets import list_portraits
+    from models.training import eye_state_runs
+
+    pictures, held = read_picture_set(data), None
+    if hold_out:
+        pictures, held = split_by_person(pictures, hold_out)
+    kept, back = eye_state_runs.split_portraits(list_portraits(portraits) if portraits else [])
+    out = into / "eye_state.safetensors"
+    with _bar("training") as told:
+        eye_state_runs.run_training(
+            list(eye_state_runs.portrait_faces(kept)), list(eye_state_runs.set_faces(pictures)), out,
+            epochs=epochs, samples=samples, seed=seed, told=told,
+        )  # fmt: skip
+    console.print(f"weights and card: {out}", highlight=False)
+    network = eye_state_runs.open_eyes(out)
+    for name, faces in (
+        ("portraits kept back", list(eye_state_runs.portrait_faces(back))),
+        ("people held out", list(eye_state_runs.set_faces(held)) if held else []),
+    ):
+        area = eye_state_runs.area(network, faces)
+        if area is not None:
+            console.print(f"{name}: n = {len(faces)}, ROC {area:.3f}", highlight=False)
+
+
+def evaluate_awake_sleep(
+    data: DataOption,
+    weights: Annotated[
+        str, typer.Option(help="`shipped`, or a file: ours, a legacy YOLOv5 .pt, or its .onnx.")
+    ] = "shipped",
+    hold_out: HoldOutOption = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+    grid: Annotated[Path | None, typer.Option(help="Draw the worst errors here.")] = None,
+    input_px: Annotated[int, typer.Option(min=64, help="Side of the first look's input.")] = 320,
+    closer: Annotated[bool, typer.Option(help="Look at small faces a second time.")] = True,
+    scene: Annotated[
+        str, typer.Option(help="Shrink every picture into a cabin of this size, e.g. 1920x1080.")
+    ] = "",
+) -> None:
+    """Measure a detector: per class and per person, with intervals and the worst errors."""
+    from models.training.detector_runs import evaluate
+
+    with _bar("looking") as told:
+        report, judged = evaluate(
+            data, weights, people=tuple(hold_out or ()), input_px=input_px, closer=closer,
+            scene=scene, told=told,
+        )  # fmt: skip
+    from models.evaluation.detector import as_report, draw_grid, worst
+
+    if json_file:
+        command = f"wakeful models evaluate awake_sleep --data {data.name}"
+        command += f" --scene {scene}" if scene else ""
+        as_report(report, command=command).save(json_file)
+    if grid:
+        draw_grid(worst(judged), report["labels"], grid)
+        console.print(f"worst errors: {grid}", highlight=False)
+    tell(report)
+
+
+def convert(
+    weights: Annotated[Path, typer.Argument(help="A YOLOv5 .pt of the original repository.")],
+    out: Annotated[Path, typer.Option(help="The .safetensors to write, its card beside it.")],
+) -> None:
+    """Make a legacy YOLOv5 checkpoint a pair the watch can run; its pickle is never executed."""
+    from models.training.detector_runs import convert_legacy
+
+    card = convert_legacy(weights, out)
+    console.print(
+        f"{out}: YOLOv5{card.arguments['size']} that tells {', '.join(card.labels)}; run it with "
+        f"WAKEFUL_PERCEPTION__DETECTOR={out} wakeful run",
+        highlight=False,
+    )
+
+
+def tell(report: dict[str, Any]) -> None:
+    """Print a report as tables."""
+    table = Table(title=f"{report['model']} on {report['dataset']}", title_justify="left")
+    for column in ("", "n", "mAP50 awake/sleep", "mAP50", "mAP50-95", "right", "ROC of sleep"):
+        table.add_column(column, justify="left" if not column else "right")
+    groups = {**report["people"], "all": report["all"]}
+    for name, row in groups.items():
+        interval = row["intervals_95"]
+        table.add_row(
+            name, str(row["n"]), *(
+                _shown(row.get(key), interval.get(key))
+                for key in ("awake_sleep_map50", "map50", "map50_95", "accuracy", "sleep_roc")
+            ),
+        )  # fmt: skip
+    console.print(table)
+    classes = Table(title="classes, all pictures", title_justify="left")
+    for column in ("class", "n", "precision", "recall", "mAP50", "mAP50-95"):
+        classes.add_column(column, justify="left" if column == "class" else "right")
+    for label, row in report["all"]["classes"].items():
+        values = (row[key] for key in ("precision", "recall", "map50", "map50_95"))
+        classes.add_row(label, f"{row['n']:.0f}", *(f"{value:.3f}" for value in values))
+    console.print(classes)
+    for truth, said in (report["all"].get("confusion") or {}).items():
+        answers = ", ".join(f"{answer} {count}" for answer, count in said.items())
+        console.print(f"{truth} pictures were called: {answers}", highlight=False)
+
+
+def _shown(value: float | None, interval: list[float] | None) -> str:
+    if value is None:
+        return "-"
+    if interval is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} ({interval[0]:.2f}-{interval[1]:.2f})"
+
+
+def synthesize(
+    into: Annotated[Path, typer.Option(help="New folder for the set.")],
+    portraits: Annotated[
+        Path | None, typer.Option(help="Folder of faces, perhaps with portraits.csv.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Or a labelled set: closer and wider views of it.")
+    ] = None,
+    scenes: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 2000,
+    size: Annotated[int, typer.Option(min=64, help="Their sides in pixels.")] = 256,
+    seed: Annotated[int, typer.Option()] = 0,
+    licence: Annotated[str, typer.Option(help="Of the portraits, for the provenance.")] = "",
+) -> None:
+    """Make labelled pictures from portraits: eyes closed by degrees, yawns, glasses, cabins."""
+    from models.data.yolo import PictureSetError, read_picture_set
+    from models.synthesis import scene_datasets
+
+    if pictures is not None and portraits is None:
+        with _bar("cutting views") as told:
+            scene_datasets.write_views(
+                read_picture_set(pictures), into, size=size, seed=seed, told=told
+            )
+        console.print(f"views of {pictures} in {into}", highlight=False)
+        return
+    if portraits is None or pictures is not None:
+        raise PictureSetError("give either --portraits FOLDER or --pictures FOLDER")
+    found = scene_datasets.list_portraits(portraits)
+    with _bar("playing portraits") as told:
+        left_out = scene_datasets.write_scenes(
+            found, into, scenes=scenes, size=size, seed=seed, licence=licence, told=told
+        )
+    console.print(
+        f"{scenes} pictures of {len(found) - left_out} people in {into} "
+        f"({left_out} portraits left out: no face found)",
+        highlight=False,
+    )

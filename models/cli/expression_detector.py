@@ -1,0 +1,130 @@
+"""`wakeful models train|evaluate yolov5_faces`: the detector among the expression models."""
+
+import datetime as dt
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from models.registry import MODELS
+from models.report import Budget, Report, accuracy_of
+
+console = Console()
+NAME = "yolov5_faces"
+# Faces on which the runtimes are held against eager fp32.
+SAME_ON = 1000
+
+DataOption = Annotated[Path, typer.Option(help="Faces of any layout; see `models train --help`.")]
+
+
+def mount(app: typer.Typer) -> None:
+    """Add the commands; `models.cli.detector` finds them before `train MODEL`."""
+    app.command(f"train {NAME}", hidden=True)(train)
+    app.command(f"evaluate {NAME}", hidden=True)(evaluate)
+
+
+def train(
+    data: DataOption,
+    into: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/yolov5_faces"),
+    faces: Annotated[int, typer.Option(min=1, help="Use this many; the first ones.")] = 1_000_000,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    batch: Annotated[int, typer.Option(min=2)] = 32,
+    seed: int = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or 0 for the first GPU.")] = "cpu",
+) -> None:
+    """Set faces into scenes and train YOLOv5n to find and name them."""
+    import torch
+
+    from models.architectures.yolov5 import load_tensors, yolov5
+    from models.checkpoint import write_weights
+    from models.data.layouts import open_for_training
+    from models.synthesis.expression_scenes import SCENE_PX, write_scenes
+    from models.training.detector import Recipe, train_detector
+
+    if threads:
+        torch.set_num_threads(threads)
+    card = MODELS[NAME]
+    learn, _ = open_for_training(data, card.labels, (48, 48), soft=False, validation=0.08)
+    learn = learn.part(range(min(faces, len(learn)))).cached()
+    recipe = Recipe(
+        image_px=SCENE_PX, epochs=epochs, batch=batch, seed=seed, mosaic=0.0, plain_epochs=0
+    )
+    began = time.monotonic()
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("scenes", total=len(learn))
+        pictures = write_scenes(
+            learn, into / "scenes", seed=seed, told=lambda n, _: bar.update(task, completed=n)
+        )
+        task = bar.add_task("training", total=None)
+        tensors = train_detector(
+            pictures, None, into, recipe, device=device,
+            progress=lambda n, total, _: bar.update(task, completed=n, total=total),
+        )  # fmt: skip
+    network = yolov5(card.labels, **card.arguments)
+    load_tensors(network, tensors)
+    write_weights(network, card, into / "best.safetensors")
+    budget = Budget(
+        epochs=epochs, hours=round((time.monotonic() - began) / 3600, 3), device=device,
+        threads=torch.get_num_threads(), pictures=len(learn), input_hw=(SCENE_PX, SCENE_PX),
+        recipe="YOLOv5n from nothing, scenes of one face; no mosaic",
+    )  # fmt: skip
+    (into / "budget.json").write_text(budget.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    console.print(f"weights and card: {into / 'best.safetensors'}", highlight=False)
+
+
+def evaluate(
+    data: DataOption,
+    weights: Annotated[Path, typer.Option(help="Of `train yolov5_faces`.")],
+    split: Annotated[str, typer.Option(help="As the data set calls it.")] = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+) -> None:
+    """Measure it as a classifier is measured: the class of the best box of each face's scene."""
+    from models.data.layouts import find_source, open_faces
+    from models.evaluation import cost_of, measure_latency, robustness_of
+    from models.evaluation.corruptions import CONDITIONS
+    from models.export.onnx_export import build
+    from models.synthesis.expression_scenes import agreement, answer, scenes
+    from models.training.runs import weights_and_card
+
+    path, card = weights_and_card(NAME, str(weights))
+    model = build(card, path)
+    faces = open_faces(data, card.labels, (48, 48), split).cached()
+    with console.status(f"{NAME} on {len(faces)} scenes"):
+        said = answer(model, faces)
+        clean = float((said.labels == faces.truth.numpy()).mean())
+        spoiled = [
+            robustness_of(name, answer(model, faces, change=change).labels, faces, clean)
+            for name, change in CONDITIONS.items()
+        ]
+        picture = next(scenes(faces)).image[None]
+        latency = tuple(measure_latency(path, picture, (1,)))
+        some = faces.part(range(min(SAME_ON, len(faces))))
+        same = tuple(agreement(path, some, said.labels[: len(some)]))
+    command = f"wakeful models evaluate {NAME} --data {data.name} --split {split}"
+    record = accuracy_of(
+        faces.truth.numpy(), said.labels, card.labels, dataset=faces.source, split=split,
+        selection="validation", filter=find_source(data).filter, source=command,
+    )  # fmt: skip
+    told = path.parent / "budget.json"
+    budget = Budget(**json.loads(told.read_text())) if told.is_file() else None
+    report = Report(
+        model=NAME, labels=card.labels, weights_sha256=card.sha256, command=command,
+        created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"), accuracy=(record,),
+        cost=cost_of(model, card), budget=budget, robustness=tuple(spoiled), latency=latency,
+        agreement=same,
+        notes=(f"face found (IoU >= 0.5 of the best box): {100 * said.found:.1f} % of the scenes",),
+    )  # fmt: skip
+    if json_file:
+        report.save(json_file)
+    low, high = record.ci or (0.0, 0.0)
+    console.print(
+        f"{NAME}: overall {100 * (record.overall or 0):.2f} % (95 % {100 * low:.2f}-"
+        f"{100 * high:.2f}), mean class {100 * (record.mean_class or 0):.2f} %, n = {record.n}; "
+        f"face found in {100 * said.found:.1f} %",
+        highlight=False,
+    )

@@ -1,0 +1,334 @@
+"""A whole training or evaluation of the detector, from folders to files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models import inference
+from models.architectures.yolov5 import load_tensors, transfer, yolov5
+from models.checkpoint import read_card, read_tensors, write_weights
+from models.data.yolo import (
+    PictureSet,
+    PictureSetError,
+    read_picture_set,
+    split_by_person,
+)
+from models.evaluation.detector import MIN_SCORE, Judged, draw_grid, judge, report, worst
+from models.inference import boxes
+from models.inference.boxes import Faces
+from models.legacy_yolov5 import from_legacy, read_legacy
+from models.registry import WEIGHTS, ModelCard, find, with_labels
+from models.synthesis.scenes import LABELS, Scene, shrunk_into_cabin
+from models.training.detector import CURVES_FILE, Recipe, is_first_process, train_detector
+from models.training.pretraining import face_crops, teach_backbone
+
+NAME = "awake_sleep_n"
+Told = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be trained, checked before anything starts."""
+
+    train: PictureSet
+    val: PictureSet | None
+    run: Path
+    recipe: Recipe
+    start: dict[str, Tensor] | None
+    origin: str
+    card: ModelCard
+    teach_steps: int = 0
+
+
+def plan_training(
+    data: Path,
+    run: Path,
+    *,
+    start: str,
+    hold_out: tuple[str, ...],
+    teach_steps: int = 0,
+    **chosen: Any,
+) -> Plan:
+    """Read and check everything a training needs.
+
+    Args:
+        data: the set; given splits are kept, else `hold_out` persons validate.
+        run: folder of the run.
+        start: `shipped`, `none`, or a file.
+        hold_out: persons to validate on.
+        teach_steps: how long the backbone classifies faces before it must find them; 0 skips it.
+        chosen: fields of the recipe.
+
+    Raises:
+        PictureSetError, CheckpointError, ValueError: one line each.
+    """
+    if chosen["size"] not in get_args(Recipe.__annotations__["size"]):
+        raise PictureSetError(f"--size {chosen['size']}: ultralytics YOLOv5 comes as n or s here")
+    pictures = read_picture_set(data)
+    val: PictureSet | None
+    if hold_out:
+        train, val = split_by_person(pictures, hold_out)
+    else:
+        given = pictures.of_split("val")
+        train = pictures.only(p for p in pictures.pictures if p.split in {"", "train"})
+        val = pictures.only(given) if given else None
+    if not train.pictures:
+        raise PictureSetError(
+            f"{data}: nothing to train on; pictures lie in images/ or images/train/"
+        )
+    tensors, origin = _start(start, chosen["size"])
+    card = replace(
+        with_labels(find(NAME), pictures.labels), arguments={"size": chosen["size"]},
+        training_data=f"{len(train.pictures)} pictures of {data.name}", licence="AGPL-3.0-only",
+    )  # fmt: skip
+    return Plan(train, val, run, Recipe(**chosen), tensors, origin, card, teach_steps)
+
+
+def _start(start: str, size: str) -> tuple[dict[str, Tensor] | None, str]:
+    if start == "none":
+        return None, "from scratch"
+    if start == "shipped":
+        path = WEIGHTS / f"{NAME}.safetensors"
+        if size != "n" or not path.is_file():
+            return None, f"from scratch (no weights of size {size} ship)"
+        return read_tensors(path, find(NAME).sha256), f"shipped {find(NAME).id}"
+    path = Path(start)
+    if path.suffix == ".safetensors":
+        return read_tensors(path), path.name
+    return read_legacy(path).tensors, f"{path.name}, lifted without its code"
+
+
+def run_training(plan: Plan, *, device: str, resume: bool, told: Told) -> Path:
+    """Train as planned; writes weights, card, curves and a grid of predictions into the run.
+
+    Returns:
+        The weights' file.
+    """
+    start = plan.start if resume or not plan.teach_steps else _taught(plan, told)
+    tensors = train_detector(
+        plan.train, plan.val, plan.run, plan.recipe, start=start, device=device,
+        resume=resume, progress=lambda done, total, losses: told(done, total, _losses(losses)),
+    )  # fmt: skip
+    network = yolov5(plan.train.labels, plan.recipe.size)
+    load_tensors(network, tensors)
+    path = plan.run / f"{NAME[:-1]}{plan.recipe.size}.safetensors"
+    if not is_first_process():
+        return path
+    write_weights(network, replace(plan.card, name=path.stem), path)
+    draw_curves(plan.run)
+    shown = plan.val or plan.train
+    look = looker(Opened(_eager(network.fuse()), plan.train.labels, NAME))
+    judged = judge(look, shown.pictures[:: max(len(shown.pictures) // 60, 1)])
+    draw_grid(worst(judged), plan.train.labels, plan.run / "predictions.jpg")
+    return path
+
+
+def _taught(plan: Plan, told: Told) -> dict[str, Tensor]:
+    """The start of a training whose backbone knows what an eyelid is."""
+    network = yolov5(plan.train.labels, plan.recipe.size)
+    if plan.start is not None:
+        transfer(network, plan.start)
+    crops, classes = face_crops(plan.train.pictures)
+    if not len(classes):
+        raise PictureSetError(
+            f"{plan.train.root}: no face large enough to teach lids; leave --teach out"
+        )
+    teach_backbone(
+        network, crops, classes, steps=plan.teach_steps, seed=plan.recipe.seed,
+        progress=lambda done, total, right: told(done, total, f"teaching lids, right {right:.2f}"),
+    )  # fmt: skip
+    return network.state_dict()
+
+
+def _losses(losses: Any) -> str:
+    return "  ".join(f"{name.removesuffix('_loss')} {value:.2f}" for name, value in losses.items())
+
+
+def draw_curves(run: Path) -> None:
+    """Losses and validation figures over the epochs, `curves.png`."""
+    import matplotlib as mpl  # noqa: PLC0415 - only drawn after a training
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - after the backend is chosen
+
+    table = np.genfromtxt(run / CURVES_FILE, delimiter=",", names=True)
+    table = np.atleast_1d(table)
+    names = [n for n in table.dtype.names or () if n.startswith(("train", "metrics"))]
+    figure, axes = plt.subplots(2, (len(names) + 1) // 2, figsize=(14, 6), squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        axis.plot(table["epoch"], table[name])
+        axis.set(title=name, xlabel="epoch")
+    figure.tight_layout()
+    figure.savefig(run / "curves.png", dpi=100)
+    plt.close(figure)
+
+
+# --- evaluation ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A detector to evaluate.
+
+    Attributes:
+        network: as `models.inference.boxes` asks it.
+        labels: in the order of its scores.
+        name: what to call it.
+        input_hw: the one input it takes; None takes any.
+    """
+
+    network: boxes.Network
+    labels: tuple[str, ...]
+    name: str
+    input_hw: tuple[int, int] | None = None
+
+
+def looker(
+    detector: Opened, input_px: int = 320, *, closer: bool = True
+) -> Callable[[NDArray[np.uint8]], Faces]:
+    """A detector as the report asks for it."""
+    first = detector.input_hw or (input_px, input_px)
+    second = detector.input_hw or (256, 256)
+    return lambda image: boxes.find_faces(
+        detector.network, image, detector.labels, MIN_SCORE, input_hw=first,
+        closer_hw=second if closer else None,
+    )  # fmt: skip
+
+
+def open_network(weights: str) -> Opened:
+    """A network to evaluate.
+
+    Args:
+        weights: `shipped`, our `.safetensors` with its card, a legacy `.pt`, or an `.onnx` of the
+            original repository.
+
+    Raises:
+        CheckpointError, ValueError: one line each.
+    """
+    path = WEIGHTS / f"{NAME}.safetensors" if weights == "shipped" else Path(weights)
+    if path.suffix == ".onnx":
+        return _onnx(path)
+    if path.suffix == ".safetensors":
+        card = read_card(path)
+        network = yolov5(card.labels, **card.arguments)
+        load_tensors(network, read_tensors(path, card.sha256))
+        return Opened(_eager(network.fuse()), card.labels, card.id)
+    legacy = from_legacy(path)
+    return Opened(_eager(legacy.fuse()), legacy.labels, path.name)
+
+
+def convert_legacy(path: Path, out: Path) -> ModelCard:
+    """Make a pickled YOLOv5 checkpoint a pair of `.safetensors` and card that the watch can run.
+
+    Raises:
+        CheckpointError: not readable, unsafe, or of no size of ours.
+    """
+    network = from_legacy(path)
+    card = replace(
+        with_labels(find(NAME), network.labels), name=out.stem, measured={}, released="",
+        arguments={"size": network.size, "anchors": network.anchors},
+        training_data=f"converted from {path.name}",
+    )  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return write_weights(network, card, out)
+
+
+def _eager(network: torch.nn.Module) -> boxes.Network:
+    network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def run(planes: NDArray[np.float32]) -> NDArray[Any]:
+        with torch.inference_mode():
+            x = torch.from_numpy(planes).contiguous(memory_format=torch.channels_last)
+            found: NDArray[Any] = network(x).numpy()
+        return found
+
+    return run
+
+
+def _onnx(path: Path) -> Opened:
+    network = inference.load(path, device="cpu", precision="fp32", feed="floats")
+    return Opened(
+        lambda planes: network(planes)[0], network.card.labels, path.name, network.input_hw
+    )
+
+
+def evaluate(
+    data: Path,
+    weights: str,
+    *,
+    people: tuple[str, ...] = (),
+    input_px: int = 320,
+    closer: bool = True,
+    scene: str = "",
+    told: Told = lambda *_: None,
+) -> tuple[dict[str, Any], list[Judged]]:
+    """Measure a detector on a set.
+
+    Args:
+        data: the set.
+        weights: see `open_network`.
+        people: only these persons; all if empty.
+        input_px: side of the first look's input.
+        closer: look at small faces a second time.
+        scene: `WIDTHxHEIGHT` of a cabin every picture is shrunk into; empty shows them as they are.
+        told: called with (done, all).
+
+    Raises:
+        PictureSetError, CheckpointError, ValueError: one line each.
+    """
+    detector = open_network(weights)
+    pictures = read_picture_set(data, detector.labels)
+    if people:
+        pictures = pictures.only(p for p in pictures.pictures if p.person in people)
+    look = looker(detector, input_px, closer=closer)
+    count = iter(range(1, len(pictures.pictures) + 1))
+    done = lambda: told(next(count), len(pictures.pictures))  # noqa: E731
+    if scene:
+        judged = judge_in_cabins(look, pictures, _size(scene), done)
+    else:
+        judged = judge(look, pictures.pictures, done)
+    measured = report(judged, pictures)
+    measured |= {
+        "model": detector.name, "dataset": data.name, "scene": scene, "input_px": input_px,
+        "closer": closer,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+    return measured, judged
+
+
+def _size(scene: str) -> tuple[int, int]:
+    try:
+        width, height = (int(part) for part in scene.lower().split("x"))
+    except ValueError:
+        raise PictureSetError(
+            f"--scene {scene}: write it as WIDTHxHEIGHT, e.g. 1920x1080"
+        ) from None
+    return height, width
+
+
+def judge_in_cabins(
+    look: Callable[[NDArray[np.uint8]], Faces],
+    pictures: PictureSet,
+    hw: tuple[int, int],
+    done: Callable[[], None] = lambda: None,
+    share: tuple[float, float] = (0.35, 0.6),
+    seed: int = 0,
+) -> list[Judged]:
+    """Every picture shrunk to a share of a cabin's height, put somewhere into it, and judged."""
+    rng = np.random.default_rng(seed)
+    judged = []
+    for picture in pictures.pictures:
+        image = np.asarray(cv2.imread(str(picture.path), cv2.IMREAD_COLOR), np.uint8)
+        labels = tuple(LABELS[int(c)] for c in picture.classes)
+        placed = shrunk_into_cabin(Scene(image, picture.xyxy, labels), hw, rng, rng.uniform(*share))
+        judged.append(Judged(picture, placed.boxes, look(placed.image)))
+        done()
+    return judged
