@@ -7,7 +7,7 @@ from dashboard.data.store import Record
 from monitor.policy import Policy
 from monitor.types import Kind
 
-# Below this the eye's witnesses contradict each other (monitor.engine.witnesses).
+# Below this the eye's witnesses contradict each other (monitor.engine.eye_state.witnesses).
 UNSURE: Final = 0.65
 LOWERED_DEG: Final = -12.0
 _CLOSURES: Final = {Kind.MICROSLEEP.value, Kind.SLEEP.value, Kind.UNRESPONSIVE.value}

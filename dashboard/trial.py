@@ -15,10 +15,10 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from models.registry import ModelCard, shipped
 from monitor.config import PerceptionConfig
-from monitor.perception.adapters import AwakeDetector, ExpressionNet, EyeStateNet
 from monitor.perception.expression import Framing, cut
 from monitor.perception.face import Points, region_of_box
 from monitor.perception.facemesh import FaceFinder, Landmarker
+from monitor.perception.networks import AwakeDetector, ExpressionNet, EyeStateNet
 from monitor.types import Box, Image
 
 MAX_BYTES: Final = 10_000_000

@@ -180,7 +180,7 @@ class Assembly:
         shared: list[Sink] = [chime, *mqtt, *self._closing(*extra)]
         if events is not None:
             shared += self._closing(EventFileSink(events))
-        from monitor.perception.adapters import open_parts  # - brings the inference runtimes along
+        from monitor.perception.networks import open_parts  # - brings the inference runtimes along
 
         # One set of models for all cameras.
         self._parts = open_parts(self.config.perception, len(sources))

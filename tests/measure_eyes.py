@@ -3,7 +3,8 @@
     python -m tests.measure_eyes --data ../shared/data/awake_sleep --folds runs/folds --json FILE
 
 Every picture is shown to the watch's own perception for some frames, as a camera would, and the
-last observation is weighed by `monitor.engine.evidence` against the driver's own baseline, which
+last observation is weighed by `monitor.engine.eye_state.fusion` against the driver's own baseline,
+which
 `monitor.engine.calibration` learned from that person's awake pictures. `--folds` is a folder of
 folders named after the people left out of a training, joined by `+`, each with
 `detector/awake_sleep_n.safetensors` and `eyes/eye_state.safetensors`; without it the shipped
@@ -25,9 +26,9 @@ from models.data.yolo import Picture, PictureSet, read_picture_set
 from models.evaluation.detector import roc_area
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.engine.calibration import Baseline
-from monitor.engine.evidence import Evidence
+from monitor.engine.eye_state.fusion import Evidence
 from monitor.perception import Perception
-from monitor.perception.adapters import Parts, open_parts
+from monitor.perception.networks import Parts, open_parts
 from monitor.policy import Policy, load_policy
 from monitor.types import Calibration, Eyes, Frame, Observation
 

@@ -23,7 +23,7 @@ from models.report import Report
 from models.training.detector_runs import evaluate, open_network, plan_training
 from monitor.config import PerceptionConfig
 from monitor.errors import ConfigError
-from monitor.perception.adapters import open_parts
+from monitor.perception.networks import open_parts
 
 LEGACY = Path(__file__).parent.parent.parent / "shared" / "weights" / "v5n_coco_legacy.pt"
 RECIPE = {"size": "n", "image_px": 64, "epochs": 1, "batch": 4, "mosaic": 0.0}

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.engine.calibration import Baseline
-from monitor.engine.evidence import Evidence
+from monitor.engine.eye_state.fusion import Evidence
 from monitor.policy import Policy
 from monitor.types import (
     Box,

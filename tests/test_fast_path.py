@@ -16,7 +16,7 @@ from monitor.camera import open_source
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.engine import Engine
 from monitor.perception import Perception
-from monitor.perception.adapters import SAME_FACE, Parts, open_parts
+from monitor.perception.networks import SAME_FACE, Parts, open_parts
 from monitor.policy import load_policy
 from monitor.types import Box, Detection, Event, Image
 

@@ -18,7 +18,7 @@ from monitor.engine import Engine
 from monitor.errors import ConfigError
 from monitor.perception import Perception, open_perception, quality_of
 from monitor.perception.face import Points, Region
-from monitor.perception.sighting import COUNT_EVERY_S
+from monitor.perception.face_tracker import COUNT_EVERY_S
 from monitor.policy import load_policy
 from monitor.types import Box, CameraCondition, Detection, Event, Frame, Image, Observation
 from tests.fakes import FakeDetector, FakeEmotionNet, FakeEyes, FakeFinder, FakeLandmarker
@@ -376,7 +376,7 @@ def events_of(frames: Sequence[Frame]) -> list[Event]:
 def check_fast_against_slow(frames: Sequence[Frame], monkeypatch: pytest.MonkeyPatch) -> None:
     fast = events_of(frames)
     # Nothing followed: every picture is searched as if it were the first.
-    monkeypatch.setattr("monitor.perception.sighting.TRACK_GAP_S", -1.0)
+    monkeypatch.setattr("monitor.perception.face_tracker.TRACK_GAP_S", -1.0)
     slow = events_of(frames)
     assert [(e.kind, e.phase, e.level) for e in fast] == [(e.kind, e.phase, e.level) for e in slow]
     step_s = frames[1].timestamp_s - frames[0].timestamp_s

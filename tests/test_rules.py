@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.engine.ladder import Ladder
+from monitor.engine.finding import Elapsed, Finding
 from monitor.engine.rules.absence import Absence
-from monitor.engine.rules.attention import Attention, Road
 from monitor.engine.rules.closure import Closure, Rung
 from monitor.engine.rules.degraded import URGENCY, Degraded, FrameRate
 from monitor.engine.rules.distraction import Look, Sharing
-from monitor.engine.rules.fatigue import Fatigue
-from monitor.engine.rules.finding import Elapsed, Finding
-from monitor.engine.rules.nod import Nod
 from monitor.engine.rules.perclos import Timeline
 from monitor.engine.rules.yawn import Yawn
+from monitor.engine.ruleset import Ladder
+from monitor.engine.signals.attention import Attention, Road
+from monitor.engine.signals.fatigue import Fatigue
+from monitor.engine.signals.nod import Nod
 from monitor.policy import Policy
 from monitor.types import Cause, Eyes, HeadPose, Kind, Level, Reading
 

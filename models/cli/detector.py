@@ -133,9 +133,14 @@ def train_eye_state(
     out = into / "eye_state.safetensors"
     with _bar("training") as told:
         eye_state_runs.run_training(
-            list(eye_state_runs.portrait_faces(kept)), list(eye_state_runs.set_faces(pictures)), out,
-            epochs=epochs, samples=samples, seed=seed, told=told,
-        )  # fmt: skip
+            list(eye_state_runs.portrait_faces(kept)),
+            list(eye_state_runs.set_faces(pictures)),
+            out,
+            epochs=epochs,
+            samples=samples,
+            seed=seed,
+            told=told,
+        )
     console.print(f"weights and card: {out}", highlight=False)
     network = eye_state_runs.open_eyes(out)
     for name, faces in (

@@ -280,7 +280,7 @@ def _roofline() -> Result:
     from models.inference.cache import derived  # noqa: PLC0415
     from monitor.bench.roofline import gflops_of, measure_rates  # noqa: PLC0415
     from monitor.config import PerceptionConfig  # noqa: PLC0415
-    from monitor.perception.adapters import open_parts  # noqa: PLC0415 - loads the models
+    from monitor.perception.networks import open_parts  # noqa: PLC0415 - loads the models
 
     networks = open_parts(PerceptionConfig()).networks
     rates = measure_rates(networks[0].choice.device if networks else "cpu")

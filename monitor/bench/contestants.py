@@ -132,8 +132,8 @@ class Ours:
     def __init__(self, emotion: str | None, emotion_hz: float, notes: Stages) -> None:
         from monitor.config import CameraConfig, PerceptionConfig  # noqa: PLC0415
         from monitor.perception import Perception  # noqa: PLC0415
-        from monitor.perception.adapters import open_parts  # noqa: PLC0415
         from monitor.perception.facemesh import FaceFinder, Landmarker  # noqa: PLC0415
+        from monitor.perception.networks import open_parts  # noqa: PLC0415
 
         config = PerceptionConfig(emotion=emotion or "auto", emotion_hz=emotion_hz)
         parts = open_parts(config)

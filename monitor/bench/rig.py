@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.perception import open_perception
-from monitor.perception.adapters import open_parts
+from monitor.perception.networks import open_parts
 from monitor.types import Frame
 
 WARM_UP_FRAMES = 10

@@ -14,10 +14,10 @@ from dataclasses import replace
 
 from monitor.engine.alerts import Alerts, Origin, Situation
 from monitor.engine.calibration import Baseline
-from monitor.engine.evidence import Evidence
-from monitor.engine.ladder import Ladder
+from monitor.engine.eye_state.fusion import Evidence
+from monitor.engine.finding import Finding
 from monitor.engine.rules.degraded import URGENCY
-from monitor.engine.rules.finding import Finding
+from monitor.engine.ruleset import Ladder
 from monitor.policy import Policy
 from monitor.types import (
     CameraCondition,

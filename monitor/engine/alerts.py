@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from monitor.engine.rules.finding import Finding, reached
+from monitor.engine.finding import Finding, reached
 from monitor.policy import Policy
 from monitor.types import Event, Kind, Level, Phase
 

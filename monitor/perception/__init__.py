@@ -16,21 +16,21 @@ from monitor.config import CameraConfig, PerceptionConfig
 from monitor.perception import face
 from monitor.perception.expression import EmotionNet, ExpressionReader, Framing, cut
 from monitor.perception.face import Points
-from monitor.perception.facemesh import FaceFinder as MediaPipeFinder
-from monitor.perception.facemesh import Landmarker
-from monitor.perception.sighting import (
+from monitor.perception.face_tracker import (
     Detector,
     FaceFinder,
     Follower,
     LandmarkNet,
     Sighting,
 )
+from monitor.perception.facemesh import FaceFinder as MediaPipeFinder
+from monitor.perception.facemesh import Landmarker
 from monitor.perception.stages import Stages
 from monitor.perception.tracking import DriverTrack
 from monitor.types import Box, Emotion, Frame, Image, Observation, Quality
 
 if TYPE_CHECKING:
-    from monitor.perception.adapters import Parts
+    from monitor.perception.networks import Parts
 
 
 class EyeNet(Protocol):
@@ -233,7 +233,7 @@ def open_perception(
     Raises:
         ConfigError: a model is not registered, or its weights are not what its card says.
     """
-    from monitor.perception.adapters import open_parts  # noqa: PLC0415 - inference runtimes load when needed
+    from monitor.perception.networks import open_parts  # noqa: PLC0415 - inference runtimes load when needed
 
     parts = parts or open_parts(config)
     return Perception(

@@ -17,6 +17,7 @@ from pydantic import ValidationError, model_validator
 
 from monitor.config import Identifier, Section
 from monitor.errors import ConfigError
+from monitor.policy.perception import EvidencePolicy, EyePolicy, QualityPolicy, Short
 from monitor.policy.rules import (
     Abandoned,
     AbsencePolicy,
@@ -30,7 +31,6 @@ from monitor.policy.rules import (
     PerclosPolicy,
     YawnPolicy,
 )
-from monitor.policy.seeing import EvidencePolicy, EyePolicy, QualityPolicy, Short
 from monitor.settings import CONFIGS, explain, read_yaml
 
 POLICIES = CONFIGS / "policy"

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from monitor.config import Section
-from monitor.policy.seeing import Degrees, LevelName, Long, Share, Short, Speed, rising
+from monitor.policy.perception import Degrees, LevelName, Long, Share, Short, Speed, rising
 from monitor.types import Cause, Kind, Level
 
 

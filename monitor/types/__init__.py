@@ -9,8 +9,17 @@ every rule uses it. `captured_at` is the wall clock (UTC epoch seconds) of the s
 written on events for people and never subtracted from anything.
 """
 
-from monitor.types.judged import Calibration, DriverState, Event, Reading
-from monitor.types.seen import Box, Detection, Emotion, Frame, HeadPose, Image, Observation, Quality
+from monitor.types.observation import (
+    Box,
+    Detection,
+    Emotion,
+    Frame,
+    HeadPose,
+    Image,
+    Observation,
+    Quality,
+)
+from monitor.types.reading import Calibration, DriverState, Event, Reading
 from monitor.types.terms import CameraCondition, Cause, Command, Eyes, Kind, Level, Phase
 
 __all__ = [

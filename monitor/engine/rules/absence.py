@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from monitor.engine.rules.finding import EPSILON_S, Finding, reached
+from monitor.engine.finding import EPSILON_S, Finding, reached
 from monitor.types import Kind, Level, Reading
 
 

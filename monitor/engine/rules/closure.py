@@ -12,8 +12,8 @@ shrinks with time seen closed, and at `reopen_s` the closure was over when the d
 
 from dataclasses import dataclass
 
-from monitor.engine.rules.finding import EPSILON_S, Elapsed, Finding, reached
-from monitor.engine.rules.nod import Nod
+from monitor.engine.finding import EPSILON_S, Elapsed, Finding, reached
+from monitor.engine.signals.nod import Nod
 from monitor.types import Eyes, Kind, Level, Reading
 
 

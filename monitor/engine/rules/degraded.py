@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from monitor.engine.rules.finding import EPSILON_S, Finding, reached
+from monitor.engine.finding import EPSILON_S, Finding, reached
 from monitor.types import Cause, Kind, Level, Reading
 
 

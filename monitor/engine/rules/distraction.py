@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from monitor.engine.rules.finding import EPSILON_S, Elapsed, Finding, reached
+from monitor.engine.finding import EPSILON_S, Elapsed, Finding, reached
 from monitor.types import Kind, Level, Reading
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from monitor.engine.rules.finding import Elapsed, Finding, reached
+from monitor.engine.finding import Elapsed, Finding, reached
 from monitor.types import Eyes, Kind, Level, Reading
 
 

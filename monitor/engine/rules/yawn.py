@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from monitor.engine.rules.finding import EPSILON_S, Finding, reached
+from monitor.engine.finding import EPSILON_S, Finding, reached
 from monitor.types import Kind, Level, Reading
 
 

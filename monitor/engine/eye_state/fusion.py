@@ -6,7 +6,8 @@ between what it was a moment ago: the hysteresis of the policy's `closed_enter` 
 A witness that cannot see (head beyond the pose gate, picture dark or blurred, face tiny) is not
 asked, and where nobody is left to ask the eyes are unknown.
 
-Lids that are lowered to look down (`monitor.engine.lowered`) only discount the landmarks' word; a
+Lids that are lowered to look down (`monitor.engine.eye_state.lowered_lids`) only discount the
+landmarks' word; a
 network that sees the eye decides, unless the irises are low and the mesh still sees the lids apart
 or the lower lid where it was: then its word is discounted too. The eyes are then unknown and
 `looking_down` is true, so that the distraction timer runs: a sleeper mistaken for a reader is
@@ -17,8 +18,16 @@ import math
 from dataclasses import dataclass, field
 
 from monitor.engine.calibration import frontal_ear, openness_of
-from monitor.engine.lowered import LoweredLids
-from monitor.engine.witnesses import LANDMARKS, SURE, Dissent, Witness, clip, log_odds, weigh_up
+from monitor.engine.eye_state.lowered_lids import LoweredLids
+from monitor.engine.eye_state.witnesses import (
+    LANDMARKS,
+    SURE,
+    Dissent,
+    Witness,
+    clip,
+    log_odds,
+    weigh_up,
+)
 from monitor.policy import Policy
 from monitor.types import (
     Box,

@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
+from monitor.engine.finding import Finding
 from monitor.engine.rules.absence import Absence
-from monitor.engine.rules.attention import Attention, Road
 from monitor.engine.rules.closure import Closure, Rung
 from monitor.engine.rules.degraded import Degraded, FrameRate
 from monitor.engine.rules.distraction import Distraction, Look, LowArea, Sharing
-from monitor.engine.rules.fatigue import Fatigue
-from monitor.engine.rules.finding import Finding
-from monitor.engine.rules.nod import Nod
 from monitor.engine.rules.perclos import Band, Perclos, Timeline
 from monitor.engine.rules.yawn import Yawn
+from monitor.engine.signals.attention import Attention, Road
+from monitor.engine.signals.fatigue import Fatigue
+from monitor.engine.signals.nod import Nod
 from monitor.policy import Policy
 from monitor.policy.rules import Window
 from monitor.types import Cause, Eyes, Kind, Reading

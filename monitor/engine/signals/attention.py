@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from monitor.engine.rules.finding import EPSILON_S
+from monitor.engine.finding import EPSILON_S
 from monitor.types import Eyes, Reading
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.types.checks import finite, share
-from monitor.types.seen import HeadPose
+from monitor.types.observation import HeadPose
 from monitor.types.terms import CameraCondition, Cause, Eyes, Kind, Level, Phase
 
 

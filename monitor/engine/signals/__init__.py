@@ -1,0 +1,1 @@
+"""What rules read beside the evidence: attention to the road, nods, fatigue."""
