@@ -9,8 +9,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from dashboard.settings import settings
 from monitor.config import MqttConfig
 from monitor.errors import BrokerError
-from monitor.messages import Topics
-from monitor.mqtt.client import new_client
+from monitor.protocol.messages import Topics
+from monitor.sinks.mqtt.client import new_client
 from monitor.types import Command
 
 ANSWER_S = 5.0

@@ -12,7 +12,7 @@ from dashboard.data import fleet, rollup
 from dashboard.data.fleet import Span
 from dashboard.data.store import Record
 from dashboard.session import guarded, kept, now, opens, store
-from monitor.payloads import MONITORED
+from monitor.protocol.schemas import MONITORED
 from monitor.types import Level
 
 DAY_S: Final = 86_400.0

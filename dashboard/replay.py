@@ -19,7 +19,7 @@ from monitor.errors import WakefulError
 from monitor.policy import Policy, built_in, load_policy
 from monitor.replay import Difference, compare
 from monitor.settings import explain
-from monitor.trace import SUFFIX, read_trace
+from monitor.sinks.trace import SUFFIX, read_trace
 from monitor.types import Event, Level
 
 LISTED: Final = 200

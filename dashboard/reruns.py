@@ -10,7 +10,7 @@ from dashboard.sensitivity import Labels
 from monitor.demo import score
 from monitor.policy import Policy
 from monitor.replay import Given, events_of
-from monitor.trace import TraceHeader, read_trace
+from monitor.sinks.trace import TraceHeader, read_trace
 from monitor.types import Event, Kind, Level
 
 MAX_OBSERVATIONS: Final = 500_000  # about five hours at 30 fps

@@ -62,10 +62,10 @@ def run(
     quiet: Annotated[bool, typer.Option(help="No live table.")] = False,
 ) -> None:
     """Watch a camera, a stream or a file until it ends or Ctrl-C."""
-    from monitor import assembly
+    from monitor import app
     from monitor.config import load
 
-    overrides = assembly.overrides(
+    overrides = app.overrides(
         cameras=camera,
         policy=policy,
         vehicle=vehicle,
@@ -75,7 +75,7 @@ def run(
     )
     settings = load(config, **overrides)
     drawn = sys.stdout.isatty() and not quiet and events != "-"
-    assembly.run(settings, console=Console() if drawn else None, events=events, show=show)
+    app.run(settings, console=Console() if drawn else None, events=events, show=show)
 
 
 @app.command()
@@ -127,8 +127,8 @@ def replay(
     """Make the events of a recorded trace again: one JSON line each, byte for byte the same."""
     from monitor import replay as replaying
     from monitor.policy import load_policy
-    from monitor.record import event_line
-    from monitor.trace import read_trace
+    from monitor.sinks.trace import read_trace
+    from monitor.store.rows import event_line
 
     def events(name: str | None) -> list[Any]:
         header, given = read_trace(trace)

@@ -18,7 +18,7 @@ from rich.table import Table
 from monitor.config import CameraConfig, Config, LogConfig, load, state_dir
 from monitor.errors import ConfigError
 from monitor.policy import Policy, load_policy
-from monitor.screen import draw
+from monitor.sinks.window import draw
 from monitor.types import DriverState, Event, Frame, Image, Kind, Level, Observation, Phase
 
 # What the script calls things, and what the watch is expected to make of them.
@@ -258,7 +258,7 @@ def play(
     port: int,
 ) -> bool:
     """Run the demo and print the score; True when everything scripted was found and no more."""
-    from monitor import assembly
+    from monitor import app
 
     config = settings(
         script=script, portrait=portrait, policy=policy, fast=fast, fps=fps, port=port
@@ -266,7 +266,7 @@ def play(
     drive = _drive(script)
     memory, sheet = MemorySink(), SheetSink()
     began_s = time.monotonic()
-    told = assembly.run(config, console=console, extra=(memory, sheet))
+    told = app.run(config, console=console, extra=(memory, sheet))
     spent_s = time.monotonic() - began_s
     result = score(drive.truth(), memory.events, load_policy(config.policy))
     _print_score(console, result)

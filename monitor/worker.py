@@ -22,7 +22,7 @@ from typing import Protocol, Self
 import sdnotify
 import structlog
 
-from monitor.sinks import Sink
+from monitor.sinks.base import Sink
 from monitor.types import Command, DriverState, Event, Frame, Observation
 
 log = structlog.get_logger(__name__)

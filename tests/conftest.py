@@ -156,7 +156,7 @@ def open_reader(context: Any) -> Iterator[Any]:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state folder with a recorded drive and a clip in it."""
     from monitor.config import TraceConfig
-    from monitor.trace import TraceHeader, TraceWriter
+    from monitor.sinks.trace import TraceHeader, TraceWriter
     from tests.drivers import attentive, eyes_closed
 
     folder = tmp_path_factory.mktemp("home")

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from monitor import messages
 from monitor.fleet.config import FleetConfig, load_fleet
 from monitor.fleet.ingest import Ingester
 from monitor.fleet.metrics import IngestMetrics
 from monitor.fleet.sorting import Arrival
-from monitor.messages import Message, Narrator, Topics
-from monitor.payloads import CoverageData, Loop, Stats
+from monitor.protocol import messages
+from monitor.protocol.messages import Message, Narrator, Topics
+from monitor.protocol.schemas import CoverageData, Loop, Stats
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
 from monitor.types import (

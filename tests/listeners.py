@@ -10,11 +10,11 @@ from typing import Any, Self
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from monitor import messages
 from monitor.config import Config
-from monitor.messages import Topics
-from monitor.mqtt import MqttSink
-from monitor.payloads import Alert
+from monitor.protocol import messages
+from monitor.protocol.messages import Topics
+from monitor.protocol.schemas import Alert
+from monitor.sinks.mqtt import MqttSink
 from monitor.store import Store, open_store
 from tests.tellings import settings
 

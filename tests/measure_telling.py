@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from monitor.config import TraceConfig
-from monitor.mqtt import MqttSink
+from monitor.sinks.mqtt import MqttSink
+from monitor.sinks.store import StoreSink
+from monitor.sinks.trace import TraceHeader, TraceWriter
 from monitor.store import open_store
-from monitor.store.logbook import StoreSink
-from monitor.trace import TraceHeader, TraceWriter
 from tests.servers import Mosquitto, until
 from tests.tellings import event, moment, settings
 from tests.test_trace import FULL

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from monitor.config import Config, load
 from monitor.store import schema
 from monitor.store.database import open_engine
-from monitor.store.scribe import Row
+from monitor.store.encoder import Row
 from monitor.types import DriverState, Event, Frame, Kind, Level, Observation, Phase
 
 NOW = float(int(time.time()))

@@ -25,7 +25,7 @@ from monitor.bench.contestants import FPS, NAMES, Racer, make
 from monitor.bench.report import draw_plot, print_report, print_soak, stretch_line
 from monitor.bench.vehicle import Ear, measure_soak
 from monitor.errors import ConfigError, WakefulError
-from monitor.mqtt.broker import EmbeddedBroker
+from monitor.sinks.mqtt.broker import EmbeddedBroker
 from tests.servers import until
 
 app = Typer()

@@ -10,7 +10,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from monitor.errors import BrokerError
-from monitor.mqtt.broker import LOOPBACK, EmbeddedBroker
+from monitor.sinks.mqtt.broker import LOOPBACK, EmbeddedBroker
 from tests.servers import free_port, listening, until
 
 

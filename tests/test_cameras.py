@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from monitor import messages
-from monitor.assembly import Assembly
+from monitor.app import Assembly
 from monitor.config import Config, load
 from monitor.demo import MemorySink
-from monitor.messages import Topics
-from monitor.mqtt.cameras import PATIENCE_S, Cameras, Pace
+from monitor.protocol import messages
+from monitor.protocol.messages import Topics
+from monitor.sinks.mqtt.cameras import PATIENCE_S, Cameras, Pace
 from monitor.store import recent_events
 from monitor.types import Command, DriverState, Frame, Kind, Level
 from tests.servers import Mosquitto, until

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from monitor.chime import BY_KIND, BY_LEVEL, RATE_HZ, ChimeSink, Samples, pattern, samples
 from monitor.config import ChimeConfig
+from monitor.sinks.chime import BY_KIND, BY_LEVEL, RATE_HZ, ChimeSink, Samples, pattern, samples
 from monitor.types import Kind, Level, Phase
 from tests.servers import until
 from tests.tellings import event

@@ -13,9 +13,9 @@ import pytest
 import skimage.data
 from sqlalchemy import select
 
-from monitor.clips import RING_BYTES, ClipsSink, _Ring
 from monitor.config import ClipsConfig, Config
-from monitor.film import blurred, jpeg, write_mp4
+from monitor.sinks.clips import RING_BYTES, ClipsSink, _Ring
+from monitor.sinks.mp4 import blurred, jpeg, write_mp4
 from monitor.store import Store, open_store, schema
 from monitor.store.database import open_engine
 from monitor.types import Box, Frame, Level, Observation, Phase

@@ -9,7 +9,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from dashboard.commands import ask
 from monitor.config import MqttConfig
 from monitor.errors import BrokerError
-from monitor.messages import read_command
+from monitor.protocol.messages import read_command
 from monitor.types import Command
 from tests.servers import Mosquitto, free_port
 

@@ -16,7 +16,7 @@ from models.report import Accuracy, Cost, Latency
 from models.report import Report as ModelReport
 from monitor.config import TraceConfig
 from monitor.policy import Policy, load_policy
-from monitor.trace import TraceHeader, TraceWriter
+from monitor.sinks.trace import TraceHeader, TraceWriter
 from monitor.types import Event, Kind, Level, Phase
 from tests.drivers import Story, attentive, eyes_closed
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from monitor.fleet.sorting import Arrival
-from monitor.messages import Message
+from monitor.protocol.messages import Message
 from tests.fleet_stories import NOON, PREFIX, Desk, Vehicle, an_event, on_both
 
 

@@ -28,8 +28,8 @@ from monitor.fleet.intake import forget
 from monitor.fleet.service import serve
 from monitor.fleet.simulation.seeding import Plan
 from monitor.fleet.simulation.traffic import Traffic
-from monitor.messages import Topics
-from monitor.mqtt import MqttSink
+from monitor.protocol.messages import Topics
+from monitor.sinks.mqtt import MqttSink
 from monitor.store import Store, open_store
 from monitor.store.database import open_engine
 from monitor.types import Phase

@@ -14,9 +14,9 @@ from dashboard.cli import dashboard
 from monitor.fleet import fleet_app
 from monitor.fleet.config import load_fleet
 from monitor.fleet.metrics import IngestMetrics
-from monitor.messages import Topics, read
-from monitor.mqtt.discovery import discovery
-from monitor.payloads import Availability, CameraStatus
+from monitor.protocol.messages import Topics, read
+from monitor.protocol.schemas import Availability, CameraStatus
+from monitor.sinks.mqtt.discovery import discovery
 
 ROOT = Path(__file__).parent.parent
 FLEET = (ROOT / "docs" / "fleet.md").read_text()

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from monitor.sinks.store import AROUND_S, LONGEST_STEP_S, Account, Sampler, StoreSink
 from monitor.store import open_store, schema
 from monitor.store.database import open_engine
-from monitor.store.logbook import AROUND_S, LONGEST_STEP_S, Account, Sampler, StoreSink
 from monitor.types import Cause, DriverState, Eyes, HeadPose, Level
 from tests.tellings import NOW, event, moment, settings
 

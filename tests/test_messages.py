@@ -10,10 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import messages
-from monitor.messages import Address, Narrator, Topics, read, read_command
-from monitor.payloads import Ack, Alert, Availability, CameraStatus, Coverage, CoverageData, State
-from monitor.record import event_line, event_of, event_row
+from monitor.protocol import messages
+from monitor.protocol.messages import Address, Narrator, Topics, read, read_command
+from monitor.protocol.schemas import (
+    Ack,
+    Alert,
+    Availability,
+    CameraStatus,
+    Coverage,
+    CoverageData,
+    State,
+)
+from monitor.store.rows import event_line, event_of, event_row
 from monitor.types import (
     Calibration,
     Cause,

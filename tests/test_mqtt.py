@@ -16,8 +16,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from monitor import messages
-from monitor.mqtt.discovery import discovery
+from monitor.protocol import messages
+from monitor.sinks.mqtt.discovery import discovery
+from monitor.speed import SpeedSource
 from monitor.types import (
     CameraCondition,
     Cause,
@@ -29,7 +30,6 @@ from monitor.types import (
     Observation,
     Phase,
 )
-from monitor.vehicle import SpeedSource
 from tests.listeners import TOPICS, Listener, vehicle, watching
 from tests.servers import Mosquitto, until
 from tests.tellings import NOW, event, moment, settings

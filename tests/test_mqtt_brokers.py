@@ -14,8 +14,8 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from monitor import messages
-from monitor.mqtt.broker import EmbeddedBroker, broker_for
+from monitor.protocol import messages
+from monitor.sinks.mqtt.broker import EmbeddedBroker, broker_for
 from monitor.store import open_store
 from tests.listeners import TOPICS, Listener, vehicle, watching
 from tests.servers import Island, Mosquitto, free_port, pause, resume, until

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config import Config
-from monitor.messages import Message
-from monitor.mqtt.delivery import BURST, LONGEST_RESEND_S, WINDOW, Delivery
+from monitor.protocol.messages import Message
+from monitor.sinks.mqtt.delivery import BURST, LONGEST_RESEND_S, WINDOW, Delivery
 from monitor.store import Store, open_store, schema
 from monitor.store.database import open_engine
 from monitor.store.outbox import Outbox, Pending

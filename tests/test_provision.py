@@ -20,8 +20,8 @@ from monitor.fleet.config import load_fleet
 from monitor.fleet.ingest import Ingester
 from monitor.fleet.intake import Intake
 from monitor.fleet.metrics import IngestMetrics
-from monitor.mqtt.client import new_client
-from monitor.topics import Topics
+from monitor.protocol.topics import Topics
+from monitor.sinks.mqtt.client import new_client
 from tests.fleet_stories import Desk, Vehicle, an_event, sqlite_url
 from tests.servers import Mosquitto, free_port, until
 

@@ -17,9 +17,9 @@ from monitor.fleet.simulation.rows import Detail, tables
 from monitor.fleet.simulation.seeding import Plan, columns_of, everything, seed
 from monitor.fleet.simulation.standing import state_message
 from monitor.fleet.simulation.traffic import messages_of
-from monitor.messages import Topics, read
-from monitor.payloads import MONITORED, Alert, Coverage
 from monitor.policy import load_policy
+from monitor.protocol.messages import Topics, read
+from monitor.protocol.schemas import MONITORED, Alert, Coverage
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
 from monitor.types import Cause, Kind, Level, Phase

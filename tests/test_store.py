@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 
 from monitor.config import Config
 from monitor.errors import StoreError
-from monitor.payloads import Availability, CoverageData
+from monitor.protocol.schemas import Availability, CoverageData
 from monitor.store import Store, open_store, recent_events, schema
 from monitor.store.database import open_engine, upgrade
 from monitor.types import Cause, Kind, Level, Phase

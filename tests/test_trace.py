@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from monitor.config import TraceConfig
 from monitor.errors import SourceError
-from monitor.eventfile import EventFileSink
 from monitor.policy import load_policy
-from monitor.record import event_line
 from monitor.replay import events_of
-from monitor.trace import Given, TraceHeader, TraceWriter, observation_line, read_trace
+from monitor.sinks.jsonl import EventFileSink
+from monitor.sinks.trace import Given, TraceHeader, TraceWriter, observation_line, read_trace
+from monitor.store.rows import event_line
 from monitor.types import (
     Box,
     CameraCondition,
@@ -101,7 +101,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 def test_every_observation_survives_its_line(
     observation: Observation, speed_kmh: float | None
 ) -> None:
-    from monitor.trace import _parsed
+    from monitor.sinks.trace import _parsed
 
     line = observation_line(observation, speed_kmh)
     assert "\n" not in line

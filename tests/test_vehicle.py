@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config import SpeedConfig
-from monitor.vehicle import FASTEST_KMH, SpeedSource
+from monitor.speed import FASTEST_KMH, SpeedSource
 
 CONFIG = SpeedConfig(topic="vehicle/speed", stale_s=5.0)
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from models.synthesis.drive import Drive
-from monitor.assembly import Assembly
+from monitor.app import Assembly
 from monitor.config import CameraConfig, Config, load
 from monitor.demo import MemorySink, score
 from monitor.policy import load_policy
 from monitor.replay import events_of
+from monitor.sinks.trace import read_trace
 from monitor.store import recent_events
-from monitor.trace import read_trace
 from monitor.types import Event, Kind, Phase
 from tests.servers import Mosquitto, until
 
@@ -105,7 +105,7 @@ def test_eyes_shut_then_out_of_the_picture_is_one_unbroken_alert(
 def test_a_recorded_trace_gives_the_same_events_byte_for_byte(
     settings: Callable[..., Config], tmp_path: Path
 ) -> None:
-    from monitor.record import event_line
+    from monitor.store.rows import event_line
 
     folder = tmp_path / "traces"
     script = "attentive 5, closed 3.6, attentive 3"
@@ -220,7 +220,7 @@ def test_eyes_lowered_to_look_down_are_not_asleep(settings: Callable[..., Config
 def test_the_frame_loop_on_the_cpu_never_imports_a_training_framework(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from monitor.assembly import Assembly\n"
+        "from monitor.app import Assembly\n"
         "from monitor.config import CameraConfig, load\n"
         "camera = CameraConfig(source='animated', script='attentive 1', fps=5)\n"
         "off = {'enabled': False}\n"

@@ -29,11 +29,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
-from monitor import messages
 from monitor.fleet import ledger, partitions
 from monitor.fleet.simulation.seeding import Plan
-from monitor.messages import Narrator, Topics, read
-from monitor.payloads import Alert
+from monitor.protocol import messages
+from monitor.protocol.messages import Narrator, Topics, read
+from monitor.protocol.schemas import Alert
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
 from monitor.types import Phase

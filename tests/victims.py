@@ -12,7 +12,7 @@ from typing import Any
 def vehicle_process(name: str, port: int, pace_s: float, calm: Path) -> None:
     """The real log, outbox and MQTT sink of a vehicle; events as fast as they are asked for."""
     from monitor.config import Config
-    from monitor.mqtt import MqttSink
+    from monitor.sinks.mqtt import MqttSink
     from monitor.store import open_store
 
     home = Path(os.environ["WAKEFUL_HOME"])

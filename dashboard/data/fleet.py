@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Subquery, case, func, select, true, union_all
 
 from dashboard.data.store import Record, Store
-from monitor.payloads import MONITORED
+from monitor.protocol.schemas import MONITORED
 from monitor.store.schema import (
     availability,
     coverage,

@@ -16,7 +16,7 @@ from sqlalchemy.sql import Select
 
 from dashboard.data.store import Store
 from monitor.errors import StoreError
-from monitor.payloads import MONITORED
+from monitor.protocol.schemas import MONITORED
 from monitor.store.schema import (
     coverage,
     coverage_days,

@@ -24,7 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from models.inference.cache import own_environment
 from monitor.errors import WakefulError
-from monitor.mqtt.broker import LOOPBACK, EmbeddedBroker
+from monitor.sinks.mqtt.broker import LOOPBACK, EmbeddedBroker
 
 # Short closures, so that alerts come often enough to be counted.
 DRIVE = "attentive 2, closed 1.8, attentive 3, closed 2, attentive 4"

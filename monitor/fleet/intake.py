@@ -22,12 +22,12 @@ from monitor.errors import BrokerError
 from monitor.fleet.bulk import BulkClient
 from monitor.fleet.config import IngestConfig
 from monitor.fleet.sorting import Arrival
-from monitor.messages import MAX_PAYLOAD_BYTES, Topics, acknowledgement
-from monitor.mqtt.client import fresh_id, new_client, set_up
+from monitor.protocol.messages import MAX_PAYLOAD_BYTES, Topics, acknowledgement
+from monitor.sinks.mqtt.client import fresh_id, new_client, set_up
 
 log = structlog.get_logger(__name__)
 
-# Ids in one acknowledgement: `monitor.payloads.Ack` allows 2000.
+# Ids in one acknowledgement: `monitor.protocol.schemas.Ack` allows 2000.
 IDS_AT_ONCE = 1000
 # Room for the topic and the properties round the largest payload.
 PACKET_BYTES = MAX_PAYLOAD_BYTES + 4096

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import to_json
 from sqlalchemy import Connection, Engine, Table, text
 
-from monitor.payloads import Alert, Availability, CameraStatus, Coverage, State, Stats
+from monitor.protocol.schemas import Alert, Availability, CameraStatus, Coverage, State, Stats
 from monitor.store import schema
 from monitor.types import Level, Phase
 

@@ -9,9 +9,9 @@ from typing import NamedTuple, Protocol
 
 from monitor.fleet.config import IngestConfig
 from monitor.fleet.ledger import Batch, DeadLetter, Seen
-from monitor.messages import Topics, read
-from monitor.payloads import Ack, Alert, Availability, CameraStatus, Coverage, State, Stats
-from monitor.store.logbook import CLOSE_STEP_S
+from monitor.protocol.messages import Topics, read
+from monitor.protocol.schemas import Ack, Alert, Availability, CameraStatus, Coverage, State, Stats
+from monitor.sinks.store import CLOSE_STEP_S
 from monitor.types import Eyes
 
 # A vehicle's id costs some 200 bytes to remember; beyond this, history starts afresh.

@@ -17,9 +17,9 @@ import structlog
 
 from monitor.config import Config
 from monitor.errors import StoreError
-from monitor.messages import Topics
-from monitor.payloads import Availability, CoverageData
-from monitor.store import eventlog, schema
+from monitor.protocol.messages import Topics
+from monitor.protocol.schemas import Availability, CoverageData
+from monitor.store import event_log, schema
 from monitor.store.database import (
     CorruptError,
     UnwritableError,
@@ -27,8 +27,8 @@ from monitor.store.database import (
     open_engine,
     upgrade,
 )
+from monitor.store.encoder import Clip, Job, Mark, Request, Row, Scribe
 from monitor.store.outbox import Outbox
-from monitor.store.scribe import Clip, Job, Mark, Request, Row, Scribe
 from monitor.store.writer import BUSY_S, Writer
 from monitor.types import Event, Phase
 
@@ -74,7 +74,7 @@ def recent_events(url: str, *, limit: int = 100, drive: str | None = None) -> li
     engine = open_engine(url)
     try:
         with explained(url), engine.connect() as connection:
-            return eventlog.recent_events(connection, limit=limit, drive=drive)
+            return event_log.recent_events(connection, limit=limit, drive=drive)
     finally:
         engine.dispose()
 

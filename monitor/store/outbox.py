@@ -16,10 +16,10 @@ import structlog
 from sqlalchemy import Connection, Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from monitor.messages import CLOUDEVENTS_JSON, Message
+from monitor.protocol.messages import CLOUDEVENTS_JSON, Message
 from monitor.store import schema
 from monitor.store.database import insert
-from monitor.store.eventlog import BATCH_ROWS
+from monitor.store.event_log import BATCH_ROWS
 
 log = structlog.get_logger(__name__)
 

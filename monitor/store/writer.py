@@ -14,10 +14,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from monitor.config import StoreConfig
-from monitor.payloads import Availability
-from monitor.store import eventlog, schema
-from monitor.store.ballast import Ballast
-from monitor.store.claim import Claim
+from monitor.protocol.schemas import Availability
+from monitor.store import event_log, schema
 from monitor.store.database import (
     CorruptError,
     explained,
@@ -26,10 +24,12 @@ from monitor.store.database import (
     sqlite_file,
     upgrade,
 )
+from monitor.store.disk_reserve import Ballast
+from monitor.store.encoder import Job
+from monitor.store.lock import Claim
+from monitor.store.maintenance import Retention
 from monitor.store.outbox import Outbox
-from monitor.store.quarantine import Salvage, quarantine
-from monitor.store.retention import Retention
-from monitor.store.scribe import Job
+from monitor.store.recovery import Salvage, quarantine
 from monitor.types import Event
 
 log = structlog.get_logger(__name__)
@@ -170,7 +170,7 @@ class Writer:
         for _ in range(10):
             try:
                 with self._engine.begin() as connection:
-                    if not eventlog.forget_oldest(connection, schema.samples, "at", 50):
+                    if not event_log.forget_oldest(connection, schema.samples, "at", 50):
                         return
             except SQLAlchemyError:
                 return
@@ -201,16 +201,16 @@ class Writer:
 
     def _take_up(self, engine: Engine, reader: Engine, began_at: float) -> Found:
         with explained(self._url), engine.begin() as connection:
-            damage = eventlog.damage(connection) if self._path else None
+            damage = event_log.damage(connection) if self._path else None
             if damage is not None:
                 raise CorruptError(f"{self._path}: is damaged ({damage}); move it away")
             found = Found(
-                eventlog.highest_sequence(connection),
-                tuple(eventlog.unended_events(connection, self._vehicle)),
-                eventlog.unclean_ends(connection, self._vehicle),
+                event_log.highest_sequence(connection),
+                tuple(event_log.unended_events(connection, self._vehicle)),
+                event_log.unclean_ends(connection, self._vehicle),
             )
             online = {"vehicle": self._vehicle, "at": began_at, "status": Availability.ONLINE}
-            eventlog.add_row(connection, schema.availability, online)
+            event_log.add_row(connection, schema.availability, online)
             if self._outbox is not None:
                 self._outbox.open(reader, connection)
             return found

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from monitor import messages
 from monitor.fleet.simulation.habits import HOUR_S, Drive
 from monitor.fleet.simulation.life import CAMERA, Life
 from monitor.fleet.simulation.sampling import CALIBRATION_S, Sampling
-from monitor.messages import Message, Topics
-from monitor.payloads import Loop, Stats
+from monitor.protocol import messages
+from monitor.protocol.messages import Message, Topics
+from monitor.protocol.schemas import Loop, Stats
 from monitor.store.schema import samples
 from monitor.types import (
     Calibration,

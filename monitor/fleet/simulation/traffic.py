@@ -13,7 +13,6 @@ from itertools import count
 
 import paho.mqtt.client as mqtt
 
-from monitor import messages
 from monitor.config import MqttConfig
 from monitor.errors import BrokerError
 from monitor.fleet.simulation.life import CAMERA, Episode, Life
@@ -24,9 +23,10 @@ from monitor.fleet.simulation.rows import (
 )
 from monitor.fleet.simulation.seeding import Plan
 from monitor.fleet.simulation.standing import state_message, stats_of
-from monitor.messages import Message, Narrator, Topics
-from monitor.mqtt.client import new_client
-from monitor.payloads import Ack, Availability, CameraStatus, CoverageData
+from monitor.protocol import messages
+from monitor.protocol.messages import Message, Narrator, Topics
+from monitor.protocol.schemas import Ack, Availability, CameraStatus, CoverageData
+from monitor.sinks.mqtt.client import new_client
 from monitor.types import Event, Phase
 
 # Unacknowledged messages at a time, over all vehicles: a real fleet's outboxes are as patient.

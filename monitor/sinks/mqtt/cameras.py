@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from monitor.payloads import CameraStatus
-from monitor.status import CameraWatch
+from monitor.protocol.camera_status import CameraWatch
+from monitor.protocol.schemas import CameraStatus
 from monitor.types import Command, DriverState, Frame
 
 COMMANDS_KEPT = 32

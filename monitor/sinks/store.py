@@ -3,10 +3,10 @@
 from collections import defaultdict, deque
 from typing import Any, Final
 
-from monitor.payloads import MONITORED, CoverageData, Watched
-from monitor.status import CameraWatch
+from monitor.protocol.camera_status import CameraWatch
+from monitor.protocol.schemas import MONITORED, CoverageData, Watched
 from monitor.store import Store, schema
-from monitor.store.scribe import Row
+from monitor.store.encoder import Row
 from monitor.types import DriverState, Event, Eyes, Frame, Kind, Level, Observation
 
 # Round an alert, and while the eyes are closed, samples are this close together and reach this

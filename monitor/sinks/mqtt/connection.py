@@ -21,8 +21,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from monitor.config import MqttConfig
 from monitor.errors import BrokerError
-from monitor.messages import Message
-from monitor.mqtt.client import password, tls_context
+from monitor.protocol.messages import Message
+from monitor.sinks.mqtt.client import password, tls_context
 
 PACKETS_UNCONFIRMED = 100
 # A broker on this machine answers at once; an old one may not answer MQTT 5 at all.

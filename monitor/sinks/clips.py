@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from monitor.config import ClipsConfig, state_dir
-from monitor.film import blurred, jpeg, shrunk, write_mp4
+from monitor.sinks.mp4 import blurred, jpeg, shrunk, write_mp4
 from monitor.store import Store
 from monitor.types import DriverState, Event, Frame, Image, Level, Observation, Phase
 

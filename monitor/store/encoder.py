@@ -8,10 +8,10 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Table
 
-from monitor import messages
-from monitor.messages import Message, Narrator, Topics
-from monitor.payloads import CoverageData
-from monitor.store import eventlog, schema
+from monitor.protocol import messages
+from monitor.protocol.messages import Message, Narrator, Topics
+from monitor.protocol.schemas import CoverageData
+from monitor.store import event_log, schema
 from monitor.store.outbox import Outbox, Pending
 from monitor.types import Event
 
@@ -88,10 +88,10 @@ class Scribe:
                 return self._job(lambda _: None, request)
             case Row():
                 table, values = request.table, request.values
-                return Job(lambda c: eventlog.add_row(c, table, values), vital=request.vital)
+                return Job(lambda c: event_log.add_row(c, table, values), vital=request.vital)
             case Clip():
                 event_id, file_name = request.event_id, request.file_name
-                return Job(lambda c: eventlog.add_clip(c, event_id, file_name))
+                return Job(lambda c: event_log.add_clip(c, event_id, file_name))
             case Mark():
                 return Job(lambda _: None, written=request.reached)
 
@@ -104,7 +104,7 @@ class Scribe:
         pending = pending or self._pending(
             lambda at: messages.alert(self._topics, slim, number, at), last_try=True
         )
-        return self._job(lambda c: eventlog.upsert_event(c, event, vehicle, number), pending)
+        return self._job(lambda c: event_log.upsert_event(c, event, vehicle, number), pending)
 
     def _coverage(self, data: CoverageData) -> Job:
         self.sequence += 1
@@ -154,4 +154,4 @@ def _add_coverage(connection: Connection, data: CoverageData) -> None:
             "cause": getattr(cause, "value", cause),
             "seconds": seconds,
         }
-        eventlog.add_row(connection, schema.coverage, row)
+        event_log.add_row(connection, schema.coverage, row)

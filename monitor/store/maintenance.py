@@ -5,7 +5,7 @@ import time
 from sqlalchemy import Engine, Table
 
 from monitor.config import StoreConfig
-from monitor.store import eventlog, schema
+from monitor.store import event_log, schema
 from monitor.store.outbox import Outbox
 
 DAY_S = 86_400.0
@@ -69,10 +69,10 @@ class Retention:
         tables = [(schema.samples, "at"), (schema.events, "started_at")]
         for _ in range(BATCHES):
             with engine.begin() as connection:
-                if eventlog.used_bytes(connection) <= self._config.max_bytes:
+                if event_log.used_bytes(connection) <= self._config.max_bytes:
                     return
                 any(
-                    eventlog.forget_oldest(connection, table, column, eventlog.BATCH_ROWS)
+                    event_log.forget_oldest(connection, table, column, event_log.BATCH_ROWS)
                     for table, column in tables
                 )
 
@@ -80,6 +80,6 @@ class Retention:
 def _in_batches(engine: Engine, table: Table, column: str, before: float, **only: str) -> None:
     for _ in range(BATCHES):
         with engine.begin() as connection:
-            gone = eventlog.forget_before(connection, table, column, before, **only)
-        if gone < eventlog.BATCH_ROWS:
+            gone = event_log.forget_before(connection, table, column, before, **only)
+        if gone < event_log.BATCH_ROWS:
             return

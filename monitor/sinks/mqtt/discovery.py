@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from monitor import __version__
-from monitor.messages import Message, Topics
+from monitor.protocol.messages import Message, Topics
 from monitor.types import Level
 
 BIRTH = "status"  # under the discovery prefix: `online` when Home Assistant comes up

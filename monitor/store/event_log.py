@@ -20,10 +20,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError
 
-from monitor.payloads import Availability
-from monitor.record import event_of, event_row
+from monitor.protocol.schemas import Availability
 from monitor.store import schema
 from monitor.store.database import insert
+from monitor.store.rows import event_of, event_row
 from monitor.types import Event, Phase
 
 # Small, so that deleting works on a disk that has no room for a long transaction's log.

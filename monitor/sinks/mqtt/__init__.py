@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from monitor import __version__, messages
+from monitor import __version__
 from monitor.config import Config
 from monitor.errors import WakefulError
-from monitor.messages import Address, Topics
-from monitor.mqtt.cameras import Cameras
-from monitor.mqtt.connection import Connection, Incoming, ProtocolError
-from monitor.mqtt.delivery import Delivery
-from monitor.mqtt.discovery import BIRTH, discovery
-from monitor.payloads import Ack, Availability, Loop, Stats
+from monitor.protocol import messages
+from monitor.protocol.messages import Address, Topics
+from monitor.protocol.schemas import Ack, Availability, Loop, Stats
+from monitor.sinks.mqtt.cameras import Cameras
+from monitor.sinks.mqtt.connection import Connection, Incoming, ProtocolError
+from monitor.sinks.mqtt.delivery import Delivery
+from monitor.sinks.mqtt.discovery import BIRTH, discovery
 from monitor.store import Store
 from monitor.types import Command, DriverState, Event, Frame, Observation
 

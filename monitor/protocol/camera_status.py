@@ -1,6 +1,6 @@
 """What a camera delivers, told only once it has lasted: a flicker is no news."""
 
-from monitor.payloads import CameraStatus
+from monitor.protocol.schemas import CameraStatus
 from monitor.types import CameraCondition, Cause, DriverState
 
 # Longer than a reconnect's hiccup, shorter than the 10 s in which an impairment must be told.

@@ -7,10 +7,10 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError
 
-from monitor.messages import CLOUDEVENTS_JSON, Message
+from monitor.protocol.messages import CLOUDEVENTS_JSON, Message
 from monitor.store import schema
 from monitor.store.database import open_engine
-from monitor.store.eventlog import highest_sequence
+from monitor.store.event_log import highest_sequence
 from monitor.store.outbox import Pending
 
 

@@ -20,26 +20,26 @@ from rich.console import Console
 
 from monitor.camera import open_source
 from monitor.camera.source import Source
-from monitor.chime import ChimeSink
-from monitor.clips import ClipsSink
 from monitor.config import CameraConfig, Config
-from monitor.console import ConsoleSink
 from monitor.engine import Engine
 from monitor.errors import BrokerError
-from monitor.eventfile import EventFileSink
 from monitor.logs import configure_logging, natives_silenced
-from monitor.mqtt import MqttSink
-from monitor.mqtt.broker import LOOPBACK, broker_for
-from monitor.payloads import Loop
 from monitor.perception import open_perception
 from monitor.policy import load_policy
-from monitor.screen import WindowSink
-from monitor.sinks import Sink
+from monitor.protocol.schemas import Loop
+from monitor.sinks.base import Sink
+from monitor.sinks.chime import ChimeSink
+from monitor.sinks.clips import ClipsSink
+from monitor.sinks.console import ConsoleSink
+from monitor.sinks.jsonl import EventFileSink
+from monitor.sinks.mqtt import MqttSink
+from monitor.sinks.mqtt.broker import LOOPBACK, broker_for
+from monitor.sinks.store import StoreSink
+from monitor.sinks.trace import TraceHeader, TraceWriter
+from monitor.sinks.window import WindowSink
+from monitor.speed import SpeedSource
 from monitor.store import Store, open_store
-from monitor.store.logbook import StoreSink
-from monitor.trace import TraceHeader, TraceWriter
 from monitor.types import Command
-from monitor.vehicle import SpeedSource
 from monitor.worker import Heartbeat, Pulse, Watch
 
 log = structlog.get_logger(__name__)

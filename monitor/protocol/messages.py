@@ -14,7 +14,8 @@ and, of a vehicle with several cameras, each camera's own:
     <prefix>/<vehicle>/camera/<camera>/state    retained  State
     <prefix>/<vehicle>/camera/<camera>/cmd/<n>  in        ack | calibrate
 
-The shapes are in `monitor.payloads`. `read` answers whatever comes from a network with one of
+The shapes are in `monitor.protocol.schemas`. `read` answers whatever comes from a network with one
+of
 them or with a `ValueError` that says why in one line, and never with anything else.
 """
 
@@ -28,7 +29,7 @@ from uuid import UUID, uuid5
 
 from pydantic import ValidationError
 
-from monitor.payloads import (
+from monitor.protocol.schemas import (
     SEVERITY,
     Ack,
     Alert,
@@ -47,10 +48,10 @@ from monitor.payloads import (
     level_name,
     source_of,
 )
-from monitor.record import plain
-from monitor.topics import Address as Address  # noqa: PLC0414 - part of this seam, as is the next
-from monitor.topics import Topics as Topics  # noqa: PLC0414
-from monitor.topics import short
+from monitor.protocol.topics import Address as Address  # noqa: PLC0414 - part of this seam, as is the next
+from monitor.protocol.topics import Topics as Topics  # noqa: PLC0414
+from monitor.protocol.topics import short
+from monitor.store.rows import plain
 from monitor.types import Cause, Command, DriverState, Event, Kind, Level, Phase
 
 CLOUDEVENTS_JSON = "application/cloudevents+json; charset=utf-8"

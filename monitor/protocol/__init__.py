@@ -1,0 +1,1 @@
+"""The messages that vehicle and fleet exchange: topics, schemas, encoding and decoding."""
