@@ -4,20 +4,22 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import access, session, theme
-from dashboard.accounts import User
+from dashboard import session
+from dashboard.auth import access
+from dashboard.auth.accounts import User
+from dashboard.components import theme
 from dashboard.settings import settings
 from monitor import __version__
 from monitor.errors import WakefulError
 
 LOGO = Path(__file__).parent / "static" / "wakeful.svg"
 PAGES = {
-    "live.py": ("Live", ":material/sensors:", "live"),
-    "events.py": ("Events", ":material/notifications:", "events"),
-    "fleet.py": ("Fleet", ":material/local_shipping:", "fleet"),
-    "compare.py": ("Models", ":material/balance:", "models"),
-    "replay.py": ("Replay", ":material/replay:", "replay"),
-    "health.py": ("Health", ":material/monitor_heart:", "health"),
+    "pages/live.py": ("Live", ":material/sensors:", "live"),
+    "pages/events.py": ("Events", ":material/notifications:", "events"),
+    "pages/fleet.py": ("Fleet", ":material/local_shipping:", "fleet"),
+    "pages/compare.py": ("Models", ":material/balance:", "models"),
+    "pages/replay.py": ("Replay", ":material/replay:", "replay"),
+    "pages/health.py": ("Health", ":material/monitor_heart:", "health"),
 }
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dashboard import accounts, demo, settings
+from dashboard import demo, settings
+from dashboard.auth import accounts
 from monitor.errors import ConfigError, WakefulError
 
 dashboard = typer.Typer(

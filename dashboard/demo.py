@@ -18,14 +18,14 @@ from rich.progress import track
 from sqlalchemy import Engine, delete, insert, update
 
 from dashboard import demo_drive
-from dashboard.data import rollup
-from dashboard.data.store import Store
+from dashboard.queries import rollup
+from dashboard.queries.database import Store
 from monitor.config import state_dir
-from monitor.fleet.simulation.life import Life
-from monitor.fleet.simulation.rows import Detail, Row
-from monitor.fleet.simulation.sampling import Sampling
-from monitor.fleet.simulation.seeding import Plan, columns_of, everything
-from monitor.fleet.simulation.standing import state_message, stats_of
+from monitor.fleet.simulator.live_state import state_message, stats_of
+from monitor.fleet.simulator.rows import Detail, Row
+from monitor.fleet.simulator.sampling import Sampling
+from monitor.fleet.simulator.seeding import Plan, columns_of, everything
+from monitor.fleet.simulator.vehicle import Life
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
 from monitor.types import Level, Phase

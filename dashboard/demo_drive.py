@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Table, insert, select
 
-from dashboard.data.store import Store
+from dashboard.queries.database import Store
 from monitor import __version__
 from monitor.errors import StoreError
 from monitor.store import schema

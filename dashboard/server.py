@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from streamlit.starlette import App
 
-from dashboard.desks import COOKIE, DESKS, IDLE_S, KEEP
+from dashboard.auth.sessions import COOKIE, DESKS, IDLE_S, KEEP
 
 LONGEST_TICKET: Final = 128
 

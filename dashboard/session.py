@@ -9,9 +9,10 @@ from typing import Final, ParamSpec, TypeVar
 
 import streamlit as st
 
-from dashboard import access, theme
-from dashboard.data import rollup
-from dashboard.data.store import Store, begin_view
+from dashboard.auth import access
+from dashboard.components import theme
+from dashboard.queries import rollup
+from dashboard.queries.database import Store, begin_view
 from dashboard.settings import settings
 from monitor.errors import WakefulError
 

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from dashboard import settings
-from monitor.fleet.simulation.seeding import Plan, seed
+from monitor.fleet.simulator.seeding import Plan, seed
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
 

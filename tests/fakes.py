@@ -141,7 +141,8 @@ def _part(number: int) -> bytes:
 
 
 class FakeInbox:
-    """`monitor.fleet.ingest.Inbox` without a network: give it arrivals, see what it was told."""
+    """`monitor.fleet.ingest.ingester.Inbox` without a network: give it arrivals, see what it was
+    told."""
 
     def __init__(self, arrivals: Iterable[Any] = ()) -> None:
         self.dropped = 0

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Engine, select
 
 from monitor.fleet.config import FleetConfig, load_fleet
-from monitor.fleet.ingest import Ingester
-from monitor.fleet.metrics import IngestMetrics
-from monitor.fleet.sorting import Arrival
+from monitor.fleet.ingest.decoder import Arrival
+from monitor.fleet.ingest.ingester import Ingester
+from monitor.fleet.ingest.metrics import IngestMetrics
 from monitor.protocol import messages
 from monitor.protocol.messages import Message, Narrator, Topics
 from monitor.protocol.schemas import CoverageData, Loop, Stats

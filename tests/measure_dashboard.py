@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import create_engine
 
-from dashboard.data import rollup
-from dashboard.data.store import Store
+from dashboard.queries import rollup
+from dashboard.queries.database import Store
 from tests.browser import Reader, chromium, dashboard
 from tests.dashboards import simulated
 from tests.servers import Postgres

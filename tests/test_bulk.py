@@ -13,8 +13,8 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from monitor.fleet.bulk import BulkClient, ReadAhead
-from monitor.fleet.sorting import Arrival
+from monitor.fleet.ingest.bulk import BulkClient, ReadAhead
+from monitor.fleet.ingest.decoder import Arrival
 from tests.servers import Mosquitto, until
 
 PINGRESP = b"\xd0\x00"

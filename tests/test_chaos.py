@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from monitor.fleet.simulation.seeding import Plan as Fleet
-from monitor.fleet.simulation.traffic import Traffic
+from monitor.fleet.simulator.publisher import Traffic
+from monitor.fleet.simulator.seeding import Plan as Fleet
 from monitor.store.database import open_engine, upgrade
 from tests import chaos
 from tests.fleet_stories import NOON

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.data import reviews
-from dashboard.data.store import Store
+from dashboard.queries import reviews
+from dashboard.queries.database import Store
 from tests.dashboards import (
     HOSTILE,
     PAGES,

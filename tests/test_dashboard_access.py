@@ -9,8 +9,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
-from dashboard import access, accounts, cli, settings
-from dashboard.accounts import Role
+from dashboard import cli, settings
+from dashboard.auth import access, accounts
+from dashboard.auth.accounts import Role
 from monitor.errors import ConfigError
 from tests.dashboards import (
     opened,

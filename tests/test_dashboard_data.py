@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
-from dashboard.data import events, fleet, health, live, reviews, rollup
-from dashboard.data.events import Filter
-from dashboard.data.fleet import Span
-from dashboard.data.live import Standing
-from dashboard.data.store import Store, begin_view
+from dashboard.queries import events, fleet, health, live, reviews, rollup
+from dashboard.queries.database import Store, begin_view
+from dashboard.queries.events import Filter
+from dashboard.queries.fleet import Span
+from dashboard.queries.live import Standing
 from monitor.errors import StoreError
 from monitor.store.schema import audit, coverage, event_days
 from monitor.store.schema import events as event_table

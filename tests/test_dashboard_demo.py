@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from dashboard import demo, demo_drive
-from dashboard.data.store import Store
+from dashboard.queries.database import Store
 from monitor.store.schema import samples
 from monitor.store.schema import vehicles as vehicle_table
 from tests.dashboards import (

@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from dashboard.desks import COOKIE, DESKS, IDLE_S, KEEP, TICKET_S, Desks
+from dashboard.auth.sessions import COOKIE, DESKS, IDLE_S, KEEP, TICKET_S, Desks
 from dashboard.server import keep
 
 NOW = 1_000.0

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dashboard import export, occasion, story
-from dashboard.data import reviews
-from dashboard.data.store import Store
+from dashboard.components import alert_page, explanation
+from dashboard.queries import export, reviews
+from dashboard.queries.database import Store
 from monitor.policy import load_policy
 from monitor.types import Kind
 from tests.dashboards import HOSTILE, NOW, event, opened, sample, told, words
@@ -54,8 +54,8 @@ def test_a_clips_name_leads_nowhere_but_to_clips(tmp_path: Path, name: str) -> N
     (folder / "a.txt").write_text("x")
     (folder / "link.mp4").symlink_to(tmp_path / "secret.mp4")
     (folder / "good.mp4").write_bytes(b"film")
-    assert occasion.clip_file(folder, name) is None
-    assert occasion.clip_file(folder, "good.mp4") == folder / "good.mp4"
+    assert alert_page.clip_file(folder, name) is None
+    assert alert_page.clip_file(folder, "good.mp4") == folder / "good.mp4"
 
 
 def test_an_export_opens_in_a_spreadsheet_without_running() -> None:
@@ -84,8 +84,8 @@ def test_an_export_opens_in_a_spreadsheet_without_running() -> None:
 )
 def test_the_reason_is_said_in_words(kind: str, evidence: dict[str, Any], says: str) -> None:
     told_event = event(1, kind=kind, evidence=evidence)
-    assert says in story.why(told_event)
-    assert all(isinstance(value, str) for _, value in story.evidence(told_event))
+    assert says in explanation.why(told_event)
+    assert all(isinstance(value, str) for _, value in explanation.evidence(told_event))
 
 
 def test_the_limit_of_the_policy_it_was_raised_by_is_told(one_vehicle: str) -> None:
@@ -99,7 +99,7 @@ def test_the_limit_of_the_policy_it_was_raised_by_is_told(one_vehicle: str) -> N
 
 @pytest.mark.parametrize("kind", [kind.value for kind in Kind])
 def test_every_kind_has_a_limit_in_words_or_none(kind: str) -> None:
-    limit = story.limit(event(1, kind=kind), load_policy("default"))
+    limit = explanation.limit(event(1, kind=kind), load_policy("default"))
     assert limit is None or limit.startswith("the limit is ")
 
 
@@ -116,7 +116,9 @@ def test_every_kind_has_a_limit_in_words_or_none(kind: str) -> None:
 def test_what_speaks_against_an_alert_is_said(
     changes: dict[str, Any], samples: list[dict[str, Any]], says: str
 ) -> None:
-    (doubt,) = story.doubts(event(1, **{"evidence": {}, "calibration": "c", **changes}), samples)
+    (doubt,) = explanation.doubts(
+        event(1, **{"evidence": {}, "calibration": "c", **changes}), samples
+    )
     assert says in doubt
 
 

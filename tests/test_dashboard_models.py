@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dashboard.standings import Standing, as_good, pick
-from dashboard.trial import MAX_PIXELS, Bench, PictureError, decode
+from dashboard.queries.leaderboard import Standing, as_good, pick
+from dashboard.queries.model_trial import MAX_PIXELS, Bench, PictureError, decode
 from models.report import Latency
 from tests.dashboards import opened, words
 

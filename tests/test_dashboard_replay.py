@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dashboard.reruns import run_again, tally
-from dashboard.sensitivity import Labels, Report, accepted, answered, read_labels
-from dashboard.standings import datasets, pick, standings
-from dashboard.tuning import DIALS, changed, tuned
+from dashboard.components.thresholds import DIALS, changed, tuned
+from dashboard.queries.leaderboard import datasets, pick, standings
+from dashboard.queries.policy_replay import run_again, tally
+from dashboard.queries.sensitivity import Labels, Report, accepted, answered, read_labels
 from models.report import Accuracy, Cost, Latency
 from models.report import Report as ModelReport
 from monitor.config import TraceConfig

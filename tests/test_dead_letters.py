@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from monitor.fleet.sorting import Arrival
+from monitor.fleet.ingest.decoder import Arrival
 from monitor.protocol.messages import Message
 from tests.fleet_stories import NOON, PREFIX, Desk, Vehicle, an_event, on_both
 

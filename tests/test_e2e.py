@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dashboard.data import rollup
-from dashboard.data.store import Store
+from dashboard.queries import rollup
+from dashboard.queries.database import Store
 from tests.browser import dashboard
 from tests.dashboards import event, sample, simulated, told
 from tests.servers import Postgres

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from dashboard import accounts
-from dashboard.accounts import Role
+from dashboard.auth import accounts
+from dashboard.auth.accounts import Role
 from tests.browser import Reader, dashboard
 from tests.dashboards import event, told, vehicle
 from tests.servers import Postgres, free_port

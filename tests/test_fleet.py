@@ -24,10 +24,10 @@ from monitor.config import Config, MqttConfig
 from monitor.errors import ConfigError
 from monitor.fleet import fleet_app
 from monitor.fleet.config import FleetConfig, load_fleet
-from monitor.fleet.intake import forget
-from monitor.fleet.service import serve
-from monitor.fleet.simulation.seeding import Plan
-from monitor.fleet.simulation.traffic import Traffic
+from monitor.fleet.ingest.service import serve
+from monitor.fleet.ingest.subscriber import forget
+from monitor.fleet.simulator.publisher import Traffic
+from monitor.fleet.simulator.seeding import Plan
 from monitor.protocol.messages import Topics
 from monitor.sinks.mqtt import MqttSink
 from monitor.store import Store, open_store

@@ -13,7 +13,7 @@ import yaml
 from dashboard.cli import dashboard
 from monitor.fleet import fleet_app
 from monitor.fleet.config import load_fleet
-from monitor.fleet.metrics import IngestMetrics
+from monitor.fleet.ingest.metrics import IngestMetrics
 from monitor.protocol.messages import Topics, read
 from monitor.protocol.schemas import Availability, CameraStatus
 from monitor.sinks.mqtt.discovery import discovery

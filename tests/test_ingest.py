@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.fleet.sorting import Arrival
+from monitor.fleet.ingest.decoder import Arrival
 from monitor.types import Cause, Eyes, Kind, Level, Phase
 from tests.fleet_stories import (
     NOON,

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, select, text
 
 from monitor.errors import StoreError
-from monitor.fleet import partitions
+from monitor.fleet.admin import partitions
+from monitor.fleet.admin.operation import Subject, erase, export, maintain, retire, vehicles
+from monitor.fleet.admin.partitions import ensure, ensure_ahead, month_start, months, next_month
 from monitor.fleet.config import RetentionConfig
-from monitor.fleet.operation import Subject, erase, export, maintain, retire, vehicles
-from monitor.fleet.partitions import ensure, ensure_ahead, month_start, months, next_month
-from monitor.fleet.simulation.rows import Detail
-from monitor.fleet.simulation.seeding import Plan, seed
+from monitor.fleet.simulator.rows import Detail
+from monitor.fleet.simulator.seeding import Plan, seed
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
 from tests.fleet_stories import NOON, Desk, Vehicle, an_event, desk, sqlite_url

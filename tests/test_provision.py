@@ -15,11 +15,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from monitor.config import Config, MqttConfig
 from monitor.errors import ConfigError
-from monitor.fleet import provision
+from monitor.fleet import provisioning
 from monitor.fleet.config import load_fleet
-from monitor.fleet.ingest import Ingester
-from monitor.fleet.intake import Intake
-from monitor.fleet.metrics import IngestMetrics
+from monitor.fleet.ingest.ingester import Ingester
+from monitor.fleet.ingest.metrics import IngestMetrics
+from monitor.fleet.ingest.subscriber import Intake
 from monitor.protocol.topics import Topics
 from monitor.sinks.mqtt.client import new_client
 from tests.fleet_stories import Desk, Vehicle, an_event, sqlite_url
@@ -34,8 +34,8 @@ def mode(path: Path) -> int:
 
 def test_every_secret_is_a_file_that_its_owner_alone_may_read(tmp_path: Path) -> None:
     folder = tmp_path / "broker"
-    provision.init(folder, ["localhost"], SHIPPED)
-    issued = provision.vehicle(folder, "truck-1", "localhost", certificate=True)
+    provisioning.init(folder, ["localhost"], SHIPPED)
+    issued = provisioning.vehicle(folder, "truck-1", "localhost", certificate=True)
     private = [*folder.glob("*.key"), *folder.glob("*.password"), folder / "passwords"]
     private += [issued.folder / "password", issued.folder / "client.key"]
     assert len(private) == 7
@@ -47,9 +47,11 @@ def test_every_secret_is_a_file_that_its_owner_alone_may_read(tmp_path: Path) ->
 
 
 def test_the_settings_it_writes_are_ours(tmp_path: Path) -> None:
-    provision.init(tmp_path, ["localhost"], SHIPPED)
+    provisioning.init(tmp_path, ["localhost"], SHIPPED)
     for certificate in (False, True):
-        issued = provision.vehicle(tmp_path, "truck-1", "broker.example", certificate=certificate)
+        issued = provisioning.vehicle(
+            tmp_path, "truck-1", "broker.example", certificate=certificate
+        )
         settings = Config.model_validate(yaml.safe_load(issued.config.read_text()))
         assert settings.vehicle == "truck-1"
         assert settings.mqtt.tls
@@ -59,33 +61,33 @@ def test_the_settings_it_writes_are_ours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "x" * 65, "+", "ünï", "ingester", "operator"])
 def test_a_name_that_would_be_more_than_a_name_is_refused(tmp_path: Path, name: str) -> None:
-    provision.init(tmp_path / "broker", ["localhost"], SHIPPED)
+    provisioning.init(tmp_path / "broker", ["localhost"], SHIPPED)
     with pytest.raises(ConfigError, match="vehicle"):
-        provision.vehicle(tmp_path / "broker", name, "localhost")
+        provisioning.vehicle(tmp_path / "broker", name, "localhost")
     assert not list(tmp_path.rglob("password"))
 
 
 def test_a_folder_that_init_did_not_make_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="provision --init"):
-        provision.vehicle(tmp_path, "truck-1", "localhost")
+        provisioning.vehicle(tmp_path, "truck-1", "localhost")
 
 
 def test_a_second_init_keeps_the_authority_and_who_was_let_in(tmp_path: Path) -> None:
-    provision.init(tmp_path, ["localhost"], SHIPPED)
-    provision.vehicle(tmp_path, "truck-1", "localhost")
+    provisioning.init(tmp_path, ["localhost"], SHIPPED)
+    provisioning.vehicle(tmp_path, "truck-1", "localhost")
     before = (tmp_path / "ca.crt").read_bytes(), (tmp_path / "passwords").read_bytes()
-    provision.init(tmp_path, ["localhost", "broker.example"], SHIPPED)
+    provisioning.init(tmp_path, ["localhost", "broker.example"], SHIPPED)
     assert ((tmp_path / "ca.crt").read_bytes(), (tmp_path / "passwords").read_bytes()) == before
 
 
 def test_who_is_revoked_has_no_password_left(tmp_path: Path) -> None:
-    provision.init(tmp_path, ["localhost"], SHIPPED)
-    issued = provision.vehicle(tmp_path, "truck-1", "localhost")
-    provision.revoke(tmp_path, "truck-1")
+    provisioning.init(tmp_path, ["localhost"], SHIPPED)
+    issued = provisioning.vehicle(tmp_path, "truck-1", "localhost")
+    provisioning.revoke(tmp_path, "truck-1")
     assert "truck-1" not in (tmp_path / "passwords").read_text()
     assert not issued.folder.exists()
     with pytest.raises(ConfigError, match="not provisioned"):
-        provision.revoke(tmp_path, "truck-1")
+        provisioning.revoke(tmp_path, "truck-1")
 
 
 class Yard:
@@ -93,9 +95,9 @@ class Yard:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        provision.init(folder, ["localhost", "127.0.0.1"], SHIPPED)
+        provisioning.init(folder, ["localhost", "127.0.0.1"], SHIPPED)
         for name in ("truck-1", "truck-2"):
-            provision.vehicle(folder, name, "localhost", certificate=True)
+            provisioning.vehicle(folder, name, "localhost", certificate=True)
         self.port, self.certificate_port = free_port(), free_port()
         text = (folder / "mosquitto.conf").read_text()
         for old, new in ((8883, self.port), (8884, self.certificate_port)):
@@ -108,7 +110,7 @@ class Yard:
 
     def settings(self, name: str = "ingester", **changes: Any) -> MqttConfig:
         password = self.folder / f"{name}.password"
-        if name not in provision.SERVICES:
+        if name not in provisioning.SERVICES:
             password = self.folder / "vehicles" / name / "password"
         values: dict[str, Any] = {
             "host": "localhost",
@@ -222,8 +224,8 @@ def test_a_client_certificate_is_enough_and_is_the_vehicle(yard: Yard, taken: Li
 
 def outsiders(yard: Yard, folder: Path) -> dict[str, MqttConfig]:
     strangers = folder / "strangers"
-    provision.init(strangers, ["localhost"], SHIPPED)
-    provision.vehicle(strangers, "truck-1", "localhost", certificate=True)
+    provisioning.init(strangers, ["localhost"], SHIPPED)
+    provisioning.vehicle(strangers, "truck-1", "localhost", certificate=True)
     theirs = strangers / "vehicles" / "truck-1"
     wrong = folder / "wrong.password"
     wrong.write_text("wrong")
@@ -295,7 +297,7 @@ def test_each_may_say_all_that_is_its_own_to_say(yard: Yard) -> None:
 
 @pytest.mark.broker
 def test_a_new_vehicle_is_let_in_without_a_restart(yard: Yard) -> None:
-    provision.vehicle(yard.folder, "truck-3", "localhost")
+    provisioning.vehicle(yard.folder, "truck-3", "localhost")
     yard.broker.reload()
     message = Vehicle("truck-3").tell(an_event())
 
@@ -331,4 +333,4 @@ def test_the_shipped_password_format_is_mosquittos_own(tmp_path: Path) -> None:
     _, _, theirs = file.read_text().strip().partition(":")
     _, kind, rounds, salt, _ = theirs.split("$")
     assert kind == "7"
-    assert provision.hashed("secret", base64.b64decode(salt), int(rounds)) == theirs
+    assert provisioning.hashed("secret", base64.b64decode(salt), int(rounds)) == theirs

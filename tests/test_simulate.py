@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from monitor.errors import StoreError
-from monitor.fleet.simulation import habits
-from monitor.fleet.simulation.habits import DAY, DAY_S, HOUR_S, NIGHT, Habits, alertness
-from monitor.fleet.simulation.life import CLOSURES, Life
-from monitor.fleet.simulation.rows import Detail, tables
-from monitor.fleet.simulation.seeding import Plan, columns_of, everything, seed
-from monitor.fleet.simulation.standing import state_message
-from monitor.fleet.simulation.traffic import messages_of
+from monitor.fleet.simulator import driver_profile
+from monitor.fleet.simulator.driver_profile import DAY, DAY_S, HOUR_S, NIGHT, Habits, alertness
+from monitor.fleet.simulator.live_state import state_message
+from monitor.fleet.simulator.publisher import messages_of
+from monitor.fleet.simulator.rows import Detail, tables
+from monitor.fleet.simulator.seeding import Plan, columns_of, everything, seed
+from monitor.fleet.simulator.vehicle import CLOSURES, Life
 from monitor.policy import load_policy
 from monitor.protocol.messages import Topics, read
 from monitor.protocol.schemas import MONITORED, Alert, Coverage
@@ -46,15 +46,15 @@ def test_alertness_stays_on_its_scale_and_falls_with_sleep_debt(
     at: float, awake_h: float, debt: float
 ) -> None:
     short = Habits(debt, 0.0, glasses=False, talkative=1.0, restless=1.0)
-    moment = habits.np.array([at])
+    moment = driver_profile.np.array([at])
     rested, tired = (alertness(moment, at - awake_h * HOUR_S, who)[0] for who in (RESTED, short))
     assert -1.0 < rested <= 17.0
     assert tired == pytest.approx(rested - debt)
 
 
 def test_the_night_shift_is_the_sleepy_one() -> None:
-    def mean(shift: habits.Shift) -> float:
-        hours = habits.np.arange(shift.start_h, shift.start_h + shift.hours, 0.25)
+    def mean(shift: driver_profile.Shift) -> float:
+        hours = driver_profile.np.arange(shift.start_h, shift.start_h + shift.hours, 0.25)
         woke = (shift.start_h - shift.awake_before_h) * HOUR_S
         return float(alertness(hours * HOUR_S, woke, RESTED).mean())
 

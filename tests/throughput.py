@@ -29,8 +29,9 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
-from monitor.fleet import ledger, partitions
-from monitor.fleet.simulation.seeding import Plan
+from monitor.fleet.admin import partitions
+from monitor.fleet.ingest import upsert
+from monitor.fleet.simulator.seeding import Plan
 from monitor.protocol import messages
 from monitor.protocol.messages import Narrator, Topics, read
 from monitor.protocol.schemas import Alert
@@ -68,7 +69,7 @@ def make_load(folder: Path, vehicles: int, days: float) -> Load:
                 lines.write(message.payload + b"\n")
                 told = read(topics.parse(message.topic), message.payload)
                 assert isinstance(told, Alert)
-                rows.append(ledger._event_row(told, time.time()))
+                rows.append(upsert._event_row(told, time.time()))
     return Load(files, rows)
 
 

@@ -81,7 +81,7 @@ def _drive(drive: str, pace_s: float, ending: threading.Event, calm: Path) -> It
 def ingester_process(url: str, port: int, crash_at: str) -> None:
     """A real ingester; `--crash-at ingest.after_commit:3` kills it at the third passing."""
     from monitor.fleet.config import load_fleet
-    from monitor.fleet.service import serve
+    from monitor.fleet.ingest.service import serve
 
     config = load_fleet(
         mqtt={"host": "127.0.0.1", "port": port, "retry_s": (0.1, 1.0)},

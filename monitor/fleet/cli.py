@@ -26,8 +26,8 @@ from monitor.settings import CONFIGS
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from monitor.fleet.operation import Subject
-    from monitor.fleet.simulation.seeding import Plan
+    from monitor.fleet.admin.operation import Subject
+    from monitor.fleet.simulator.seeding import Plan
 
 fleet_app = typer.Typer(
     help="Many vehicles and one database: take in, simulate, provision, export, erase.",
@@ -64,7 +64,7 @@ def simulate(
     config: ConfigOption = None,
 ) -> None:
     """Invent a fleet: drivers of different habits, tunnels, broken cameras. For demos and loads."""
-    from monitor.fleet.simulation.seeding import Plan
+    from monitor.fleet.simulator.seeding import Plan
 
     if hours is not None and days is not None:
         raise ConfigError("give --hours or --days, not both")
@@ -78,7 +78,7 @@ def simulate(
 
 
 def _seed(plan: "Plan", url: str) -> None:
-    from monitor.fleet.simulation.seeding import seed
+    from monitor.fleet.simulator.seeding import seed
     from monitor.store.database import explained, open_engine, shown, upgrade
 
     upgrade(url)
@@ -92,7 +92,7 @@ def _seed(plan: "Plan", url: str) -> None:
 
 
 def _tell(plan: "Plan", broker: str, settings: FleetConfig) -> None:
-    from monitor.fleet.simulation.traffic import Traffic
+    from monitor.fleet.simulator.publisher import Traffic
 
     traffic = Traffic(plan, _at(settings, broker).mqtt)
     with _bar("messages", traffic.total) as advance:
@@ -118,7 +118,7 @@ def ingest(
     config: ConfigOption = None,
 ) -> None:
     """Take alerts, states and reports from the broker into the database until stopped."""
-    from monitor.fleet.service import serve, tune_python
+    from monitor.fleet.ingest.service import serve, tune_python
     from monitor.logs import configure_logging
 
     settings = load_fleet(config)
@@ -160,7 +160,7 @@ def provision(
     config: ConfigOption = None,
 ) -> None:
     """Make a broker's credentials, or let one vehicle in (or out). Prints no secret."""
-    from monitor.fleet import provision as provisioning
+    from monitor.fleet import provisioning
 
     hosts = host or ["localhost", "127.0.0.1"]
     console = Console(highlight=False, soft_wrap=True)
@@ -189,7 +189,7 @@ def provision(
 @fleet_app.command()
 def status(database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """List the vehicles: availability, when last heard of, events of the last day."""
-    from monitor.fleet.operation import vehicles
+    from monitor.fleet.admin.operation import vehicles
 
     table = Table("vehicle", "availability", "last seen (UTC)", "events in 24 h", "clock off by")
     with _database(database, config) as engine:
@@ -220,7 +220,7 @@ def export_data(
     config: ConfigOption = None,
 ) -> None:
     """Write everything held about a vehicle, or one drive, as gzipped JSON lines."""
-    from monitor.fleet.operation import export
+    from monitor.fleet.admin.operation import export
 
     subject = _subject(vehicle, drive)
     with _database(database, config) as engine:
@@ -244,7 +244,7 @@ def erase(
     config: ConfigOption = None,
 ) -> None:
     """Erase everything held about a vehicle, or one drive. Only an audit row remains."""
-    from monitor.fleet.operation import erase as erase_data
+    from monitor.fleet.admin.operation import erase as erase_data
 
     subject = _subject(vehicle, drive)
     if not yes:
@@ -266,7 +266,7 @@ def erase(
 @fleet_app.command()
 def retention(database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """Make the coming months' partitions and let go of what is too old. Ingesters do it hourly."""
-    from monitor.fleet.operation import maintain
+    from monitor.fleet.admin.operation import maintain
 
     with _database(database, config) as engine:
         gone = maintain(engine, load_fleet(config).retention, time.time())
@@ -283,13 +283,13 @@ def _at(settings: FleetConfig, broker: str) -> FleetConfig:
 
 
 def _forget_on_broker(settings: FleetConfig) -> Callable[[str], None]:
-    from monitor.fleet.intake import forget
+    from monitor.fleet.ingest.subscriber import forget
 
     return lambda vehicle: forget(settings.mqtt, vehicle)
 
 
 def _subject(vehicle: str, drive: str | None) -> "Subject":
-    from monitor.fleet.operation import Subject
+    from monitor.fleet.admin.operation import Subject
 
     return Subject(vehicle, drive)
 

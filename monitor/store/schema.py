@@ -177,7 +177,8 @@ audit = Table(
 )
 
 # What follows is derived from `events` and `coverage`, whole past days (UTC) at a time, by
-# `dashboard.data.rollup`: months of a fleet are read at a glance. Emptying `rolled_days` makes it
+# `dashboard.queries.rollup`: months of a fleet are read at a glance. Emptying `rolled_days` makes
+# it
 # all again.
 rolled_days = Table(
     "rolled_days",

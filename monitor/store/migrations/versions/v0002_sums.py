@@ -12,7 +12,7 @@ TABLES = ("rolled_days", "event_days", "event_hours", "coverage_days", "coverage
 
 
 def upgrade() -> None:
-    """Create what `dashboard.data.rollup` fills."""
+    """Create what `dashboard.queries.rollup` fills."""
     op.create_index("ix_events_duration", "events", ["duration_s"])
     op.create_table(
         "rolled_days",

@@ -1,0 +1,245 @@
+"""Health: is the pipeline itself well, from the camera to this page?"""
+
+import json
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.auth.access import may
+from dashboard.auth.accounts import Role
+from dashboard.components import charts, theme
+from dashboard.queries import health
+from dashboard.queries.database import Record
+from dashboard.session import guarded, kept, now, store
+from monitor import __version__
+from monitor.types import Level
+
+DAY_S: Final = 86_400.0
+# Goals: an alert is in the database within a second; clocks agree within five.
+LAG_GOAL_S, SKEW_GOAL_S = 1.0, 5.0
+_lags = kept(health.lags_s, seconds=15)
+_dead = kept(health.dead_by_reason, seconds=15)
+_newest_dead = kept(health.dead_newest, seconds=15)
+_processes = kept(health.processes, seconds=10)
+_outbox = kept(health.own_outbox, seconds=10)
+_storage = kept(health.storage)
+_bytes = kept(health.database_bytes)
+_audited = kept(health.last_audited, seconds=10)
+
+
+@guarded
+def health_page() -> None:
+    """Everything on one page, the numbers that matter first."""
+    theme.heading("Health", "Is the pipeline itself well")
+    at = now(15)
+    lags = sorted(row["lag_s"] for row in _lags(store(), at - DAY_S))
+    dead = _dead(store(), at - DAY_S)
+    processes = [_process(row) for row in _processes(store())]
+    _tiles(lags, dead, processes)
+    left, right = st.columns(2, gap="large")
+    with left:
+        _lag(lags, at)
+        _versions(processes)
+    with right:
+        _dead_letters(dead)
+        _stored()
+    _watches(processes, at)
+    if may(Role.ADMIN):
+        _audit()
+
+
+def _process(row: Record) -> Record:
+    stats: Any = row["stats"]
+    stats = json.loads(stats) if isinstance(stats, str) else stats or {}
+    return {**row, "stats": stats}
+
+
+def _tiles(lags: list[float], dead: list[Record], processes: list[Record]) -> None:
+    refused = sum(row["n"] for row in dead)
+    waiting = sum(row["stats"].get("outbox_depth", 0) for row in processes)
+    lost = sum(row["stats"].get("lost", 0) for row in processes)
+    skewed = sum(abs(row["clock_skew_s"] or 0) > SKEW_GOAL_S for row in processes)
+    own = _outbox(store())
+    p95 = _quantile(lags, 0.95)
+    theme.tiles(
+        theme.tile(
+            "Alerts arrive within",
+            theme.lasting(p95) if lags else "-",
+            f"p95 of {len(lags):,} alerts; half within {theme.lasting(_quantile(lags, 0.5))}"
+            if lags
+            else "no alert came in over the network today",
+            Level.CAUTION if p95 and p95 > LAG_GOAL_S else None,
+        ),
+        theme.tile("Refused today", f"{refused:,}", "messages in dead letters", _worry(refused)),
+        theme.tile(
+            "Waiting in vehicles",
+            f"{waiting + own['rows']:,}",
+            "alerts not delivered yet",
+            _worry(waiting + own["rows"] > 1000),
+        ),
+        theme.tile("Given up", f"{lost:,}", "alerts too old to deliver", _worry(lost)),
+        theme.tile(
+            "Clocks astray", str(skewed), f"by more than {SKEW_GOAL_S:.0f} s", _worry(skewed)
+        ),
+        theme.tile("Database", theme.size(_bytes(store())), store().engine.dialect.name),
+    )
+
+
+def _worry(wrong: bool | int) -> Level | None:
+    return Level.CAUTION if wrong else None
+
+
+def _quantile(ordered: list[float], share: float) -> float | None:
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else None
+
+
+def _lag(lags: list[float], at: float) -> None:
+    st.markdown("##### From the vehicle to the database")
+    if not lags:
+        st.caption("Alerts in this database were written by the watch itself, or none came today.")
+        return
+    st.altair_chart(charts.lags(_lags(store(), at - DAY_S)), key="lags")
+    st.caption("Minutes are vehicles that drove without network; nothing is lost by it.")
+
+
+def _versions(processes: list[Record]) -> None:
+    st.markdown("##### Software")
+    if not processes:
+        st.html(theme.facts([("This machine", __version__)]))
+        return
+    counts = pd.Series([row["version"] or "unknown" for row in processes]).value_counts()
+    st.html(theme.facts([(f"{n} vehicles", str(name)) for name, n in counts.items()]))
+
+
+def _dead_letters(dead: list[Record]) -> None:
+    st.markdown("##### Refused messages, by reason")
+    if not dead:
+        st.caption("None today.")
+    else:
+        frame = pd.DataFrame(dead)[["reason", "n", "last_at"]]
+        frame["last_at"] = [theme.clock(at) for at in frame["last_at"]]
+        st.dataframe(
+            frame,
+            hide_index=True,
+            column_config={"reason": "Reason", "n": "Messages", "last_at": "Last"},
+        )
+    newest = _newest_dead(store())
+    if newest and may(Role.ADMIN):
+        with st.expander("The last ones"):
+            st.dataframe(
+                pd.DataFrame(
+                    [
+                        {
+                            "at": theme.clock(row["at"]),
+                            "topic": row["topic"],
+                            "reason": row["reason"],
+                            "begins": row["payload"].decode("utf-8", "backslashreplace")[:120],
+                        }
+                        for row in newest
+                    ]
+                ),
+                hide_index=True,
+            )
+
+
+def _stored() -> None:
+    st.markdown("##### Storage")
+    rows = _storage(store())
+    frame = pd.DataFrame(
+        [
+            {"table": row["name"], "rows": int(row["rows"]), "size": theme.size(row["bytes"])}
+            for row in rows
+            if row["name"] != "alembic_version"
+        ]
+    )
+    if all(row["bytes"] is None for row in rows):
+        frame = frame.drop(columns="size")  # SQLite does not tell a table's size
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height=260,
+        column_config={
+            "table": "Table",
+            "rows": st.column_config.NumberColumn("Rows, about", format="localized"),
+            "size": "Size",
+        },
+    )
+
+
+def _watches(processes: list[Record], at: float) -> None:
+    st.markdown("##### The watches")
+    if not processes:
+        theme.nothing(
+            "No watch has told of itself over the network",
+            "A vehicle's own log holds its alerts; numbers of its process come by MQTT to a fleet.",
+            "wakeful doctor    # is this machine's watch well?",
+        )
+        return
+    rows = []
+    for row in sorted(processes, key=_well):
+        stats, cameras = row["stats"], row["stats"].get("cameras", {})
+        loops = list(cameras.values())
+        rows.append(
+            {
+                "vehicle": row["vehicle"],
+                "now": row["availability"],
+                "seen": theme.ago(at - row["last_seen_at"]),
+                "version": row["version"],
+                "fps": min((loop.get("fps") or 0 for loop in loops), default=None),
+                "latency": max((loop.get("latency_p95_ms") or 0 for loop in loops), default=None),
+                "waiting": stats.get("outbox_depth"),
+                "lost": stats.get("lost"),
+                "restarts": stats.get("restarts"),
+                "skew": _tenths(row["clock_skew_s"]),
+                "trouble": "; ".join(f"{k}: {v}" for k, v in stats.get("troubles", {}).items()),
+            }
+        )
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        height=380,
+        placeholder="-",
+        column_config={
+            "vehicle": st.column_config.TextColumn("Vehicle", pinned=True),
+            "now": "Connection",
+            "seen": "Last heard",
+            "version": "Version",
+            "fps": st.column_config.NumberColumn("fps", format="%.0f"),
+            "latency": st.column_config.NumberColumn("p95 a frame", format="%.0f ms"),
+            "waiting": "Waiting",
+            "lost": "Given up",
+            "restarts": "Restarts",
+            "skew": st.column_config.NumberColumn("Clock off", format="%.1f s"),
+            "trouble": st.column_config.TextColumn("Trouble", width="large"),
+        },
+    )
+
+
+def _well(row: Record) -> bool:
+    """Whether nothing is wrong with a watch; False sorts first."""
+    stats = row["stats"]
+    skewed = abs(row["clock_skew_s"] or 0) > SKEW_GOAL_S
+    return not (skewed or any(stats.get(name) for name in ("troubles", "lost", "outbox_depth")))
+
+
+def _tenths(value: float | None) -> float | None:
+    """Rounded, and never minus nothing."""
+    return None if value is None else round(value, 1) + 0.0
+
+
+def _audit() -> None:
+    with st.expander("Who did what"):
+        rows = _audited(store())
+        if not rows:
+            st.caption("Nobody has exported, erased or changed anything yet.")
+            return
+        frame = pd.DataFrame(rows)[["at", "actor", "action", "subject", "detail"]]
+        frame["at"] = [theme.clock(at) for at in frame["at"]]
+        frame["detail"] = [
+            value if isinstance(value, str) else json.dumps(value) for value in frame["detail"]
+        ]
+        st.dataframe(frame, hide_index=True)
+
+
+health_page()

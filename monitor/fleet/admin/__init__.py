@@ -1,0 +1,1 @@
+"""Running a fleet's database: partitions, retention, export, erasure."""

@@ -1,0 +1,327 @@
+"""Running a fleet's database: what is kept how long, and a vehicle's data given out or erased."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+)
+
+from monitor.errors import StoreError
+from monitor.fleet.admin.partitions import DELETE_BATCH, PARTITIONED, drop_before, ensure_ahead
+from monitor.fleet.config import RetentionConfig
+from monitor.store import schema
+from monitor.types import Kind, Level
+
+DAY_S = 86_400.0
+_EVENTS = schema.events.c
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose data: a vehicle's, or that of one of its drives alone.
+
+    No driver is identified anywhere; who drove a drive is known to the operator's own roster.
+    """
+
+    vehicle: str
+    drive: str | None = None
+
+    def of(self, table: Table) -> ColumnElement[bool] | None:
+        """The rows of a table that are the subject's; None if it holds nothing by drive."""
+        if self.drive is None:
+            return table.c.vehicle == self.vehicle
+        if "drive" not in table.c:
+            return None
+        return and_(table.c.vehicle == self.vehicle, table.c.drive == self.drive)
+
+    def __str__(self) -> str:
+        return f"{self.vehicle}/{self.drive}" if self.drive else self.vehicle
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A vehicle at a glance."""
+
+    vehicle: str
+    availability: str
+    last_seen_at: float
+    clock_skew_s: float | None
+    events: int
+
+
+def vehicles(engine: Engine, now: float) -> list[Standing]:
+    """Every vehicle, with its events of the last day."""
+    table = schema.vehicles.c
+    recent = (
+        select(_EVENTS.vehicle, func.count().label("events"))
+        .where(_EVENTS.started_at >= now - DAY_S)
+        .group_by(_EVENTS.vehicle)
+        .subquery()
+    )
+    query = (
+        select(
+            table.vehicle,
+            table.availability,
+            table.last_seen_at,
+            table.clock_skew_s,
+            func.coalesce(recent.c.events, 0),
+        )
+        .outerjoin(recent, recent.c.vehicle == table.vehicle)
+        .order_by(table.vehicle)
+    )
+    with engine.connect() as connection:
+        return [Standing(*row) for row in connection.execute(query)]
+
+
+def maintain(engine: Engine, config: RetentionConfig, now: float) -> dict[str, int]:
+    """Make the partitions of the coming months and let go of what is too old.
+
+    Returns:
+        Rows that went, by what they were.
+    """
+    with engine.begin() as connection:
+        ensure_ahead(connection, now)
+    return retire(engine, config, now) if config.enabled else {}
+
+
+def retire(engine: Engine, config: RetentionConfig, now: float) -> dict[str, int]:
+    """Let go of what is older than its kind is kept: whole partitions first, then rows in batches.
+
+    Args:
+        engine: of the fleet's database.
+        config: days by kind.
+        now: epoch seconds.
+
+    Returns:
+        Rows that went, by what they were.
+    """
+    longest = max(config.info_days, config.degraded_days, config.alerts_days)
+    keep_days = {
+        "events": longest,
+        "samples": config.samples_days,
+        "coverage": config.coverage_days,
+    }
+    gone = {}
+    for name in PARTITIONED:
+        with engine.begin() as connection:
+            gone[f"{name} in whole partitions"] = drop_before(
+                connection, name, now - keep_days[name] * DAY_S
+            )
+    for what, table, old in _too_old(config, now):
+        gone[what] = _delete_in_batches(engine, table, old)
+    return {what: rows for what, rows in gone.items() if rows}
+
+
+def _too_old(
+    config: RetentionConfig, now: float
+) -> Iterator[tuple[str, Table, ColumnElement[bool]]]:
+    def before(days: float) -> float:
+        return now - days * DAY_S
+
+    degraded = _EVENTS.kind == Kind.DEGRADED.value
+    info = and_(_EVENTS.level <= int(Level.INFO), ~degraded)
+    alert = and_(_EVENTS.level > int(Level.INFO), ~degraded)
+    started = _EVENTS.started_at
+    events = schema.events
+    yield "samples", schema.samples, schema.samples.c.at < before(config.samples_days)
+    yield "info events", events, and_(info, started < before(config.info_days))
+    yield "degraded events", events, and_(degraded, started < before(config.degraded_days))
+    yield "alerts", events, and_(alert, started < before(config.alerts_days))
+    longest = max(config.info_days, config.degraded_days, config.alerts_days)
+    yield "reviews", schema.reviews, schema.reviews.c.at < before(longest)
+    coverage = schema.coverage
+    yield "coverage", coverage, coverage.c.started_at < before(config.coverage_days)
+    for table in (schema.availability, schema.camera_status):
+        yield table.name, table, table.c.at < before(config.history_days)
+    letters = schema.dead_letters
+    yield "dead letters", letters, letters.c.at < before(config.dead_letters_days)
+
+
+def _delete_in_batches(engine: Engine, table: Table, where: ColumnElement[bool]) -> int:
+    key = tuple_(*table.primary_key.columns)
+    some = select(*table.primary_key.columns).where(where).limit(DELETE_BATCH)
+    gone = 0
+    while True:
+        with engine.begin() as connection:
+            rows = connection.execute(delete(table).where(key.in_(some))).rowcount
+        gone += rows
+        if rows < DELETE_BATCH:
+            return gone
+
+
+def export(
+    engine: Engine, subject: Subject, folder: Path, actor: str, now: float
+) -> dict[str, int]:
+    """Write everything that is held about a vehicle (or a drive) as gzipped JSON lines.
+
+    Args:
+        engine: of the fleet's database.
+        subject: whose data.
+        folder: made if need be; one file a table. Readable by its owner alone.
+        actor: who asked, for the audit.
+        now: epoch seconds.
+
+    Returns:
+        Rows written, by table.
+
+    Raises:
+        StoreError: nothing is held about the subject, or the folder cannot be written.
+    """
+    with engine.begin() as connection:
+        _must_exist(connection, subject)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            written = {
+                table.name: _write_lines(connection, table, where, folder)
+                for table, where in _holdings(subject)
+            }
+        except OSError as error:
+            raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
+        _audit(connection, "export", subject, actor, now, {"rows": written, "folder": str(folder)})
+    return written
+
+
+def erase(
+    engine: Engine,
+    subject: Subject,
+    actor: str,
+    now: float,
+    clips: Path | None = None,
+    forget: Callable[[str], None] = lambda _vehicle: None,
+) -> dict[str, int]:
+    """Erase everything that is held about a vehicle (or a drive); only the audit row remains.
+
+    Args:
+        engine: of the fleet's database.
+        subject: whose data.
+        actor: who asked, for the audit.
+        now: epoch seconds.
+        clips: folder of the clips that the events name; their files go too.
+        forget: called with the vehicle once its rows are gone, to clear what a broker retains.
+
+    Returns:
+        Rows gone by table, and `files`.
+
+    Raises:
+        StoreError: nothing is held about the subject.
+    """
+    with engine.begin() as connection:
+        _must_exist(connection, subject)
+        files = _remove_clips(connection, subject, clips) if clips else 0
+        # Reviews first: they are found by the events they are about.
+        gone = {
+            table.name: connection.execute(delete(table).where(where)).rowcount
+            for table, where in reversed(list(_holdings(subject)))
+        }
+        _sum_again(connection, subject)
+        gone["files"] = files
+        _audit(connection, "erase", subject, actor, now, {"gone": gone})
+    _compact(engine)
+    if subject.drive is None:
+        forget(subject.vehicle)
+    return gone
+
+
+def _holdings(subject: Subject) -> Iterator[tuple[Table, ColumnElement[bool]]]:
+    """Every table that may hold something of the subject's, and which rows."""
+    for table in (
+        schema.events,
+        schema.samples,
+        schema.coverage,
+        schema.availability,
+        schema.camera_status,
+        schema.vehicles,
+    ):
+        where = subject.of(table)
+        if where is not None:
+            yield table, where
+    if subject.drive is None:
+        topic = schema.dead_letters.c.topic
+        yield schema.dead_letters, topic.contains(f"/{subject.vehicle}/", autoescape=True)
+        yield schema.outbox, schema.outbox.c.topic.contains(f"/{subject.vehicle}/", autoescape=True)
+    theirs = select(_EVENTS.id).where(subject.of(schema.events))  # type: ignore[arg-type]
+    yield schema.reviews, schema.reviews.c.event.in_(theirs)
+
+
+def _sum_again(connection: Connection, subject: Subject) -> None:
+    """The dashboard's sums of the vehicle's days are made again, without what is gone."""
+    days = schema.event_days.c.day, schema.coverage_days.c.day
+    for table, day in zip((schema.event_days, schema.coverage_days), days, strict=True):
+        theirs = select(day).where(table.c.vehicle == subject.vehicle)
+        connection.execute(delete(schema.rolled_days).where(schema.rolled_days.c.day.in_(theirs)))
+    for table in (schema.event_days, schema.coverage_days):
+        connection.execute(delete(table).where(table.c.vehicle == subject.vehicle))
+
+
+def _must_exist(connection: Connection, subject: Subject) -> None:
+    for table, where in _holdings(subject):
+        if connection.execute(select(1).select_from(table).where(where).limit(1)).first():
+            return
+    raise StoreError(f"nothing is held about {subject}; see `wakeful fleet status` for the names")
+
+
+def _write_lines(
+    connection: Connection, table: Table, where: ColumnElement[bool], folder: Path
+) -> int:
+    path = folder / f"{table.name}.jsonl.gz"
+    rows = 0
+    with path.open("wb") as raw, gzip.open(raw, "wt", encoding="utf-8") as lines:
+        path.chmod(0o600)
+        for row in connection.execute(select(table).where(where)).mappings():
+            lines.write(json.dumps(dict(row), default=_plain) + "\n")
+            rows += 1
+    return rows
+
+
+def _plain(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _remove_clips(connection: Connection, subject: Subject, folder: Path) -> int:
+    named = select(_EVENTS.clip).where(subject.of(schema.events), _EVENTS.clip.is_not(None))  # type: ignore[arg-type]
+    gone = 0
+    for name in connection.execute(named).scalars():
+        # A clip's name comes from a vehicle: its last part alone, so that no path leads out.
+        path = folder / Path(name).name
+        if path.is_file():
+            path.unlink()
+            gone += 1
+    return gone
+
+
+def _audit(
+    connection: Connection, action: str, subject: Subject, actor: str, now: float, detail: Any
+) -> None:
+    connection.execute(
+        insert(schema.audit).values(
+            at=now, actor=actor, action=action, subject=str(subject), detail=detail
+        )
+    )
+
+
+def _compact(engine: Engine) -> None:
+    """Deleted rows stay in the files until they are written over; this writes over them."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("VACUUM")
+            return
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("VACUUM")
+        raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        raw.close()

@@ -1,0 +1,126 @@
+"""Write a simulated fleet into a database: `COPY` into PostgreSQL, `executemany` into SQLite."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select
+
+from monitor.errors import StoreError
+from monitor.fleet.admin import partitions
+from monitor.fleet.simulator.driver_profile import DAY_S
+from monitor.fleet.simulator.rows import Detail, Row, tables, vehicle_row
+from monitor.fleet.simulator.vehicle import Life
+from monitor.store import schema
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which fleet to simulate.
+
+    Attributes:
+        vehicles: how many.
+        days: how long, up to `end`.
+        end: epoch seconds at which the simulated time ends.
+        seed: everything follows from it.
+        detail: how much is written.
+    """
+
+    vehicles: int
+    days: float
+    end: float
+    seed: int = 1
+    detail: Detail = field(default_factory=Detail)
+
+    @property
+    def start(self) -> float:
+        """Epoch seconds at which the simulated time begins."""
+        return self.end - self.days * DAY_S
+
+    def life(self, number: int) -> Life:
+        """The life of vehicle `number`, from 1."""
+        return Life(self.seed, number, self.start, self.end)
+
+
+def seed(
+    engine: Engine, plan: Plan, progress: Progress = lambda _done, _of: None
+) -> dict[str, int]:
+    """Write the whole plan, in one transaction.
+
+    Args:
+        engine: of a database that is at the current version.
+        plan: the fleet.
+        progress: called after each vehicle with how many are done, of how many.
+
+    Returns:
+        Rows written, by table.
+
+    Raises:
+        StoreError: the database already holds vehicles of these names.
+    """
+    written: dict[str, int] = {}
+    with engine.begin() as connection:
+        _refuse_twice(connection, plan)
+        partitions.ensure(connection, plan.start - DAY_S, plan.end)
+        partitions.ensure_ahead(connection, plan.end)
+        for done, found in enumerate(_lives(plan), start=1):
+            for name, rows in found.items():
+                _write(connection, name, rows)
+                written[name] = written.get(name, 0) + len(rows)
+            progress(done, plan.vehicles)
+    _analyze(engine)
+    return written
+
+
+def everything(plan: Plan, number: int) -> dict[str, list[Row]]:
+    """All rows of one vehicle, by table."""
+    life = plan.life(number)
+    return {"vehicles": [vehicle_row(life)], **tables(life, plan.detail)}
+
+
+def _lives(plan: Plan) -> Iterable[dict[str, list[Row]]]:
+    for number in range(1, plan.vehicles + 1):
+        yield everything(plan, number)
+
+
+def _refuse_twice(connection: Connection, plan: Plan) -> None:
+    names = [f"truck-{number:03d}" for number in range(1, plan.vehicles + 1)]
+    table = schema.vehicles
+    held = connection.execute(
+        select(func.min(table.c.vehicle), func.count()).where(table.c.vehicle.in_(names))
+    ).one()
+    if held[1]:
+        raise StoreError(
+            f"the database already holds {held[1]} simulated vehicles ({held[0]} …); "
+            "give --database another one, or remove them with `wakeful fleet erase`"
+        )
+
+
+def columns_of(table: str) -> list[str]:
+    """The columns a simulated row fills: all but numbers the database hands out itself."""
+    return [
+        column.name
+        for column in schema.metadata.tables[table].columns
+        if column.autoincrement is not True
+    ]
+
+
+def _write(connection: Connection, table: str, rows: list[Row]) -> None:
+    names = columns_of(table)
+    listed = ", ".join(names)
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "postgresql":
+        with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({listed}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+    else:
+        marks = ", ".join("?" * len(names))
+        driver.executemany(f"INSERT INTO {table} ({listed}) VALUES ({marks})", rows)  # noqa: S608
+
+
+def _analyze(engine: Engine) -> None:
+    """Let the planner know what is there now; without it the first pages choose badly."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
