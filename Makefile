@@ -30,7 +30,7 @@ slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(TESTS)
 
 chaos: $(STAMP)
-	$(BIN)/python -m tests.chaos
+	$(BIN)/python -m tests.benchmarks.chaos
 
 bench: $(STAMP)
 	$(BIN)/wakeful bench

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.servers import MOSQUITTO, Mosquitto, Postgres
+from tests.support.servers import MOSQUITTO, Mosquitto, Postgres
 
 if TYPE_CHECKING:
     from monitor.config import Config
     from monitor.store import Store
-    from tests.fleet_stories import Desk
+    from tests.support.fleet_stories import Desk
 
 REAL_PARTS = {"broker", "postgres", "browser", "mosquitto", "postgres_url"}
 
@@ -65,7 +65,7 @@ def pages_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Call
     import streamlit as st
 
     from dashboard import settings
-    from tests.dashboards import forget
+    from tests.support.dashboards import forget
 
     monkeypatch.setenv("WAKEFUL_HOME", str(tmp_path / "home"))
     for name in (settings.ACCESS_VARIABLE, settings.CONFIG_VARIABLE, settings.DEMO_VARIABLE):
@@ -84,7 +84,7 @@ def pages_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Call
 @pytest.fixture
 def one_vehicle(tmp_path: Path, pages_over: Callable[[str], str]) -> str:
     """The pages' event log: one vehicle that was heard of a second ago."""
-    from tests.dashboards import event, sample, state, told, vehicle
+    from tests.support.dashboards import event, sample, state, told, vehicle
 
     now = time.time()
     url = pages_over(f"sqlite:///{tmp_path}/log.db")
@@ -100,7 +100,7 @@ def one_vehicle(tmp_path: Path, pages_over: Callable[[str], str]) -> str:
 @pytest.fixture
 def office(request: pytest.FixtureRequest, tmp_path: Path) -> "Iterator[Desk]":
     """An ingester over a SQLite file, or where a test asks for it over a PostgreSQL."""
-    from tests.fleet_stories import desk, sqlite_url
+    from tests.support.fleet_stories import desk, sqlite_url
 
     postgres = getattr(request, "param", "sqlite") == "postgres"
     url = str(request.getfixturevalue("postgres_url")) if postgres else sqlite_url(tmp_path)
@@ -111,7 +111,7 @@ def office(request: pytest.FixtureRequest, tmp_path: Path) -> "Iterator[Desk]":
 @pytest.fixture
 def config(tmp_path: Path) -> "Config":
     """Settings of a vehicle whose log lies in the test's own folder."""
-    from tests.tellings import settings
+    from tests.support.events import settings
 
     return settings(tmp_path)
 
@@ -129,7 +129,7 @@ def store(config: "Config") -> "Iterator[Store]":
 @pytest.fixture(scope="module")
 def context() -> Iterator[Any]:
     """A real Chromium."""
-    from tests.browser import chromium
+    from tests.support.browser import chromium
 
     with chromium(accept_downloads=True) as opened:
         yield opened
@@ -138,7 +138,7 @@ def context() -> Iterator[Any]:
 @pytest.fixture
 def open_reader(context: Any) -> Iterator[Any]:
     """Opens pages that must end without a fault."""
-    from tests.browser import Reader
+    from tests.support.browser import Reader
 
     readers: list[Any] = []
 
@@ -157,7 +157,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state folder with a recorded drive and a clip in it."""
     from monitor.config import TraceConfig
     from monitor.sinks.trace import TraceHeader, TraceWriter
-    from tests.drivers import attentive, eyes_closed
+    from tests.support.drivers import attentive, eyes_closed
 
     folder = tmp_path_factory.mktemp("home")
     header = TraceHeader("truck-1", "drive-1", "driver", "default", started_at=time.time() - 900)

@@ -31,8 +31,10 @@ BEAT_S = 1.0
 
 
 class Inbox(Protocol):
-    """The seam to the network: `monitor.fleet.ingest.subscriber.Intake`, or
-    `tests.fakes.FakeInbox`.
+    """The seam to the network.
+
+    Either `monitor.fleet.ingest.subscriber.Intake` or
+    `tests.support.fakes.FakeInbox`.
     """
 
     dropped: int

@@ -1,0 +1,249 @@
+"""The dashboard in a real browser: a fleet in PostgreSQL, one vehicle in SQLite, and bad days.
+
+`WAKEFUL_E2E_VEHICLES` and `WAKEFUL_E2E_DAYS` make the fleet larger: 200 and 90 is a million events.
+`WAKEFUL_E2E_DATABASE` names a filled database to walk over in place of simulating one.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboard.queries import rollup
+from dashboard.queries.database import Store
+from tests.support.browser import dashboard
+from tests.support.dashboards import event, sample, simulated, told
+from tests.support.servers import Postgres
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+VEHICLES = int(os.environ.get("WAKEFUL_E2E_VEHICLES", "20"))
+DAYS = float(os.environ.get("WAKEFUL_E2E_DAYS", "14"))
+PAGES = {"": "Live", "events": "Events", "fleet": "Fleet", "models": "Models",
+         "replay": "Replay", "health": "Health"}  # fmt: skip
+ON_ONE = {"": 1, "events": 0, "fleet": 2, "models": 1, "replay": 1, "health": 0}
+CHARTS = {"": 0, "events": 0, "fleet": 4, "models": 1, "replay": 1, "health": 1}
+
+
+@pytest.fixture(scope="module")
+def fleet(home: Path) -> Iterator[str]:
+    """The dashboard over a simulated fleet in PostgreSQL."""
+    if filled := os.environ.get("WAKEFUL_E2E_DATABASE"):
+        with dashboard(filled, home) as base:
+            yield base
+        return
+    pytest.importorskip("pgserver")
+    server = Postgres()
+    url = server.database("fleet")
+    simulated(url, vehicles=VEHICLES, days=DAYS, end=time.time())
+    store = Store(url)
+    rollup.refresh(store, time.time())
+    store.close()
+    with dashboard(url, home) as base:
+        yield base
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def desk(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The dashboard over one vehicle's own SQLite, still being watched."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('desk')}/log.db"
+    now = time.time()
+    whose = {"vehicle": "truck-1", "drive": "drive-1", "camera": "driver"}
+    # As the watch writes it: nothing came over a network, so that there is no row of `vehicles`.
+    told(
+        url,
+        availability=[{"vehicle": "truck-1", "at": now - 10_800, "status": "online"}],
+        coverage=[{**whose, "started_at": now - 10_800, "cause": "monitored", "seconds": 10_800.0}],
+        events=[
+            event(n, started_at=now - 300.0 * n, updated_at=now - 300.0 * n + 1.6,
+                  ended_at=now - 300.0 * n + 1.6, received_at=None,
+                  clip="e0001.mp4" if n == 1 else None)
+            for n in range(1, 9)
+        ],
+        # The pages are read for some minutes, while the watch goes on.
+        samples=[sample(now + 900.0 - 5.0 * n) for n in range(480)],
+    )  # fmt: skip
+    with dashboard(url, home) as base:
+        yield base
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_of_a_fleet_is_drawn(fleet: str, open_reader: Any, page: str) -> None:
+    reader = open_reader(fleet).go(page)
+    reader.sees(PAGES[page])
+    reader.charts(CHARTS[page])
+    assert "cannot be shown" not in reader.text()
+    assert reader.received < 2_000_000
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_of_one_vehicle_is_drawn(desk: str, open_reader: Any, page: str) -> None:
+    reader = open_reader(desk).go(page)
+    assert "cannot be shown" not in reader.text()
+    reader.charts(ON_ONE[page])
+    if page == "":
+        reader.sees("Attentive")
+
+
+def test_the_filter_stands_in_the_address_and_a_link_repeats_it(
+    fleet: str, open_reader: Any
+) -> None:
+    # Of a rare kind: of all alerts a large fleet's list says "more than 1,000" for day and week.
+    reader = open_reader(fleet).go("events?kinds=Sleep")
+    week = reader.count()
+    reader.page.get_by_text("24 hours", exact=True).click()
+    reader.page.wait_for_url("**time=24*")
+    day = reader.counts_other_than(week)
+    other = open_reader(fleet)
+    other.page.goto(reader.page.url)
+    assert other.settled().count() == day
+    narrowed = open_reader(fleet).go("events?kinds=Sleep&level=Critical&time=all")
+    assert narrowed.count() != day
+
+
+def test_pages_turn_there_and_back(fleet: str, open_reader: Any) -> None:
+    reader = open_reader(fleet).go("events")
+    reader.page.get_by_role("button", name="Next").click()
+    reader.sees("Page 2")
+    reader.page.get_by_role("button", name="Back").click()
+    reader.sees("Page 1")
+
+
+def test_an_alert_is_opened_judged_and_remembered(desk: str, open_reader: Any) -> None:
+    reader = open_reader(desk).go("events?event=e0002")
+    reader.sees("The eyes stayed closed for 1.6 s")
+    reader.charts(1)
+    reader.page.get_by_text("False alarm", exact=True).click()
+    reader.page.get_by_text("glasses or reflections", exact=True).click()
+    reader.page.get_by_placeholder("Note").fill("sun <b>low</b>")
+    reader.page.get_by_placeholder("Note").press("Tab")
+    reader.page.get_by_role("button", name="Save review").click()
+    reader.sees("False alarm: glasses or reflections")
+    again = open_reader(desk).go("events?event=e0002")
+    again.sees("sun <b>low</b>")
+    listed = open_reader(desk).go("events?review=False+alarms&cause=glasses+or+reflections")
+    listed.sees("1 alert")
+
+
+def test_a_click_in_the_list_opens_the_alert(desk: str, open_reader: Any) -> None:
+    reader = open_reader(desk).go("events")
+    reader.click_cell(150, 60)
+    reader.page.wait_for_url("**event=e0001*")
+    reader.sees("What was measured around it")
+
+
+def test_a_clip_plays_in_the_browser(desk: str, open_reader: Any) -> None:
+    reader = open_reader(desk).go("events?event=e0001")
+    reader.page.wait_for_selector("video")
+    reader.page.wait_for_function(
+        "() => document.querySelector('video').readyState == 4", timeout=30_000
+    )
+
+
+def test_an_export_holds_what_the_filters_show(desk: str, open_reader: Any, tmp_path: Path) -> None:
+    reader = open_reader(desk).go("events")
+    reader.page.get_by_role("button", name="Export").click()
+    with reader.page.expect_download() as download:
+        reader.page.get_by_text("CSV", exact=True).click()
+    file = tmp_path / "events.csv"
+    download.value.save_as(file)
+    lines = file.read_text().strip().splitlines()
+    assert len(lines) == 1 + 8
+    assert lines[0].startswith("id,started_at,vehicle")
+
+
+def test_a_dial_changes_the_alerts_and_the_policy_can_be_saved(
+    desk: str, open_reader: Any, tmp_path: Path
+) -> None:
+    from monitor.policy import load_policy
+
+    reader = open_reader(desk).go("replay")
+    reader.sees("Both policies raise the same alerts")
+    slider = reader.page.get_by_role("slider").nth(1)
+    slider.focus()
+    for _ in range(4):
+        slider.press("ArrowRight")
+    reader.sees("1 → 0")
+    with reader.page.expect_download() as download:
+        reader.page.get_by_role("button", name="Save as a policy file").click()
+    file = tmp_path / "mine.yaml"
+    download.value.save_as(file)
+    assert load_policy(str(file)).closure.microsleep_warn_s == pytest.approx(1.9)
+
+
+def test_every_model_answers_to_a_picture_side_by_side(
+    desk: str, open_reader: Any, tmp_path: Path
+) -> None:
+    from PIL import Image
+    from skimage import data
+
+    face = tmp_path / "face.jpg"
+    Image.fromarray(data.astronaut()).save(face)
+    reader = open_reader(desk).go("models")
+    reader.page.locator("input[type=file]").set_input_files(face)
+    reader.sees("the face they saw")
+    for answer in ("awake_sleep_n: awake", "poster_v2_s: happiness", "cnn: happiness",
+                   "eye_state: eyes open"):  # fmt: skip
+        name, said = answer.split(": ")
+        reader.page.locator("p", has_text=name).filter(has_text=said).first.wait_for()
+    reader.sees("Not asked, because no weights of theirs ship: poster_v2, ")
+
+
+@pytest.mark.parametrize("junk", ["text", "sixteen bits", "nobody", "huge"])
+def test_a_picture_nobody_can_use_is_told_in_words(
+    desk: str, open_reader: Any, tmp_path: Path, junk: str
+) -> None:
+    import numpy as np
+    from PIL import Image
+
+    file = tmp_path / ("picture.jpg" if junk == "text" else "picture.png")
+    if junk == "text":
+        file.write_text("this is no picture\n" * 99)
+    elif junk == "sixteen bits":
+        Image.fromarray(np.full((200, 200), 40_000, np.uint16)).save(file)
+    else:
+        side = 8_000 if junk == "huge" else 300
+        Image.new("1" if junk == "huge" else "RGB", (side, side)).save(file)
+    says = {"text": "is not a picture that can be read", "huge": "at most 40 million"}
+    reader = open_reader(desk).go("models")
+    reader.page.locator("input[type=file]").set_input_files(file)
+    reader.sees(says.get(junk, "No face was found in this picture"))
+
+
+def test_a_webcam_shot_is_looked_at(desk: str, open_reader: Any) -> None:
+    reader = open_reader(desk).go("models")
+    reader.page.get_by_text("The webcam", exact=True).click()
+    reader.page.get_by_role("button", name="Take Photo").click()
+    # Chromium's own test picture: a green disc.
+    reader.sees("No face was found in this picture")
+
+
+def test_from_the_fleet_to_one_vehicle_and_its_alerts(fleet: str, open_reader: Any) -> None:
+    reader = open_reader(fleet).go("fleet")
+    reader.click_cell(40, 60)
+    reader.page.wait_for_url("**of=truck-*")
+    reader.sees("the fleet's median is")
+    reader.page.get_by_text("Its alerts").click()
+    reader.page.wait_for_url("**/events?vehicles=truck-*")
+
+
+@pytest.mark.parametrize(
+    "link", ["events?event=%27%20OR%201%3D1--", "events?event=../../x", "fleet?of=%3Cb%3Ex",
+             "?vehicle=%3Cimg%20src%3Dx%3E", "events?kinds=nonsense&sort=;drop&level=99"],
+)  # fmt: skip
+def test_a_hostile_link_is_a_helpful_page(fleet: str, open_reader: Any, link: str) -> None:
+    reader = open_reader(fleet).go(link)
+    assert "Traceback" not in reader.text()
+    assert reader.page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_sticks_out_of_a_phone(fleet: str, open_reader: Any, page: str) -> None:
+    reader = open_reader(fleet)
+    reader.page.set_viewport_size({"width": 390, "height": 844})
+    reader.go(page)
+    wide = reader.page.evaluate("() => document.documentElement.scrollWidth")
+    assert wide <= 390

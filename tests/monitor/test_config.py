@@ -1,0 +1,146 @@
+"""Every setting is documented, every fault is one line with its place and its cure."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from monitor.config import Config, dump, load
+from monitor.errors import ConfigError
+from tests.support.paths import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("WAKEFUL_"):
+            monkeypatch.delenv(name)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "wakeful.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_default_file_is_the_schema_s_own_dump() -> None:
+    golden = ROOT / "configs" / "default.yaml"
+    expected = dump(Config(), comments=True)
+    assert golden.read_text() == expected, (
+        "configs/default.yaml is stale; write it again with "
+        "`wakeful config --defaults > configs/default.yaml`"
+    )
+
+
+def test_a_dump_reads_back_to_itself(tmp_path: Path) -> None:
+    once = dump(load(), comments=True)
+    assert dump(load(written(tmp_path, once)), comments=True) == once
+
+
+def test_the_environment_is_stronger_than_the_file_and_the_command_line_than_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "vehicle: from-file\nmqtt: {port: 1999, prefix: fleet}\n")
+    monkeypatch.setenv("WAKEFUL_MQTT__PORT", "2000")
+    settings = load(path)
+    assert (settings.vehicle, settings.mqtt.port, settings.mqtt.prefix) == (
+        "from-file",
+        2000,
+        "fleet",
+    )
+    assert load(path, vehicle="from-command").vehicle == "from-command"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mqtt: {prot: 1}", "mqtt.prot: no such setting; did you mean `port`?"),
+        ("mqttt: {}", "mqttt: no such setting; did you mean `mqtt`?"),
+        ("cameras: [{surce: 0}]", "cameras.0.surce: no such setting; did you mean `source`?"),
+        ("mqtt: {port: 70000}", "mqtt.port: Input should be less than or equal to 65535"),
+        ("mqtt: {keepalive_s: 15 s}", "mqtt.keepalive_s: Input should be a valid integer"),
+        ("store: {sample_every_s: -1}", "store.sample_every_s: Input should be greater than"),
+        ("store: {sample_every_s: .nan}", "store.sample_every_s: Input should be a finite number"),
+        ("vehicle: ../etc", "vehicle: String should match pattern"),
+        ("vehicle: [", "broken YAML"),
+        ("- a\n- b", "must be a mapping, as `key: value` lines, got list"),
+        ("cameras: []", "cameras: Value error, give at least one camera"),
+        ("cameras: [{id: a}, {id: a}]", "each with an id of its own"),
+        ("chime: loud", "chime: Input should be a valid"),
+    ],
+)
+def test_a_fault_is_one_line_that_names_file_place_and_cure(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    line = str(caught.value)
+    assert said in line
+    assert str(path) in line
+    assert "\n" not in line
+
+
+def test_two_faults_are_two_lines(tmp_path: Path) -> None:
+    path = written(tmp_path, "mqtt: {prot: 1}\nstore: {uri: x}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_missing_or_binary_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "nowhere.yaml")
+    junk = tmp_path / "junk.yaml"
+    junk.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(junk)
+
+
+def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAKEFUL_MQTT__PASSWORD", "open-sesame")
+    settings = load()
+    assert settings.mqtt.password is not None
+    assert settings.mqtt.password.get_secret_value() == "open-sesame"
+    assert "open-sesame" not in dump(settings) + repr(settings) + str(settings)
+
+
+def test_a_wrong_password_setting_does_not_print_its_value(tmp_path: Path) -> None:
+    path = written(tmp_path, "mqtt: {password: [open-sesame]}")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert "open-sesame" not in str(caught.value)
+
+
+def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
+    path = written(tmp_path, "vehicle: !!python/object/apply:os.system ['touch pwned']")
+    with pytest.raises(ConfigError, match="broken YAML"):
+        load(path)
+    assert not Path("pwned").exists()
+
+
+def test_every_number_names_its_unit() -> None:
+    """A float setting says its unit in its name, unless it has none."""
+    unitless = {"volume", "min_score", "drivers_zone", "fps"}
+
+    def walk(section: type[BaseModel]) -> list[str]:
+        names = []
+        for name, info in section.model_fields.items():
+            kind = info.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                names += walk(kind)
+            elif "float" in str(kind):
+                names.append(name)
+        return names
+
+    units = ("_s", "_deg", "_px", "_hz", "_ms", "_days", "_bytes", "_kmh", "_db")
+    assert [n for n in walk(Config) if n not in unitless and not n.endswith(units)] == []
+
+
+def test_the_shipped_files_are_valid() -> None:
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        values = yaml.safe_load(path.read_text())
+        assert isinstance(values, dict), path

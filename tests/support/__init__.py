@@ -1,0 +1,1 @@
+"""What tests share: stories, fakes, servers on loopback."""
