@@ -114,7 +114,7 @@ def plain(value: Any) -> str:
 
 @st.cache_data
 def _stylesheet() -> str:
-    return (Path(__file__).parent / "static" / "wakeful.css").read_text(encoding="utf-8")
+    return (Path(__file__).parents[1] / "static" / "wakeful.css").read_text(encoding="utf-8")
 
 
 def style() -> None:
