@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import SettingsConfigDict
 
+from monitor.addresses import redacted
 from monitor.settings import Settings, load_as
 from monitor.types import Kind
 
@@ -58,11 +59,16 @@ class CameraConfig(Section):
     id: Identifier = Field("driver", description="Name in topics and in the log.")
     source: SourceUrl = Field(
         "0",
-        description="Device index, video file, GIF, folder of pictures, rtsp:// or http(s):// URL, "
-        "or `animated` for the animated driver.",
+        description="Device (0, /dev/video0, /dev/v4l/by-id/...), video file, GIF, folder of "
+        "pictures, URL (rtsp, rtsps, rtmp, http, https, udp, tcp, srt), or `animated` for the "
+        "animated driver.",
     )
     fps: float | None = Field(
-        None, gt=0, le=240, description="Rate asked of a device, or of a folder of pictures."
+        None,
+        gt=0,
+        le=240,
+        description="Rate asked of a device; rate of a folder of pictures or of a video without "
+        "times of its own (raw .h264, .hevc, .mjpeg).",
     )
     width_px: int | None = Field(None, ge=16, le=7680, description="Width asked of a device.")
     height_px: int | None = Field(None, ge=16, le=4320, description="Height asked of a device.")
@@ -80,6 +86,20 @@ class CameraConfig(Section):
         description="Where the driver's face may be: x1, y1, x2, y2 as shares of the picture.",
     )
     mirrored: bool = Field(False, description="The camera delivers a mirror image.")
+    rotate: Annotated[
+        Literal[0, 90, 180, 270],
+        BeforeValidator(lambda v: v % 360 if isinstance(v, int) else v),
+    ] = Field(
+        0,
+        description="Degrees clockwise that turn the picture upright: 180 for a camera that hangs "
+        "upside down.",
+    )
+    pixel_aspect: float | None = Field(
+        None,
+        ge=0.25,
+        le=4,
+        description="Width of a pixel over its height; null takes what the file or stream says.",
+    )
 
 
 class PerceptionConfig(Section):
@@ -306,4 +326,6 @@ def _yaml_lines(section: BaseModel, comments: bool, indent: str = "") -> Iterato
 
 def _scalar(value: Any) -> str:
     plain = TypeAdapter(Any).dump_python(value, mode="json")
+    if isinstance(plain, str):
+        plain = redacted(plain)  # an address may hold a password
     return yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n").strip()

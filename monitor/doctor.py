@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from monitor.addresses import redacted
 from monitor.config import CameraConfig, Config, state_dir
 from monitor.errors import WakefulError
 
@@ -56,16 +57,15 @@ def examine(config: Config) -> Iterator[Finding]:
 def _camera(camera: CameraConfig) -> Finding:
     from monitor.camera import open_source
 
-    part = f"camera {camera.id}"
+    part, shown = f"camera {camera.id}", redacted(camera.source)
     with open_source(camera) as source:
         for frame in source:
             if frame.image is None:
                 cure = "check the cable, the index or the URL; `wakeful run` keeps trying"
-                return Finding(part, Verdict.FAIL, f"{camera.source}: no picture", cure)
+                return Finding(part, Verdict.FAIL, f"{shown}: no picture", cure)
             height, width = frame.image.shape[:2]
-            text = f"{camera.source}: {width}x{height}, {frame.condition.value}"
-            return Finding(part, Verdict.OK, text)
-    return Finding(part, Verdict.FAIL, f"{camera.source}: ended before its first picture")
+            return Finding(part, Verdict.OK, f"{shown}: {width}x{height}, {frame.condition.value}")
+    return Finding(part, Verdict.FAIL, f"{shown}: ended before its first picture")
 
 
 def _policy(config: Config) -> Finding:

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict
 
 from models.inference.native_logs import native_stderr_silenced
+from monitor.addresses import redacted
 from monitor.config import LogConfig
 
 
@@ -24,6 +26,7 @@ def configure_logging(config: LogConfig) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_secrets,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
@@ -33,6 +36,11 @@ def configure_logging(config: LogConfig) -> None:
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _without_secrets(_: Any, __: str, event: EventDict) -> EventDict:
+    """Whatever quotes an address, a library's error too, quotes it without its password."""
+    return {key: redacted(said) if isinstance(said, str) else said for key, said in event.items()}
 
 
 @contextmanager

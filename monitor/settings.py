@@ -18,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from monitor.addresses import redacted
 from monitor.errors import ConfigError
 
 
@@ -153,5 +154,5 @@ def _secret(path: str) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = redacted(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."

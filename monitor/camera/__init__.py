@@ -6,8 +6,8 @@
 
 | `source`                                | kind                                             |
 |-----------------------------------------|--------------------------------------------------|
-| `0`, `/dev/video0`                      | device, live                                     |
-| `rtsp://…`, `rtsps://…`, `http(s)://…`  | stream, live                                     |
+| `0`, `/dev/video0`, `/dev/v4l/by-id/…`  | device, live                                     |
+| `rtsp://…`, `http(s)://…`, `rtmp://…`   | stream, live                                     |
 | `animated`                              | the animated driver, by `script` and `portrait`  |
 | a folder                                | its pictures at `fps` (10 if not given)          |
 | a file                                  | video or GIF, every frame at its own time        |
@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from monitor.camera.live import CvCapture, LiveSource, device_index, redacted
+from monitor.addresses import redacted, scheme_of
+from monitor.camera.live import CvCapture, LiveSource, names_device
 from monitor.camera.recordings import (
     DEMO_SCRIPT,
     FOLDER_FPS,
@@ -25,16 +26,18 @@ from monitor.camera.recordings import (
     FolderReader,
     Reader,
     RecordedSource,
-    VideoReader,
 )
 from monitor.camera.source import Source
+from monitor.camera.video import VideoReader
 from monitor.config import CameraConfig
 from monitor.errors import SourceError
 
 __all__ = ["DEMO_SCRIPT", "Source", "open_source"]
 
-_STREAMS = ("rtsp://", "rtsps://", "http://", "https://")
-_KINDS = "a device index, a video, a GIF, a folder, rtsp:// or http(s)://, or `animated`"
+_STREAMS = frozenset(
+    {"rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "rtp", "srt"}
+)
+_KINDS = "a device, a video, a GIF, a folder, rtsp:// or http(s)://, or `animated`"
 
 
 def open_source(
@@ -57,7 +60,7 @@ def open_source(
         ConfigError: the animated driver's script is wrong.
     """
     source = config.source.strip()
-    if device_index(source) is not None or source.lower().startswith(_STREAMS):
+    if names_device(source) or scheme_of(source) in _STREAMS:
         live = config.model_copy(update={"source": source})
         return LiveSource(lambda: CvCapture(live), live, clock, wall)
     return RecordedSource(_reader(source, config), config, clock, wall)
@@ -66,6 +69,8 @@ def open_source(
 def _reader(source: str, config: CameraConfig) -> Reader:
     if source == "animated":
         return AnimatedReader(config)
+    if scheme_of(source) == "file":
+        source = source[len("file://") :]
     if "://" in source:
         raise SourceError(f"{redacted(source)}: unknown kind of address; a source is {_KINDS}")
     if not source:
@@ -75,7 +80,7 @@ def _reader(source: str, config: CameraConfig) -> Reader:
         if path.is_dir():
             return FolderReader(path, config.fps or FOLDER_FPS)
         if path.is_file():
-            return VideoReader(path)
+            return VideoReader(path, config.fps, config.pixel_aspect)
     except (OSError, ValueError) as error:
-        raise SourceError(f"{source:.200}: cannot be read ({error})") from None
-    raise SourceError(f"{source}: no such file or device; a source is {_KINDS}")
+        raise SourceError(f"{redacted(source):.200}: cannot be read ({error})") from None
+    raise SourceError(f"{redacted(source)}: no such file or device; a source is {_KINDS}")

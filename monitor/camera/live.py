@@ -10,14 +10,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 import structlog
 
-from monitor.camera.source import Scrutiny, Source, fit
+from monitor.addresses import escaped, redacted
+from monitor.camera.source import Scrutiny, Source, as_mounted, fit, squared
 from monitor.config import CameraConfig
 from monitor.errors import SourceError
 from monitor.types import CameraCondition, Frame, Image
@@ -133,28 +134,30 @@ class LiveSource(Source):
             self._closed.wait(next(waits))
 
     def _read_until_lost(self) -> bool:
-        """True if there was at least one picture."""
+        """True if there was at least one picture.
+
+        Nothing that a driver, a library or a picture does may end the thread: the camera is then
+        lost, and tried again.
+        """
         seen = False
         try:
-            capture = self._open_capture()
+            with contextlib.closing(self._open_capture()) as capture:
+                while not self._closed.is_set():
+                    image = capture.read()
+                    if image is None:
+                        self._complaints.lost("no more pictures came")
+                        return seen
+                    self._offer(as_mounted(fit(image), self._config))
+                    if not seen:
+                        seen = True
+                        self._complaints.found()
         except (SourceError, OSError) as error:
-            self._complaints.lost(str(error))
-            return seen
-        with contextlib.closing(capture):
-            while not self._closed.is_set():
-                image = capture.read()
-                if image is None:
-                    self._complaints.lost("no more pictures came")
-                    return seen
-                if not seen:
-                    seen = True
-                    self._complaints.found()
-                self._offer(fit(image))
+            self._complaints.lost(redacted(str(error)))
+        except Exception as error:  # noqa: BLE001 - see above
+            self._complaints.lost(redacted(f"{type(error).__name__}: {error}"))
         return seen
 
     def _offer(self, image: Image) -> None:
-        if self._config.mirrored:
-            image = np.ascontiguousarray(image[:, ::-1])
         with self._news:
             self._skipped += self._newest is not None
             self._newest = image, self._clock(), self._wall()
@@ -201,22 +204,23 @@ class CvCapture:
 
     def __init__(self, config: CameraConfig) -> None:
         _quieten()
-        device = device_index(config.source)
         timeouts = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
             round(config.open_timeout_s * 1000),
             cv2.CAP_PROP_READ_TIMEOUT_MSEC,
             round(config.read_timeout_s * 1000),
         ]
-        if device is None:
-            self._capture = cv2.VideoCapture(config.source, cv2.CAP_FFMPEG, timeouts)
+        is_device = names_device(config.source)
+        if is_device:
+            self._capture = cv2.VideoCapture(_device_index(config.source))
         else:
-            self._capture = cv2.VideoCapture(device)
+            self._capture = cv2.VideoCapture(escaped(config.source), cv2.CAP_FFMPEG, timeouts)
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(f"{redacted(config.source)}: cannot be opened")
-        if device is not None:
+        if is_device:
             self._ask(config)
+        self._aspect = config.pixel_aspect
 
     def _ask(self, config: CameraConfig) -> None:
         """Ask the device for size and rate; what it refuses it keeps."""
@@ -237,25 +241,47 @@ class CvCapture:
             return None
         if not ok or image is None:
             return None
-        return np.asarray(image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
+        if self._aspect is None:  # known once the first picture is there
+            self._aspect = self._said_aspect()
+        image = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        return squared(np.asarray(image), self._aspect)
+
+    def _said_aspect(self) -> float:
+        """Width of a pixel over its height, as the stream says."""
+        num = self._capture.get(cv2.CAP_PROP_SAR_NUM)
+        den = self._capture.get(cv2.CAP_PROP_SAR_DEN)
+        return num / den if num > 0 and den > 0 else 1.0
 
     def close(self) -> None:
         """Release the device or the connection."""
         self._capture.release()
 
 
-def device_index(source: str) -> int | None:
-    """The index of a device (`0`, `/dev/video0`), or None for anything else."""
+def names_device(source: str) -> bool:
+    """Whether a source is a capture device: `0`, `/dev/video0`, `/dev/v4l/by-id/...`."""
+    return source.startswith("/dev/") or _number(source) is not None
+
+
+def _device_index(source: str) -> int:
+    """OpenCV's index of a device; a link of udev's is followed anew at every opening.
+
+    Raises:
+        SourceError: there is no such device now, or it is no video device.
+    """
+    number = _number(source)
+    if number is not None:
+        return number
+    real = Path(source).resolve()
+    index = _number(str(real)) if real.exists() else None
+    if index is None:
+        why = "is no video device" if real.exists() else "no such device"
+        raise SourceError(f"{source}: {why}; `v4l2-ctl --list-devices` names those there are")
+    return index
+
+
+def _number(source: str) -> int | None:
     number = source.removeprefix("/dev/video")
     return int(number) if number.isascii() and number.isdigit() and len(number) < 6 else None
-
-
-def redacted(url: str) -> str:
-    """A URL without its password, for messages and logs."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", ":***@", 1)
 
 
 def _quieten() -> None:

@@ -1,4 +1,7 @@
-"""Recorded sources, every frame of them: video, GIF, folder of pictures, the animated driver."""
+"""Recorded sources, every frame of them: a reader played at once or at its own pace.
+
+The readers here are a folder of pictures and the animated driver; videos are in `video`.
+"""
 
 import re
 import threading
@@ -7,14 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import av
 import cv2
 import numpy as np
 import structlog
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
-from monitor.camera.source import Scrutiny, Source, fit, fitting_size
+from monitor.camera.source import Scrutiny, Source, as_mounted, fit
 from monitor.config import CameraConfig
 from monitor.errors import ConfigError, SourceError
 from monitor.settings import CONFIGS
@@ -28,9 +30,6 @@ ANIMATED_FPS = 30.0
 ANIMATED_SIZE = (640, 480)
 # A picture of 100 million pixels is either a mistake or a bomb; 8K has 33 million.
 _MOST_PIXELS = 100_000_000
-# FFmpeg takes text for a terminal recording and lists for other files and addresses.
-_NOT_RECORDINGS = frozenset({"tty", "concat", "hls", "dash", "sdp", "lavfi", "imf", "alias_pix"})
-_MOST_BAD_PACKETS = 500
 # What the animated driver does unless told otherwise.
 DEMO_SCRIPT = CONFIGS / "drives" / "demo.txt"
 
@@ -39,7 +38,7 @@ class Reader(Protocol):
     """Where a recording's pictures come from."""
 
     duration_s: float | None
-    notice: str | None
+    notices: list[str]
 
     def pictures(self) -> Iterator[tuple[float, Image]]:
         """Times in seconds from 0.0, strictly growing, and BGR pictures; each call from the start.
@@ -68,6 +67,7 @@ class RecordedSource(Source):
         self._clock = clock
         self._wall = wall
         self._closed = threading.Event()
+        self._said: list[str] = []
 
     def __iter__(self) -> Iterator[Frame]:
         scrutiny = Scrutiny()
@@ -77,7 +77,7 @@ class RecordedSource(Source):
                 self._closed.wait(max(started_s + t_s - self._clock(), 0.0))
             if self._closed.is_set():
                 return
-            image = np.ascontiguousarray(picture[:, ::-1]) if self._config.mirrored else picture
+            image = as_mounted(picture, self._config)
             condition = scrutiny.judge(image, t_s)
             yield Frame(image, t_s, started_at + t_s, index, self.camera, condition)
 
@@ -87,112 +87,22 @@ class RecordedSource(Source):
 
     def _played(self) -> Iterator[tuple[float, Image]]:
         offset_s, last_s, step_s = 0.0, 0.0, 0.0
+        self._say_notices()
         while True:
             for t_s, picture in self._reader.pictures():
                 step_s, last_s = t_s + offset_s - last_s, t_s + offset_s
                 yield last_s, picture
-            self._tell_notice()
+            self._say_notices()
             if not self._config.loop:
                 return
             offset_s = last_s + (step_s or 1 / FOLDER_FPS)
 
-    def _tell_notice(self) -> None:
-        if self._reader.notice is not None and self.notice is None:
-            self.notice = self._reader.notice
-            log.warning(self.notice, camera=self.camera)
-
-
-class VideoReader:
-    """A video file or GIF through FFmpeg, at its own presentation times.
-
-    Raises:
-        SourceError: empty, not a video, without an index, or no picture in it can be decoded.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.notice: str | None = None
-        self.duration_s: float | None = None
-        if path.stat().st_size == 0:
-            raise SourceError(f"{path}: is empty; give a video with pictures in it")
-        with self._open() as container:
-            self.duration_s = _duration_s(container)
-            if next(self._decoded(container), None) is None:
-                raise SourceError(f"{path}: no picture in it can be decoded; the file is damaged")
-        self.notice = None
-
-    def _open(self) -> av.container.InputContainer:
-        try:
-            # Nothing but this file: a playlist must not open others, let alone addresses.
-            container = av.open(str(self._path), options={"protocol_whitelist": "file"})
-        except (av.error.FFmpegError, ValueError, OSError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise SourceError(
-                f"{self._path}: cannot be read as a video ({why}); give an mp4, mkv, avi or GIF "
-                "that was written to its end"
-            ) from None
-        kind = set(container.format.name.split(","))
-        if kind & _NOT_RECORDINGS or not container.streams.video:
-            container.close()
-            raise SourceError(f"{self._path}: holds no video; give an mp4, mkv, avi or GIF")
-        return container
-
-    def pictures(self) -> Iterator[tuple[float, Image]]:
-        """Every picture that can be decoded; a cut or damaged rest ends in a notice."""
-        first_s: float | None = None
-        last_s = -1.0
-        with self._open() as container:
-            rate = container.streams.video[0].average_rate or 25
-            for frame in self._decoded(container):
-                t_s = frame.time if frame.time is not None else max(last_s, 0.0) + 1 / float(rate)
-                first_s = t_s if first_s is None else first_s
-                t_s -= first_s
-                if t_s <= last_s:  # broken time stamps
-                    t_s = last_s + 1e-3
-                last_s = t_s
-                yield t_s, _bgr(frame)
-        self._note_if_cut(last_s)
-
-    def _decoded(self, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        bad = 0
-        packets = container.demux(stream)
-        while bad < _MOST_BAD_PACKETS:
-            try:
-                frames = next(packets).decode()
-            except StopIteration:
-                break
-            except (av.error.FFmpegError, OSError):
-                bad += 1
-                continue
-            yield from frames
-        if bad:
-            self.notice = f"{self._path}: {bad} damaged pieces were skipped"
-
-    def _note_if_cut(self, last_s: float) -> None:
-        # Half a second covers the last frame's own duration at 2 fps and audio that runs on.
-        if self.duration_s is not None and last_s < self.duration_s - 0.5:
-            self.notice = (
-                f"{self._path}: the file is cut short, it ends at {last_s:.2f} s of "
-                f"{self.duration_s:.2f} s"
-            )
-
-
-def _duration_s(container: av.container.InputContainer) -> float | None:
-    """Length of the pictures; the container's own may be that of a longer sound track."""
-    stream = container.streams.video[0]
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
-
-
-def _bgr(frame: av.VideoFrame) -> Image:
-    """A decoded frame as BGR, no larger than needed, upright."""
-    width, height = fitting_size(frame.width, frame.height)
-    image = frame.reformat(width=width, height=height, format="bgr24").to_ndarray()
-    turns = round(frame.rotation / 90) % 4  # as phones write it: degrees counter-clockwise
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else np.asarray(image)
+    def _say_notices(self) -> None:
+        for notice in self._reader.notices:
+            if notice not in self._said:
+                self._said.append(notice)
+                log.warning(notice, camera=self.camera)
+        self.notice = "; ".join(self._said) or None
 
 
 class FolderReader:
@@ -205,7 +115,7 @@ class FolderReader:
     def __init__(self, folder: Path, fps: float) -> None:
         self._folder = folder
         self._fps = fps
-        self.notice: str | None = None
+        self.notices: list[str] = []
         try:
             files = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file()]
         except OSError as error:
@@ -227,7 +137,7 @@ class FolderReader:
         if len(bad) == len(self._files):
             raise SourceError(f"{self._folder}: none of its {len(bad)} pictures can be read")
         if bad:
-            self.notice = f"{len(bad)} of {len(self._files)} pictures skipped; first: {bad[0]}"
+            self.notices = [f"{len(bad)} of {len(self._files)} pictures skipped; first: {bad[0]}"]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -265,13 +175,12 @@ class AnimatedReader:
         SourceError: the portrait cannot be read or shows no face.
     """
 
-    notice: str | None = None
-
     def __init__(self, config: CameraConfig) -> None:
         from models.synthesis import Portrait  # noqa: PLC0415 - of them
         from models.synthesis.drive import Drive, DriveError  # noqa: PLC0415 - half a second to import, as
         from models.synthesis.film import animate  # noqa: PLC0415 - the next two; a real camera needs none
 
+        self.notices: list[str] = []
         script = config.script or DEMO_SCRIPT
         try:
             drive = Drive.load(script)

@@ -7,6 +7,7 @@ from typing import Self
 import cv2
 import numpy as np
 
+from monitor.config import CameraConfig
 from monitor.types import CameraCondition, Frame, Image
 
 # Fault matrix 12: a camera that repeats itself differs by 0.000, a live one by its noise (2.27).
@@ -105,3 +106,35 @@ def fit(image: Image) -> Image:
     if size == (width, height):
         return image
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def as_mounted(image: Image, config: CameraConfig) -> Image:
+    """The picture upright, as `rotate` and `mirrored` say how the camera hangs."""
+    if config.rotate:
+        image = np.rot90(image, -config.rotate // 90)
+    if config.mirrored:
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+# Beyond it a sample aspect is a mistake of the file, not a kind of picture.
+_MOST_ASPECT = 4.0
+
+
+def square_size(width: int, height: int, aspect: float) -> tuple[int, int]:
+    """The size whose pixels are square, of one whose pixels are `aspect` times as wide as high.
+
+    The shorter side of the pixel is stretched, so that nothing is lost.
+    """
+    if not 1 / _MOST_ASPECT <= aspect <= _MOST_ASPECT or aspect == 1:
+        return width, height
+    return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+
+
+def squared(image: Image, aspect: float) -> Image:
+    """The picture with square pixels."""
+    height, width = image.shape[:2]
+    size = square_size(width, height, aspect)
+    if size == (width, height):
+        return image
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR))

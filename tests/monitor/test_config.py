@@ -124,7 +124,7 @@ def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
 
 def test_every_number_names_its_unit() -> None:
     """A float setting says its unit in its name, unless it has none."""
-    unitless = {"volume", "min_score", "drivers_zone", "fps"}
+    unitless = {"volume", "min_score", "drivers_zone", "fps", "pixel_aspect"}
 
     def walk(section: type[BaseModel]) -> list[str]:
         names = []

@@ -10,10 +10,11 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.addresses import escaped, redacted
 from monitor.camera import open_source
-from monitor.camera.live import LiveSource, pauses, redacted
-from monitor.config import CameraConfig
-from monitor.types import CameraCondition
+from monitor.camera.live import LiveSource, pauses
+from monitor.config import CameraConfig, Config, StoreConfig, dump
+from monitor.types import CameraCondition, Image
 from tests.monitor.test_camera import noisy
 from tests.support.fakes import FakeCamera, MjpegServer
 
@@ -124,20 +125,115 @@ def test_a_back_off_never_spins_and_never_shrinks(first_s: float, longest_s: flo
     assert min(waits[1:]) > 0
 
 
-def test_a_missing_device_keeps_trying() -> None:
-    config = CameraConfig(source="/dev/video99", retry_s=(0.01, 0.05))
+@pytest.mark.parametrize(
+    "device",
+    [
+        "/dev/video99",
+        "/dev/v4l/by-id/usb-046d_HD_Webcam_C525-video-index0",
+        "/dev/v4l/by-path/platform-fd500000.pcie-usb-0:1.2:1.0-video-index0",
+        "/dev/dashcam",
+    ],
+)
+def test_a_missing_device_keeps_trying(device: str) -> None:
+    config = CameraConfig(source=device, retry_s=(0.01, 0.05))
     with open_source(config) as source:
         assert source.live
         assert next(iter(source)).condition == CameraCondition.LOST
 
 
-def test_a_password_in_a_url_is_not_told() -> None:
-    assert redacted("rtsp://me:s3cret@host:554/x") == "rtsp://me:***@host:554/x"
-    config = CameraConfig(source="rtsp://me:s3cret@127.0.0.1:9/x", retry_s=(0.0, 0.01))
+SECRET = "s3cret"
+LEAKY = [
+    f"rtsp://me:{SECRET}@127.0.0.1:9/x",
+    f"rtsp://me:a[{SECRET}@127.0.0.1:9/x",
+    f"rtsp://me:a]{SECRET}@127.0.0.1:9/x",
+    f"rtsp://me:#{SECRET}@127.0.0.1:9/x",
+    f"rtsp://me:a/{SECRET}@127.0.0.1:9/x",
+    f"rtsp://me:?{SECRET}@127.0.0.1:9/x",
+    f"rtsp://me:@{SECRET}@127.0.0.1:9/x",
+    f"rtsp://me:%zz{SECRET}@127.0.0.1:9/x",
+    f"rtsp://127.0.0.1:9/user=admin&password={SECRET}&channel=1&stream=0.sdp",
+    f"rtsp://127.0.0.1:9/user=admin_password={SECRET}_channel=1_stream=0.sdp",
+    f"http://127.0.0.1:9/video?user=admin&password={SECRET}",
+    f"http://127.0.0.1:9/videostream.cgi?loginuse=admin&loginpas={SECRET}",
+    f"http://127.0.0.1:9/snap?usr=admin&pwd={SECRET}",
+    f"http://127.0.0.1:9/live?access_token={SECRET}",
+    f"rtmp://me:a[{SECRET}@127.0.0.1:9/x",
+]
+
+
+@pytest.mark.parametrize("url", LEAKY)
+def test_a_password_in_a_url_is_neither_told_nor_in_the_way(url: str) -> None:
+    assert SECRET not in redacted(url)
+    config = CameraConfig(source=url, retry_s=(0.0, 0.01), open_timeout_s=1.0)
     with structlog.testing.capture_logs() as logged, open_source(config) as source:
-        assert next(iter(source)).condition == CameraCondition.LOST
+        frames = iter(source)
+        assert next(frames).condition == CameraCondition.LOST
+        assert next(frames).condition == CameraCondition.LOST
     assert logged
-    assert "s3cret" not in str(logged)
+    assert SECRET not in str(logged)
+    assert SECRET not in dump(Config(cameras=(config,), store=StoreConfig(url=url)))
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("rtsp://me:s3cret@cam/live", "rtsp://me:s3cret@cam/live"),
+        ("rtsp://me:a[b@cam/live", "rtsp://me:a%5Bb@cam/live"),
+        ("rtsp://me:a#b/c?d@cam:554/live@2", "rtsp://me:a%23b%2Fc%3Fd@cam:554/live@2"),
+        ("rtsp://me:a@b@[fe80::1]:554/s", "rtsp://me:a%40b@[fe80::1]:554/s"),
+        ("rtsp://me:100%@cam/s", "rtsp://me:100%25@cam/s"),
+        ("rtsp://me:p%40ss@cam/s", "rtsp://me:p%40ss@cam/s"),
+        ("rtsp://[fe80::1%25eth0]:554/s", "rtsp://[fe80::1%25eth0]:554/s"),
+        ("http://cam/s?at=a@b", "http://cam/s?at=a@b"),
+        ("rtsp://cam:554/live@2", "rtsp://cam:554/live@2"),
+        ("/dev/video0", "/dev/video0"),
+    ],
+)
+def test_a_password_s_characters_do_not_end_it(url: str, meant: str) -> None:
+    assert escaped(url) == meant
+
+
+def test_what_is_no_secret_stays_readable() -> None:
+    for url in ("rtsp://cam:554/live?channel=1", "http://a/?bypass=no&compass=3", "drive.mp4"):
+        assert redacted(url) == url.replace("compass=3", "compass=***")
+
+
+def test_a_camera_asks_with_the_password_that_was_written() -> None:
+    server = MjpegServer()
+    url = server.url.replace("http://", "http://me:p[a#s/s@")
+    config = CameraConfig(source=url, open_timeout_s=3.0, read_timeout_s=2.0)
+    with open_source(config) as source:
+        assert any(f.condition == CameraCondition.OK for f in islice(source, 20))
+    server.kill()
+
+
+class Unruly:
+    """A driver that fails in ways nobody has thought of, then works."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+
+    def __call__(self) -> "Unruly":
+        self.opened += 1
+        if self.opened == 1:
+            raise RuntimeError("no such thing")
+        return self
+
+    def read(self) -> Image:
+        if self.opened == 2:
+            raise ValueError("Invalid IPv6 URL")
+        if self.opened == 3:
+            return np.zeros((0, 0, 3), np.uint8)
+        return noisy(self.opened)
+
+    def close(self) -> None:
+        pass
+
+
+def test_nothing_that_a_driver_does_ends_the_capture() -> None:
+    config = CameraConfig(source="0", retry_s=(0.0, 0.01))
+    with LiveSource(Unruly(), config, lost_every_s=0.05) as source:
+        assert any(f.condition == CameraCondition.OK for f in islice(source, 100))
 
 
 def test_a_network_camera_dies_and_comes_back() -> None:
