@@ -29,6 +29,7 @@ from uuid import UUID, uuid5
 
 from pydantic import ValidationError
 
+from monitor.protocol.plain import plain
 from monitor.protocol.schemas import (
     SEVERITY,
     Ack,
@@ -51,7 +52,6 @@ from monitor.protocol.schemas import (
 from monitor.protocol.topics import Address as Address  # noqa: PLC0414 - part of this seam, as is the next
 from monitor.protocol.topics import Topics as Topics  # noqa: PLC0414
 from monitor.protocol.topics import short
-from monitor.store.rows import plain
 from monitor.types import Cause, Command, DriverState, Event, Kind, Level, Phase
 
 CLOUDEVENTS_JSON = "application/cloudevents+json; charset=utf-8"

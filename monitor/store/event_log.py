@@ -39,7 +39,9 @@ def upsert_event(connection: Connection, event: Event, vehicle: str, sequence: i
     statement = insert(connection.dialect.name, table).values(event_row(event, vehicle, sequence))
     new = statement.excluded
     kept = {"id", "started_at", "vehicle", "drive", "camera", "level", "acknowledged", "models"}
-    latest = {c.name: new[c.name] for c in table.c if c.name not in kept | {"received_at", "clip"}}
+    # Of the fleet's side, or known apart from what is told.
+    kept |= {"received_at", "clip", "changed_at"}
+    latest = {c.name: new[c.name] for c in table.c if c.name not in kept}
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["id", "started_at"],

@@ -1,11 +1,10 @@
 """An event as a database row and as a JSON line, and back."""
 
 import json
-import math
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
+from monitor.protocol.plain import plain
 from monitor.types import Event, Kind, Level, Phase
 
 
@@ -59,20 +58,3 @@ def event_line(event: Event) -> str:
     values = {name: getattr(event, name) for name in Event.__dataclass_fields__}
     values["duration_s"] = event.duration_s
     return json.dumps(plain(values), separators=(",", ":"), ensure_ascii=False)
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: an alert must not be lost over an odd piece of evidence."""
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, Enum):
-        return value.value
-    if hasattr(value, "item"):  # a numpy scalar
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int):
-        return value
-    return str(value).replace("\0", "")[:500]

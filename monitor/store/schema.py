@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -65,6 +66,14 @@ events = Table(
     Column("sequence", BigInteger),  # the vehicle's own count; orders what the network did not
     Column("received_at", Double),  # set by the ingester; None in the vehicle
     Column("clip", Text),  # file name in the vehicle's clip folder
+    Column("driver", String(64)),  # a pseudonym that the vehicle was given; never from the face
+    Column("latitude", Double),  # degrees north at its start, rounded by the vehicle
+    Column("longitude", Double),  # degrees east
+    # The fleet's clock when a message last changed the row; None in the vehicle. What reads the
+    # log as it grows (`wakeful fleet notify`) reads by it.
+    Column("changed_at", Double),
+    Index("ix_events_changed", "changed_at"),
+    Index("ix_events_driver_started", "driver", "started_at"),
     Index("ix_events_vehicle_started", "vehicle", "started_at"),
     Index("ix_events_started", "started_at"),
     Index("ix_events_kind_started", "kind", "started_at"),
@@ -94,6 +103,9 @@ samples = Table(
     Column("calibration", Double),  # progress 0..1
     Column("speed_kmh", Double),
     Column("degraded", Json, nullable=False),  # list of causes
+    Column("driver", String(64)),
+    Column("latitude", Double),
+    Column("longitude", Double),
 )
 
 # How long the driver was watched, and why not: one row a report, drive and cause; cause
@@ -107,6 +119,7 @@ coverage = Table(
     Column("started_at", Double, primary_key=True),
     Column("cause", String(32), primary_key=True),
     Column("seconds", Double, nullable=False),
+    Column("driver", String(64)),
     Index("ix_coverage_started", "started_at"),
 )
 
@@ -174,6 +187,96 @@ audit = Table(
     Column("action", String(64), nullable=False),  # export, erase, clips on, retention …
     Column("subject", Text, nullable=False),
     Column("detail", Json),
+)
+
+# Depots, regions, customers: a vehicle may be in several. A role, a rule or a recipient may be
+# limited to some of them.
+vehicle_groups = Table(
+    "vehicle_groups",
+    metadata,
+    Column("vehicle", String(64), primary_key=True),
+    Column("group_name", String(64), primary_key=True),
+    Index("ix_vehicle_groups_group", "group_name"),
+)
+
+# Append-only: what was said about an event, and to whom it was given (an empty assignee gives it
+# back). The latest row with an assignee says whose it is.
+comments = Table(
+    "comments",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("event", String(36), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("author", String(128), nullable=False),
+    Column("assignee", String(128)),
+    Column("text", Text),
+    Index("ix_comments_event_at", "event", "at"),
+)
+
+# Append-only: the latest row of an event is where its coaching stands, all rows are its history.
+coaching = Table(
+    "coaching",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("event", String(36), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("status", String(16), nullable=False),  # open | talked | closed
+    Column("note", Text),
+    Index("ix_coaching_event_at", "event", "at"),
+)
+
+# How far the notifier has looked for each of its rules.
+notification_rules = Table(
+    "notification_rules",
+    metadata,
+    Column("rule", String(64), primary_key=True),
+    Column("since", Double, nullable=False),  # what changed earlier is not sent
+    Column("looked_at", Double, nullable=False),
+)
+
+# One row for each rule, recipient and subject: what makes a notification happen exactly once.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("rule", String(64), nullable=False),
+    Column("recipient", String(64), nullable=False),
+    Column("subject", String(64), nullable=False),  # an event's id, or `weekly/2026-W48`
+    Column("vehicle", String(64)),
+    Column("kind", String(32)),
+    Column("status", String(16), nullable=False),  # pending | sending | sent | held | failed
+    Column("created_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("sent_at", Double),
+    Column("error", Text),
+    UniqueConstraint("rule", "recipient", "subject", name="uq_notifications"),
+    Index("ix_notifications_status_due", "status", "due_at"),
+    Index("ix_notifications_subject", "subject"),
+    Index("ix_notifications_repeats", "rule", "recipient", "vehicle", "kind", "created_at"),
+)
+
+# A clip that an operator asked a vehicle for, and how far it has come.
+clip_requests = Table(
+    "clip_requests",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("event", String(36), nullable=False),
+    Column("vehicle", String(64), nullable=False),
+    Column("requested_by", String(128), nullable=False),
+    Column("requested_at", Double, nullable=False),
+    # requested | sending | stored | refused | failed | expired
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("received_bytes", BigInteger, nullable=False, default=0),
+    Column("total_bytes", BigInteger),
+    Column("sha256", String(64)),
+    Column("file", Text),  # name in the fleet's folder of clips
+    Column("updated_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),  # asked no longer, or the file is deleted
+    Index("ix_clip_requests_event", "event"),
+    Index("ix_clip_requests_status", "status", "updated_at"),
 )
 
 # What follows is derived from `events` and `coverage`, whole past days (UTC) at a time, by

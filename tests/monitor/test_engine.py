@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.engine import Engine
 from monitor.policy import Policy
-from monitor.store.rows import plain
+from monitor.protocol.plain import plain
 from monitor.types import Cause, Command, Event, Eyes, Kind, Level, Observation, Phase
 from tests.support.drivers import (
     Person,

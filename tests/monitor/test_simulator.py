@@ -119,7 +119,7 @@ def test_only_the_end_of_time_leaves_an_event_open() -> None:
 def test_watched_and_unwatched_time_add_up_to_the_driven_time() -> None:
     life = a_life(days=20)
     seconds = Counter[str]()
-    for *_, cause, value in tables(life, Detail())["coverage"]:
+    for *_, cause, value, _driver in tables(life, Detail())["coverage"]:
         seconds[cause] += value
     driven = sum(drive.ended_at - drive.started_at for drive in life.drives)
     assert sum(seconds.values()) == pytest.approx(driven, rel=1e-6)

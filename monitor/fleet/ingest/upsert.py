@@ -5,6 +5,7 @@ they are. An event is one row that moves only forward by the vehicle's own seque
 """
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -97,7 +98,10 @@ def write(engine: Engine, batch: Batch, passing: Callable[[], None] = lambda: No
     with engine.begin() as connection:
         # Rows are locked in one order by every ingester, so that none waits in a circle.
         _write_vehicles(connection, batch)
-        events = [batch.events[key] for key in sorted(batch.events)]
+        # Stamped at the writing, not at the arrival: whoever reads what is new looks by it, and a
+        # batch may have waited hours for its database.
+        now = time.time()
+        events = [(*batch.events[key], now) for key in sorted(batch.events)]
         moved = _bulk(connection, schema.events, events, _FORWARD)
         _bulk(connection, schema.coverage, _coverage_rows(batch.coverage), _ONCE)
         _bulk(connection, schema.samples, map(_sample_row, batch.samples), _ONCE)
@@ -112,7 +116,7 @@ _ONCE = "ON CONFLICT DO NOTHING"
 _NEWER = "excluded.sequence > events.sequence"
 _FOLLOWS = (
     "kind", "phase", "updated_at", "ended_at", "duration_s", "evidence", "policy", "calibration",
-    "models", "sequence",
+    "models", "sequence", "driver", "latitude", "longitude",
 )  # fmt: skip
 # A late telling changes nothing but what only grows: the highest level and the acknowledgement.
 _FORWARD = (
@@ -123,6 +127,7 @@ _FORWARD = (
     )
     + ", level = CASE WHEN excluded.level > events.level THEN excluded.level ELSE events.level END"
     ", acknowledged = (excluded.acknowledged OR events.acknowledged)"
+    ", changed_at = excluded.changed_at"
     # No vehicle touches another's event, whatever id it claims.
     f" WHERE excluded.vehicle = events.vehicle AND ({_NEWER} OR excluded.level > events.level"
     " OR (excluded.acknowledged AND NOT events.acknowledged))"
@@ -199,6 +204,9 @@ def _event_row(told: Alert, received_at: float) -> tuple[Any, ...]:
         int(told.sequence),
         received_at,
         None,
+        None,
+        None,
+        None,
     )
 
 
@@ -212,7 +220,7 @@ def _coverage_rows(reports: Iterable[Coverage]) -> Iterable[tuple[Any, ...]]:
     for report in reports:
         data = report.data
         for cause, seconds in data.seconds.items():
-            yield data.vehicle, data.drive, data.camera, data.started_at, str(cause), seconds
+            yield data.vehicle, data.drive, data.camera, data.started_at, str(cause), seconds, None
 
 
 def _sample_row(state: State) -> tuple[Any, ...]:
@@ -237,6 +245,9 @@ def _sample_row(state: State) -> tuple[Any, ...]:
         calibration.percent / 100 if calibration else None,
         signals.speed_kmh,
         json.dumps([cause.value for cause in state.degraded]),
+        None,
+        None,
+        None,
     )
 
 

@@ -100,7 +100,7 @@ def _tellings(episode: Episode) -> Iterator[tuple[float, Event]]:
 
 def _reports(life: Life) -> Iterator[tuple[float, CoverageData]]:
     found: dict[tuple[str, float], dict[str, float]] = {}
-    for _, drive, _, started_at, cause, seconds in coverage_rows(life):
+    for _, drive, _, started_at, cause, seconds, _ in coverage_rows(life):
         found.setdefault((drive, started_at), {})[cause] = seconds
     for (drive, started_at), by_cause in found.items():
         ended_at = started_at + sum(by_cause.values())

@@ -110,6 +110,10 @@ def event_row(vehicle: str, episode: Episode) -> Row:
         episode.sequence,
         episode.received_at,
         None,
+        None,
+        None,
+        None,
+        episode.received_at,
     )
 
 
@@ -125,7 +129,8 @@ def coverage_rows(life: Life, every_s: float = HOUR_S) -> Iterator[Row]:
             end = min(begin + every_s, drive.ended_at)
             seconds = _seconds_by_cause(unwatched, begin, end)
             for cause, value in seconds.items():
-                yield life.vehicle.id, drive.id, CAMERA, round(begin, 3), cause, round(value, 3)
+                report = life.vehicle.id, drive.id, CAMERA, round(begin, 3)
+                yield *report, cause, round(value, 3), None
 
 
 def _seconds_by_cause(

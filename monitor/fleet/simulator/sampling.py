@@ -89,6 +89,7 @@ class Sampling:
             _known(calibrated, 2),
             _known(speed, 1),
             [json.dumps(found) for found in causes],
+            *([[None] * len(causes)] * 3),  # neither driver nor place
             strict=True,
         )
 
