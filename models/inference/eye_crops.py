@@ -16,6 +16,9 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 # (2, 1, H, W) crops to (2, 1) logits of "closed"
 EyeNetwork = Callable[[Floats], NDArray[np.floating[Any]]]
+# Probabilities of open, closed, lowered, not visible.
+FourStates = tuple[float, float, float, float]
+NOT_VISIBLE: FourStates = (0.0, 0.0, 0.0, 1.0)
 
 CROP_HW = (32, 48)
 # The eye's corners are this share of the crop's width apart: lids, lashes and brow edge fit in.
@@ -95,25 +98,31 @@ def standardise(crops: NDArray[Any]) -> Floats:
     return np.asarray(scaled, np.float32)[:, None]
 
 
-def closed_probability(network: EyeNetwork, image: Image, landmarks: Floats) -> float | None:
-    """Probability 0..1 that the eyes are closed; None where they are too small or cut off.
+def eye_probabilities(
+    network: EyeNetwork, image: Image, landmarks: Floats
+) -> tuple[FourStates | None, FourStates | None]:
+    """Open, closed, lowered and not visible of the driver's own left and right eye.
 
-    The eye that faces the camera counts more: by the square of its width.
+    An eye whose corners are not both in the picture is not visible; one that is too few pixels
+    wide for its lids to be told from lashes is None.
     """
+    crops: dict[str, Image] = {}
+    judged: dict[str, FourStates | None] = {"left": None, "right": None}
+    for side in judged:
+        if not _inside(image, landmarks, side):
+            judged[side] = NOT_VISIBLE
+        elif eye_width_px(landmarks, side) >= MIN_EYE_PX:
+            crops[side] = cut_eye(image, landmarks, side)
+    if crops:
+        batch = [*crops.values(), *crops.values()][:2]  # the network's input has two places
+        logits = np.asarray(network(standardise(np.stack(batch))), np.float64)
+        for side, row in zip(crops, logits, strict=False):
+            closed = round(float(1 / (1 + np.exp(-np.clip(row[0], -30, 30)))), 4)
+            judged[side] = (1 - closed, closed, 0.0, 0.0)
+    return judged["left"], judged["right"]
+
+
+def _inside(image: Image, landmarks: Floats, side: str) -> bool:
     height, width = image.shape[:2]
-    crops, weights = [], []
-    for side in ("right", "left"):
-        corners = landmarks[list(CORNERS[side]), :2]
-        inside = (corners >= 0).all() and (corners < [width, height]).all()
-        wide = eye_width_px(landmarks, side)
-        if inside and wide >= MIN_EYE_PX:
-            crops.append(cut_eye(image, landmarks, side))
-            weights.append(wide**2)
-    if not crops:
-        return None
-    while len(crops) < 2:  # the network's input has two places
-        crops.append(crops[0])
-        weights.append(weights[0])
-    logits = np.asarray(network(standardise(np.stack(crops))), np.float64).reshape(-1)
-    logit = float(np.average(logits[:2], weights=weights[:2]))
-    return float(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
+    corners = landmarks[list(CORNERS[side]), :2]
+    return bool((corners >= 0).all() and (corners < [width, height]).all())

@@ -19,7 +19,7 @@ from models.architectures.yolov5 import load_tensors
 from models.checkpoint import read_card, read_tensors, write_weights
 from models.data.yolo import Picture, PictureSet, PictureSetError
 from models.evaluation.detector import roc_area
-from models.inference.eye_crops import closed_probability
+from models.inference.eye_crops import eye_probabilities
 from models.registry import ModelCard, find
 from models.synthesis.face_warp import Landmarks, find_landmarks
 from models.synthesis.scene_datasets import Portrait
@@ -183,5 +183,6 @@ def probability(network: EyeState, face: Face) -> float:
             logits: NDArray[Any] = network(torch.from_numpy(crops)).numpy()
         return logits
 
-    found = closed_probability(run, face.image, face.landmarks)
-    return 0.5 if found is None else found
+    eyes = eye_probabilities(run, face.image, face.landmarks)
+    closed = [eye[1] for eye in eyes if eye is not None]
+    return sum(closed) / len(closed) if closed else 0.5

@@ -132,7 +132,7 @@ class Baseline:
         ear = frontal_ear(observation)
         if frozen or ear is None or observation.condition is not CameraCondition.OK:
             return
-        if not self._plausibly_open(ear, observation.closed):
+        if not self._plausibly_open(ear, observation):
             return
         if self.calibration.ready:
             self._watch_for_step(ear, seconds)
@@ -146,12 +146,14 @@ class Baseline:
             return 0.0
         return now_s - last_s
 
-    def _plausibly_open(self, ear: float, closed: float | None) -> bool:
+    def _plausibly_open(self, ear: float, observation: Observation) -> bool:
         """Open by the population's measure, so that a sleeper's lids never become the norm."""
         eye = self._policy.eye
         openness = openness_of(ear, eye.population_ear_open, eye.closed_ratio)
         middle = (eye.openness.closed_enter + eye.openness.closed_exit) / 2
-        return openness >= middle and (closed is None or closed < 0.5)
+        eyes = [eye for eye in (observation.eye_left, observation.eye_right) if eye is not None]
+        # One eye that the network does not see open is enough to learn nothing.
+        return openness >= middle and all(eye.closed < 0.5 for eye in eyes)
 
     def _learn(self, observation: Observation, ear: float, seconds: float) -> None:
         pose, learned = observation.pose, self._learned

@@ -27,17 +27,21 @@ from monitor.perception.facemesh import FaceFinder as MediaPipeFinder
 from monitor.perception.facemesh import Landmarker
 from monitor.perception.stages import Stages
 from monitor.perception.tracking import DriverTrack
-from monitor.types import Box, Emotion, Frame, Image, Observation, Quality
+from monitor.types import Box, Emotion, EyeProbabilities, Frame, Image, Observation, Quality
 
 if TYPE_CHECKING:
     from monitor.perception.networks import Parts
 
 
+# Left and right.
+EyePair = tuple[EyeProbabilities | None, EyeProbabilities | None]
+
+
 class EyeNet(Protocol):
     """Judges the eyes by their pixels."""
 
-    def __call__(self, image: Image, landmarks: Points) -> float | None:
-        """Probability 0..1 that the driver's eyes are closed; None if they cannot be judged."""
+    def __call__(self, image: Image, landmarks: Points) -> EyePair:
+        """Left and right eye of the face as the picture shows it; None for one too small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ class Perception:
         sighting = self._follow(image, frame.timestamp_s)
         self.overlay = Overlay(sighting.box, sighting.landmarks, sighting.others)
         measured = self._stages.run("measures", {}, self._measures, sighting, image)
-        measured["closed"] = self._closed(image, sighting)
+        measured["eye_left"], measured["eye_right"] = self._eye_states(image, sighting)
         measured["emotion"] = self._emotion(image, sighting, frame.timestamp_s)
         measured["quality"] = self._stages.run("quality", None, quality_of, image, sighting.box)
         measured["detection"] = sighting.judged()  # has been at work beside all the others
@@ -160,10 +164,12 @@ class Perception:
             "pose": face.head_pose(points, size_px, mirrored=self._mirrored),
         }
 
-    def _closed(self, image: Image, sighting: Sighting) -> float | None:
+    def _eye_states(self, image: Image, sighting: Sighting) -> EyePair:
         if self._eyes is None or sighting.landmarks is None:
-            return None
-        return self._stages.run("eyes", None, self._eyes, image, sighting.landmarks)
+            return None, None
+        unseen: EyePair = (None, None)
+        left, right = self._stages.run("eyes", unseen, self._eyes, image, sighting.landmarks)
+        return (right, left) if self._mirrored else (left, right)
 
     def _emotion(self, image: Image, sighting: Sighting, timestamp_s: float) -> Emotion | None:
         reader = self._expression

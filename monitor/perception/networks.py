@@ -22,7 +22,7 @@ from monitor.config import PerceptionConfig
 from monitor.errors import ConfigError
 from monitor.perception.expression import Framing
 from monitor.perception.face import Points
-from monitor.types import Box, Detection, Emotion, Image
+from monitor.types import Box, Detection, Emotion, EyeProbabilities, Image
 
 log = structlog.get_logger(__name__)
 
@@ -217,9 +217,15 @@ class EyeStateNet(_OnNetworks):
         self.networks = (self._network,)
         self.card = self._network.card
 
-    def __call__(self, image: Image, landmarks: Points) -> float | None:
-        """Probability 0..1 that the eyes are closed; None where they are too small or cut off."""
-        return eye_crops.closed_probability(self._run, image, landmarks)
+    def __call__(
+        self, image: Image, landmarks: Points
+    ) -> tuple[EyeProbabilities | None, EyeProbabilities | None]:
+        """Left and right eye; None for one that is too few pixels wide."""
+        left, right = eye_crops.eye_probabilities(self._run, image, landmarks)
+        return (
+            EyeProbabilities(*left) if left else None,
+            EyeProbabilities(*right) if right else None,
+        )
 
     def _run(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
         return self._network(crops)[0]

@@ -30,6 +30,7 @@ from monitor.types import (
     DriverState,
     Emotion,
     Event,
+    EyeProbabilities,
     Frame,
     HeadPose,
     Observation,
@@ -40,7 +41,8 @@ __all__ = ["TraceHeader", "TraceWriter", "event_line", "observation_line", "read
 
 log = structlog.get_logger(__name__)
 
-VERSION = 1
+# Version 1 had one probability of closed eyes for both; it is still read.
+VERSION = 2
 SUFFIX = ".jsonl.gz"
 FLUSH_S = 1.0
 LONGEST_LINE = 1_000_000
@@ -242,6 +244,7 @@ def _parsed(path: Path, number: int, line: str) -> Given:
         values = json.loads(line)
         speed_kmh = values.pop("speed_kmh", None)
         commands = tuple(Command(name) for name in values.pop("commands", ()))
+        values |= _eyes_of_version_1(values.pop("closed", None))
         decoded = {name: _DECODERS.get(name, _same)(value) for name, value in values.items()}
         return Observation(**decoded), speed_kmh, commands
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -269,10 +272,19 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _eyes_of_version_1(closed: float | None) -> dict[str, list[float]]:
+    """Version 1 wrote one `closed` of both eyes, and knew neither lowered nor hidden ones."""
+    if closed is None:
+        return {}
+    eye = [1 - closed, closed, 0.0, 0.0]
+    return {"eye_left": eye, "eye_right": eye}
+
+
 _ENCODERS: dict[type, Callable[[Any], Any]] = {
     Box: lambda v: [v.x1, v.y1, v.x2, v.y2],
     HeadPose: lambda v: [v.yaw_deg, v.pitch_deg, v.roll_deg],
     Detection: lambda v: [_encoded(v.box), v.awake, v.sleep, v.yawn],
+    EyeProbabilities: lambda v: [v.open, v.closed, v.lowered, v.not_visible],
     Emotion: lambda v: [v.label, v.probability, [list(pair) for pair in v.probabilities]],
     Quality: lambda v: [v.brightness, v.contrast, v.sharpness, v.face_height_px],
     tuple: list,
@@ -283,6 +295,8 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "face": lambda v: Box(*v),
     "pose": lambda v: HeadPose(*v),
     "detection": lambda v: Detection(Box(*v[0]), *v[1:]),
+    "eye_left": lambda v: EyeProbabilities(*v),
+    "eye_right": lambda v: EyeProbabilities(*v),
     "emotion": lambda v: Emotion(v[0], v[1], tuple((n, p) for n, p in v[2])),
     "quality": lambda v: Quality(*v),
     "errors": tuple,

@@ -119,6 +119,30 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True)
+class EyeProbabilities:
+    """What the eye-state network says of one eye; the four sum to 1.
+
+    Attributes:
+        open: the eye is open, squinting included.
+        closed: the lids are shut.
+        lowered: the eye looks down, its lid low; not asleep.
+        not_visible: behind an opaque lens, a hand, hair or glare, turned out of sight, or
+            outside the picture.
+    """
+
+    open: float
+    closed: float
+    lowered: float
+    not_visible: float
+
+    def __post_init__(self) -> None:
+        share(self, "open", "closed", "lowered", "not_visible")
+        total = self.open + self.closed + self.lowered + self.not_visible
+        if abs(total - 1) > 1e-3:
+            raise ValueError(f"EyeProbabilities must sum to 1, got {total!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Emotion:
     """A smoothed facial expression: the best label, its probability, and all of them."""
 
@@ -161,8 +185,8 @@ class Observation:
         faces: how many faces were seen, the passenger's too.
         ear_left, ear_right: eye aspect ratio of the driver's own left and right eye
             (Soukupova & Cech 2016), None where not measured.
-        closed: probability 0..1 that the eyes are closed by the eye-state network; None without
-            one or where it could not look.
+        eye_left, eye_right: the eye-state network on the driver's own left and right eye; None
+            without a network or a face mesh, or where the eye is too few pixels wide.
         mar: mouth aspect ratio.
         gaze_down: 0..1, how far the irises sit low in the eyes; None where not measured.
         lower_lid: how far the lower lids hang beneath the eyes' corners, in eye widths; raised by
@@ -185,7 +209,8 @@ class Observation:
     faces: int = 0
     ear_left: float | None = None
     ear_right: float | None = None
-    closed: float | None = None
+    eye_left: EyeProbabilities | None = None
+    eye_right: EyeProbabilities | None = None
     mar: float | None = None
     gaze_down: float | None = None
     lower_lid: float | None = None
@@ -198,4 +223,3 @@ class Observation:
     def __post_init__(self) -> None:
         finite(self, "timestamp_s", "captured_at", "ear_left", "ear_right", "mar")
         finite(self, "gaze_down", "lower_lid")
-        share(self, "closed")

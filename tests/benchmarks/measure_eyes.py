@@ -79,7 +79,7 @@ def figures(policy: Policy, seen: list[Seen]) -> dict[str, Any]:
     """Areas under the ROC and verdicts of one person."""
     own, truth = baseline(policy, seen), np.array([s.closed for s in seen])
     row: dict[str, Any] = {"n": len(seen), "closed": int(truth.sum())}
-    alone = [replace(s.observation, closed=None, detection=None) for s in seen]
+    alone = [replace(s.observation, eye_left=None, eye_right=None, detection=None) for s in seen]
     for name, shown in (("landmarks", alone), ("fused", [s.observation for s in seen])):
         readings = [Evidence(policy).weigh(observation, own) for observation in shown]
         said = np.array([reading.log_odds or 0.0 for reading in readings])

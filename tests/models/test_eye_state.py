@@ -14,9 +14,10 @@ from models.inference.eye_crops import (
     CORNERS,
     CROP_HW,
     EYE_SHARE,
-    closed_probability,
+    NOT_VISIBLE,
     cut_eye,
     eye_matrix,
+    eye_probabilities,
     standardise,
 )
 from models.training.eye_state import EyeCrops, train_eyes, vary
@@ -30,6 +31,7 @@ def landmarks_at(right: Any, left: Any) -> Any:
     return mesh
 
 
+CLOSED = 1  # place among the four states
 FACE = landmarks_at([[100, 100], [140, 100]], [[220, 100], [180, 100]])
 
 
@@ -74,8 +76,8 @@ def test_a_bright_window_beside_the_face_does_not_flatten_the_eye() -> None:
     assert standardise(beside)[..., inner].std() > 0.6 * standardise(crop)[..., inner].std()
 
 
-def test_both_eyes_are_asked_and_the_nearer_counts_more() -> None:
-    turned = landmarks_at([[100, 100], [140, 100]], [[200, 100], [190, 100]])
+def test_each_eye_is_judged_by_itself() -> None:
+    winking = landmarks_at([[100, 100], [140, 100]], [[220, 100], [180, 100]])
     image = np.zeros((200, 320, 3), np.uint8)
     asked = []
 
@@ -83,13 +85,16 @@ def test_both_eyes_are_asked_and_the_nearer_counts_more() -> None:
         asked.append(crops.shape)
         return np.array([[4.0], [-4.0]])
 
-    probability = closed_probability(network, image, turned)
+    left, right = eye_probabilities(network, image, winking)
     assert asked == [(2, 1, *CROP_HW)]
-    assert probability is not None
-    assert probability > 0.9
+    assert left is not None
+    assert right is not None
+    assert left[CLOSED] > 0.9
+    assert right[CLOSED] < 0.1
+    assert sum(left) == pytest.approx(1)
 
 
-def test_eyes_too_small_or_cut_off_are_unknown() -> None:
+def test_eyes_too_small_are_unknown_and_eyes_outside_the_picture_not_visible() -> None:
     image = np.zeros((200, 320, 3), np.uint8)
 
     def network(crops: Any) -> Any:
@@ -97,14 +102,17 @@ def test_eyes_too_small_or_cut_off_are_unknown() -> None:
 
     tiny = landmarks_at([[100, 100], [104, 100]], [[112, 100], [108, 100]])
     outside = landmarks_at([[-30, 100], [10, 100]], [[400, 100], [330, 100]])
-    assert closed_probability(network, image, tiny) is None
-    assert closed_probability(network, image, outside) is None
+    assert eye_probabilities(network, image, tiny) == (None, None)
+    assert eye_probabilities(network, image, outside) == (NOT_VISIBLE, NOT_VISIBLE)
 
 
-def test_one_eye_is_enough() -> None:
+def test_an_eye_outside_the_picture_does_not_speak_for_the_other() -> None:
     image = np.zeros((200, 320, 3), np.uint8)
     half_out = landmarks_at([[-30, 100], [10, 100]], [[220, 100], [180, 100]])
-    assert closed_probability(lambda _: np.array([[0.0], [0.0]]), image, half_out) == 0.5
+    left, right = eye_probabilities(lambda _: np.array([[0.0], [0.0]]), image, half_out)
+    assert right == NOT_VISIBLE
+    assert left is not None
+    assert left[CLOSED] == 0.5
 
 
 def test_the_network_has_one_output_and_no_other() -> None:

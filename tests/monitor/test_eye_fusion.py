@@ -17,7 +17,7 @@ from monitor.types import (
     Quality,
     Reading,
 )
-from tests.support.drivers import FACE, GOOD
+from tests.support.drivers import FACE, GOOD, both_eyes
 
 P = Policy()
 GATE = P.eye.pose_gate_deg
@@ -92,8 +92,8 @@ def test_lids_of_a_head_that_is_down_are_judged_by_a_network_or_not_at_all() -> 
     down = turned(OPEN, pitch=-P.eye.lids_down_deg - 1)
     assert eyes(down) is Eyes.UNKNOWN
     assert Cause.EYES_NOT_VISIBLE in judged(down).causes
-    assert eyes(replace(down, closed=0.02)) is Eyes.OPEN
-    assert eyes(replace(down, closed=0.98)) is Eyes.CLOSED
+    assert eyes(replace(down, **both_eyes(0.02))) is Eyes.OPEN
+    assert eyes(replace(down, **both_eyes(0.98))) is Eyes.CLOSED
 
 
 @pytest.mark.parametrize("down_deg", [0.0, 5.0, 11.0])
@@ -199,11 +199,11 @@ def test_on_a_head_turned_aside_only_a_sure_sleep_of_the_detector_counts() -> No
 
 
 def test_witnesses_that_disagree_lower_the_confidence() -> None:
-    agreed = judged(replace(SHUT, closed=0.97, detection=LIMP))
-    torn = judged(replace(SHUT, closed=0.97, detection=ALERT))
+    agreed = judged(replace(SHUT, **both_eyes(0.97), detection=LIMP))
+    torn = judged(replace(SHUT, **both_eyes(0.97), detection=ALERT))
     assert agreed.eyes is Eyes.CLOSED
     assert torn.confidence < agreed.confidence
-    assert judged(replace(OPEN, closed=0.5)).confidence < judged(OPEN).confidence
+    assert judged(replace(OPEN, **both_eyes(0.5))).confidence < judged(OPEN).confidence
 
 
 def test_the_eye_network_overrules_lids_behind_glasses() -> None:
@@ -211,15 +211,15 @@ def test_the_eye_network_overrules_lids_behind_glasses() -> None:
     for ear in (0.16, 0.22, OWN.ear_open):
         behind = replace(OPEN, ear_left=ear, ear_right=ear)
         assert eyes(behind) is Eyes.OPEN
-        assert eyes(replace(behind, closed=0.88, detection=LIMP)) is Eyes.CLOSED
-        assert eyes(replace(behind, closed=0.12, detection=ALERT)) is Eyes.OPEN
+        assert eyes(replace(behind, **both_eyes(0.88), detection=LIMP)) is Eyes.CLOSED
+        assert eyes(replace(behind, **both_eyes(0.12), detection=ALERT)) is Eyes.OPEN
 
 
 def test_behind_glasses_a_closure_is_over_when_the_networks_lean_open() -> None:
     """Their word for open is weak there: it need not reach the threshold to end a closure."""
     evidence = Evidence(P)
-    shut = replace(OPEN, closed=0.9, detection=LIMP)
-    half = replace(OPEN, closed=0.45, detection=Detection(FACE, awake=0.5, sleep=0.3))
+    shut = replace(OPEN, **both_eyes(0.9), detection=LIMP)
+    half = replace(OPEN, **both_eyes(0.45), detection=Detection(FACE, awake=0.5, sleep=0.3))
     assert evidence.weigh(shut, OWN).eyes is Eyes.CLOSED
     assert evidence.weigh(replace(half, timestamp_s=0.1), OWN).eyes is not Eyes.CLOSED
 
@@ -228,7 +228,7 @@ def test_a_witness_of_no_weight_is_not_heard() -> None:
     deaf = Policy.model_validate(
         {"evidence": {"weights": {"landmarks": 1, "eye_net": 0, "detector": 0}}}
     )
-    torn = replace(OPEN, closed=0.999, detection=LIMP)
+    torn = replace(OPEN, **both_eyes(0.999), detection=LIMP)
     assert Evidence(deaf).weigh(torn, OWN) == replace(Evidence(deaf).weigh(OPEN, OWN))
 
 
@@ -245,17 +245,17 @@ def test_a_lower_lid_that_stays_down_is_looking_down() -> None:
 
 def test_a_network_that_sees_the_eye_decides_about_lowered_lids() -> None:
     signs = P.evidence.looking_down
-    rose = replace(LOWERED, closed=0.97, lower_lid=0.14 * (signs.lower_lid + 0.02))
+    rose = replace(LOWERED, **both_eyes(0.97), lower_lid=0.14 * (signs.lower_lid + 0.02))
     assert judged(rose).eyes is Eyes.CLOSED
     assert judged(rose).looking_down is False
-    seen_open = judged(replace(LOWERED, closed=0.03))
+    seen_open = judged(replace(LOWERED, **both_eyes(0.03)))
     assert seen_open.eyes is Eyes.OPEN
     assert seen_open.looking_down is True
 
 
 def test_over_a_lower_lid_that_did_not_move_the_networks_are_doubted_too() -> None:
     """They call eyes that read a lap closed; no sleeper's lower lid stays so far down."""
-    said = replace(LOWERED, closed=0.94, detection=LIMP)
+    said = replace(LOWERED, **both_eyes(0.94), detection=LIMP)
     assert judged(said).eyes is Eyes.UNKNOWN
     assert judged(said).looking_down is True
     aside = turned(said, P.evidence.looking_down.frontal_deg + 3)
@@ -308,7 +308,7 @@ def test_networks_that_call_lowered_eyes_closed_do_not_close_them() -> None:
     signs, limits = P.evidence.looking_down, P.eye.openness
     partly = (limits.closed_enter + signs.half_open) / 2
     ear = 0.30 * (P.eye.closed_ratio + partly * (1 - P.eye.closed_ratio))
-    half = replace(OPEN, ear_left=ear, ear_right=ear, closed=0.95, detection=LIMP)
+    half = replace(OPEN, ear_left=ear, ear_right=ear, **both_eyes(0.95), detection=LIMP)
     down = judged(replace(half, gaze_down=signs.gaze_down + 0.1))
     assert down.eyes is not Eyes.CLOSED
     assert down.looking_down is True
@@ -347,7 +347,7 @@ def test_a_track_that_jumps_to_another_face_is_told() -> None:
 def test_witnesses_at_odds_for_long_are_told_in_the_log_once() -> None:
     """A blink sets them at odds for a moment, which is no news."""
     evidence = Evidence(P)
-    torn = replace(OPEN, closed=0.95)
+    torn = replace(OPEN, **both_eyes(0.95))
 
     def watch(seconds: float, start_s: float, seen: Observation) -> float:
         for frame in range(round(seconds * 10)):

@@ -19,12 +19,22 @@ from monitor.perception import Perception, open_perception, quality_of
 from monitor.perception.face import Points, Region
 from monitor.perception.face_tracker import COUNT_EVERY_S
 from monitor.policy import load_policy
-from monitor.types import Box, CameraCondition, Detection, Event, Frame, Image, Observation
+from monitor.types import (
+    Box,
+    CameraCondition,
+    Detection,
+    Event,
+    EyeProbabilities,
+    Frame,
+    Image,
+    Observation,
+)
 from tests.support.fakes import FakeDetector, FakeEmotionNet, FakeEyes, FakeFinder, FakeLandmarker
 from tests.support.paths import SHARED
 
 DRIVER, PASSENGER = Box(120, 120, 280, 320), Box(420, 130, 560, 310)
 FPS = 10
+LEFT_EYE, RIGHT_EYE = EyeProbabilities(0.8, 0.2, 0, 0), EyeProbabilities(0, 0, 0, 1)
 
 
 def picture(value: int = 120) -> Image:
@@ -41,7 +51,7 @@ class Cabin:
     def __init__(self, *faces: Box, detector: FakeDetector | None = None, **camera: object) -> None:
         self.landmarker = FakeLandmarker(*faces)
         self.finder = FakeFinder(*faces)
-        self.eyes = FakeEyes(0.2)
+        self.eyes = FakeEyes(LEFT_EYE, RIGHT_EYE)
         self.emotion = FakeEmotionNet("neutral")
         self.every_n = int(camera.pop("every_n", 1))  # type: ignore[call-overload]
         self.perceive = Perception(
@@ -78,7 +88,7 @@ def test_a_face_is_found_and_measured() -> None:
     assert seen.mar is not None
     assert seen.pose is not None
     assert seen.lower_lid is not None
-    assert seen.closed == 0.2
+    assert (seen.eye_left, seen.eye_right) == (LEFT_EYE, RIGHT_EYE)
     assert seen.size_px == (640, 480)
     assert seen.errors == ()
 
@@ -87,7 +97,7 @@ def test_without_a_face_nothing_is_measured() -> None:
     (seen,) = Cabin().watch(0.1)
     assert seen.face is None
     assert seen.faces == 0
-    measured = (seen.ear_left, seen.ear_right, seen.mar, seen.pose, seen.closed, seen.gaze_down)
+    measured = (seen.ear_left, seen.ear_right, seen.mar, seen.pose, seen.eye_left, seen.gaze_down)
     assert measured == (None,) * 6
     assert seen.quality is not None
     assert seen.quality.sharpness is None
@@ -148,6 +158,7 @@ def test_each_eye_has_the_drivers_own_name_in_a_mirror_image_too(*, mirrored: bo
     perceive = Perception(
         PerceptionConfig(),
         CameraConfig(mirrored=mirrored),
+        eyes=FakeEyes(LEFT_EYE, RIGHT_EYE),
         landmarker=Winking(DRIVER),
         finder=FakeFinder(DRIVER),
     )
@@ -155,6 +166,10 @@ def test_each_eye_has_the_drivers_own_name_in_a_mirror_image_too(*, mirrored: bo
     shut, open_ = (seen.ear_left, seen.ear_right) if mirrored else (seen.ear_right, seen.ear_left)
     assert shut == pytest.approx(0, abs=0.01)
     assert open_ == pytest.approx(0.3, abs=0.01)
+    on_the_left, on_the_right = (
+        (seen.eye_left, seen.eye_right) if mirrored else (seen.eye_right, seen.eye_left)
+    )
+    assert (on_the_left, on_the_right) == (RIGHT_EYE, LEFT_EYE)
 
 
 # --- the detector ----------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from monitor.types import (
     Command,
     Detection,
     Emotion,
+    EyeProbabilities,
     HeadPose,
     Observation,
     Phase,
@@ -57,7 +58,8 @@ FULL = Observation(
     faces=2,
     ear_left=0.1 + 0.2,
     ear_right=1 / 3,
-    closed=0.999,
+    eye_left=EyeProbabilities(0.1, 0.2, 0.3, 0.4),
+    eye_right=EyeProbabilities(0.0, 0.999, 0.001, 0.0),
     mar=0.3,
     gaze_down=0.25,
     lower_lid=-0.05,
@@ -98,7 +100,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
         timestamp_s=finite,
         captured_at=finite,
         ear_left=st.none() | finite,
-        closed=st.none() | st.floats(0, 1),
+        eye_left=st.none() | st.floats(0, 1).map(lambda p: EyeProbabilities(1 - p, p, 0, 0)),
         pose=st.none() | st.builds(HeadPose, finite, finite, finite),
         emotion=st.none() | st.builds(Emotion, st.text(), st.floats(0, 1)),
         errors=st.lists(st.text()).map(tuple),
@@ -240,6 +242,17 @@ def test_what_is_no_trace_is_one_line(tmp_path: Path, content: bytes, reason: st
     with pytest.raises(SourceError, match=reason) as caught:
         read_trace(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_trace_of_version_1_tells_the_same_of_both_eyes(tmp_path: Path) -> None:
+    first = recorded(tmp_path, _many(1))
+    header, line = (json.loads(one) for one in gzip.decompress(first.read_bytes()).splitlines())
+    del line["eye_left"], line["eye_right"]
+    old = [header | {"version": 1}, line | {"closed": 0.25}]
+    first.write_bytes(gzip.compress("".join(json.dumps(one) + "\n" for one in old).encode()))
+    ((observation, _, _),) = read_trace(first)[1]
+    eye = EyeProbabilities(0.75, 0.25, 0.0, 0.0)
+    assert (observation.eye_left, observation.eye_right) == (eye, eye)
 
 
 def test_a_line_that_is_no_observation_is_named(tmp_path: Path) -> None:

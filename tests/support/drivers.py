@@ -24,6 +24,7 @@ from monitor.types import (
     Detection,
     DriverState,
     Event,
+    EyeProbabilities,
     HeadPose,
     Kind,
     Level,
@@ -146,6 +147,12 @@ class Story:
             yield observation, scene.speed_kmh, commands
 
 
+def both_eyes(closed: float | None) -> dict[str, EyeProbabilities | None]:
+    """Both eyes closed with this probability by the eye-state network, else open."""
+    eye = None if closed is None else EyeProbabilities(1 - closed, closed, 0.0, 0.0)
+    return {"eye_left": eye, "eye_right": eye}
+
+
 def _measured(scene: Scene, person: Person, rng: random.Random, noise: float) -> dict[str, Any]:
     if scene.condition is not CameraCondition.OK:
         return {"condition": scene.condition}
@@ -154,7 +161,7 @@ def _measured(scene: Scene, person: Person, rng: random.Random, noise: float) ->
         if scene.quality is not None:
             seen["quality"] = replace(scene.quality, face_height_px=None)
         return {**seen, "faces": scene.faces - 1}
-    seen |= {"face": scene.face_box, "faces": scene.faces, "closed": scene.closed}
+    seen |= {"face": scene.face_box, "faces": scene.faces, **both_eyes(scene.closed)}
     if scene.sleep is not None:
         seen["detection"] = Detection(scene.face_box, awake=1 - scene.sleep, sleep=scene.sleep)
     if not scene.landmarks:

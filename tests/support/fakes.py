@@ -16,7 +16,7 @@ from monitor.camera.source import Source
 from monitor.errors import SourceError
 from monitor.perception.expression import Framing
 from monitor.perception.face import HEAD_MODEL, HEAD_POINTS, Points, Region
-from monitor.types import Box, Detection, Emotion, Frame, Image
+from monitor.types import Box, Detection, Emotion, EyeProbabilities, Frame, Image
 
 
 class FakeSource(Source):
@@ -262,16 +262,20 @@ class FakeDetector:
 
 
 class FakeEyes:
-    """The eye-state net: one answer."""
+    """The eye-state net: one answer, left and right."""
 
-    def __init__(self, closed: float | None) -> None:
-        self.closed = closed
+    def __init__(
+        self, left: EyeProbabilities | None, right: EyeProbabilities | None = None
+    ) -> None:
+        self.eyes = (left, right)
         self.error: Exception | None = None
 
-    def __call__(self, image: Image, landmarks: Points) -> float | None:
+    def __call__(
+        self, image: Image, landmarks: Points
+    ) -> tuple[EyeProbabilities | None, EyeProbabilities | None]:
         if self.error is not None:
             raise self.error
-        return self.closed
+        return self.eyes
 
 
 class FakeEmotionNet:

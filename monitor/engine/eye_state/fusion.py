@@ -25,6 +25,7 @@ from monitor.engine.eye_state.witnesses import (
     Dissent,
     Witness,
     clip,
+    eye_net,
     log_odds,
     weigh_up,
 )
@@ -128,7 +129,7 @@ class Evidence:
             shut = openness < self.policy.eye.openness.closed_enter
             drooping = self._drooping(observation, calibration, openness, pose)
         witnesses = self._witnesses(observation, openness, pose, lowered, drooping)
-        networks = observation.closed is not None or observation.detection is not None
+        networks = eye_net(observation) is not None or observation.detection is not None
         doubtful = (lowered and shut) or (drooping and networks and self._eyes is Eyes.CLOSED)
         held = Eyes.UNKNOWN if doubtful else self._eyes
         self._dissent.hear(now_s, witnesses)
@@ -261,8 +262,9 @@ class Evidence:
             keep = doubt if doubted and witness.log_odds > 0 else 1.0
             found.append(witness._replace(log_odds=witness.log_odds * keep))
 
-        if observation.closed is not None and not self._beyond_gate(pose):
-            heed(Witness("eye net", log_odds(observation.closed), weights.eye_net), drooping)
+        pixels = eye_net(observation)
+        if pixels is not None and not self._beyond_gate(pose):
+            heed(Witness("eye net", pixels, weights.eye_net), drooping)
         if observation.detection is not None:
             heard = self._detector(
                 observation.detection, pose, alone=not found and openness is None

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import structlog
 
+from monitor.types import Observation
+
 log = structlog.get_logger(__name__)
 
 # A witness is sure from a probability of 0.75 on.
@@ -20,6 +22,8 @@ _CLIP = 4.0
 LANDMARKS = "landmarks"
 # A blink sets witnesses at odds for some frames; this long they see different things: a proposal.
 _AT_ODDS_S = 1.0
+# An eye less likely seen than not says nothing of its lids.
+_HIDDEN = 0.5
 
 
 class Witness(NamedTuple):
@@ -72,6 +76,15 @@ class Dissent:
                 open=f"{opened.name} ({_probability(opened.log_odds):.2f})",
                 for_s=round(now_s - self._since_s, 2),
             )
+
+
+def eye_net(observation: Observation) -> float | None:
+    """Log-odds of closed lids, mean of the eyes that the network sees; None where it sees none."""
+    eyes = [eye for eye in (observation.eye_left, observation.eye_right) if eye is not None]
+    seen = [eye for eye in eyes if eye.not_visible < _HIDDEN]
+    if not seen:
+        return None
+    return sum(log_odds(eye.closed / (1 - eye.not_visible)) for eye in seen) / len(seen)
 
 
 def log_odds(probability: float) -> float:
