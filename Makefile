@@ -42,7 +42,7 @@ format: $(STAMP)
 # One pip run: torch is capped there, and a second run would pull the CUDA build beside it.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fleet,dashboard,train,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
 clean:

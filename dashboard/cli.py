@@ -12,7 +12,8 @@ from rich.console import Console
 
 from dashboard import demo, settings
 from dashboard.auth import accounts
-from monitor.errors import ConfigError, WakefulError
+from models import extras
+from monitor.errors import ConfigError
 
 dashboard = typer.Typer(
     help="Pages over the event log: live, events, fleet, models, replay, health.",
@@ -48,6 +49,7 @@ def start(
     """Open the pages in a browser; Ctrl-C ends them."""
     if context.invoked_subcommand is not None:
         return
+    extras.require("streamlit")
     console = Console()
     if database:
         os.environ["WAKEFUL_STORE__URL"] = database
@@ -121,10 +123,8 @@ def _log_at(level: str) -> None:
 
 def _serve(console: Console, address: str, port: int) -> None:
     """Run streamlit in this process, with settings that no file can loosen."""
-    try:
-        from streamlit.web.cli import main as streamlit  # noqa: PLC0415 - an optional extra
-    except ModuleNotFoundError:
-        raise WakefulError("the pages need streamlit; pip install 'wakeful[dashboard]'") from None
+    from streamlit.web.cli import main as streamlit  # noqa: PLC0415 - an optional extra
+
     port = port or _free_port(address)
     shown = f"[{address}]" if ":" in address else address
     console.print(f"Dashboard: [bold]http://{shown}:{port}[/]   (Ctrl-C ends it)")

@@ -1,22 +1,83 @@
 """The one door: `wakeful`. Commands are thin; each calls one room.
 
-Imports of heavy rooms stand inside the commands: `wakeful --help` must not load a model.
+Imports of heavy rooms stand inside the commands: `wakeful --help` must not load a model. Other
+rooms, the floor above among them, offer theirs by the entry points `wakeful.commands`; each is
+loaded when it is asked for. Where another role's libraries are missing, one line names the extra.
 """
 
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
+from models import extras
 from monitor import __version__
 from monitor.errors import ConfigError, WakefulError
 
+
+class Door(TyperGroup):
+    """This room's commands, and those of the other rooms, loaded when they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of the help."""
+        return [*super().list_commands(ctx), *sorted(entry_points(group="wakeful.commands").names)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, or None."""
+        own = super().get_command(ctx, cmd_name)
+        offered = entry_points(group="wakeful.commands", name=cmd_name)
+        return own if own or not offered else _command_of(next(iter(offered)))
+
+
+def _command_of(offer: EntryPoint) -> Any:
+    """What a room offers; where it cannot be imported, a command that says which extra it needs."""
+    try:
+        offered = offer.load()
+    except ModuleNotFoundError as error:
+        return _absent(offer.name, error)
+    if isinstance(offered, typer.Typer):
+        group = typer.main.get_group(offered)
+        group.name = offer.name
+        return group
+    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    alone.command(offer.name)(offered)
+    return typer.main.get_command(alone)
+
+
+def _absent(name: str, error: ModuleNotFoundError) -> Any:
+    line = _missing(error)
+    if line is None:
+        raise error
+    absent = typer.Typer(add_completion=False)
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+    @absent.command(name, context_settings=anything, help=f"Not installed: {line}.")
+    def refuse() -> None:
+        raise extras.MissingExtraError(f"{name}: {line}")
+
+    return typer.main.get_command(absent)
+
+
+def _missing(error: ModuleNotFoundError) -> str | None:
+    """The line about a library of another role; None where it belongs to none."""
+    library = (error.name or "").partition(".")[0]
+    return extras.explain([library]) if library in extras.EXTRA_OF else None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"wakeful {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="wakeful",
+    cls=Door,
     help="Watches a driver through one camera and warns before sleep does harm.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -239,29 +300,29 @@ def db_upgrade(
     typer.echo(f"database is at revision {revision}")
 
 
-def _mount() -> None:
-    """Take in the commands that other rooms offer, the floor above among them, by entry point."""
-    for offer in sorted(entry_points(group="wakeful.commands"), key=lambda point: point.name):
-        offered = offer.load()
-        if isinstance(offered, typer.Typer):
-            app.add_typer(offered, name=offer.name)
-        else:
-            app.command(offer.name)(offered)
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(__version__)
+@app.callback()
+def door(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Watches a driver through one camera and warns before sleep does harm."""
 
 
 def main() -> None:
     """Run a command; bad input ends in one line on standard error and exit status 2."""
-    _mount()
     try:
         app()
     except WakefulError as error:
         _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+    except ModuleNotFoundError as error:
+        line = _missing(error)
+        if line is None:
+            raise
+        _fail(line, 1)
+    except extras.MissingExtraError as error:
+        _fail(str(error), 1)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

@@ -174,9 +174,9 @@ class AnchorFreeHead(nn.Module):
         scores = torch.cat([self.cv3[i](x).flatten(2) for i, x in enumerate(levels)], 2)
         grids = [cell_centres(x.shape[2], x.shape[3], x) for x in levels]
         centres = torch.cat(grids).T.unsqueeze(0)  # (1, 2, N)
-        stride = torch.cat(
-            [g.new_full((1, 1, len(g)), s) for g, s in zip(grids, STRIDES, strict=True)], 2
-        )
+        # Of the grid's own shape: a traced graph then serves pictures of any size.
+        sizes = [torch.full_like(g[:, 0], s) for g, s in zip(grids, STRIDES, strict=True)]
+        stride = torch.cat(sizes).view(1, 1, -1)
         near, far = self.dfl(sides).chunk(2, 1)
         low, high = centres - near, centres + far
         boxes = torch.cat(((low + high) / 2, high - low), 1) * stride

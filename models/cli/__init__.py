@@ -225,7 +225,7 @@ def evaluate(
 ) -> None:
     """Measure a model on a data set: accuracy, robustness, latency, agreement of runtimes."""
     from models.data.layouts import find_source, open_faces
-    from models.evaluation import evaluate as measure
+    from models.evaluation.classifier import evaluate as measure
     from models.training import Place
     from models.training.runs import (
         alignment_warnings,
@@ -266,7 +266,7 @@ def cost(
     note: Annotated[list[str] | None, typer.Option(help="A line for the report.")] = None,
 ) -> None:
     """Count a model's parameters and multiplications, attention included."""
-    from models.evaluation import cost_of
+    from models.evaluation.classifier import cost_of
     from models.export.onnx_export import build
 
     card = find(model)
@@ -337,6 +337,22 @@ def export(
         with console.status("calibrating int8"):
             kept = calibrate(card, path, pictures)
         console.print(f"int8 for the watch: {kept}")
+
+
+@models_app.command()
+def graphs(
+    weights: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Weights with their cards; all that ship.", show_default=False),
+    ] = None,
+) -> None:
+    """Write the graph that a vehicle without torch runs, beside the weights it belongs to."""
+    from models.export.shipped_graphs import write_beside, write_shipped
+
+    with console.status("writing graphs"):
+        written = [write_beside(path) for path in weights] if weights else write_shipped()
+    for path in written:
+        console.print(f"written: {path}", soft_wrap=True, highlight=False)
 
 
 detection_cli.mount(models_app)

@@ -85,7 +85,7 @@ def evaluate(
 ) -> None:
     """Measure it as a classifier is measured: the class of the best box of each face's scene."""
     from models.data.layouts import find_source, open_faces
-    from models.evaluation import cost_of, measure_latency, robustness_of
+    from models.evaluation.classifier import cost_of, measure_latency, robustness_of
     from models.evaluation.corruptions import CONDITIONS
     from models.export.onnx_export import build
     from models.synthesis.expression_scenes import agreement, answer, scenes

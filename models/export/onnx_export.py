@@ -2,6 +2,8 @@
 
 The graph begins with (B, H, W, C) uint8 BGR as a camera gives it; turning, scaling and
 normalising are its first nodes, so every runtime feeds the same bytes and none copies pictures.
+Batch normalisation stays as it was trained: the runtimes fuse it, and so every weight of the graph
+is a tensor of the weights file, which `models.export.shipped_graphs` builds on.
 `models.inference` runs this module as a process of its own, because the watch must not carry torch:
 
     python -m models.export.onnx_export CARD.json WEIGHTS.safetensors OUT.onnx HEIGHT WIDTH pixels
@@ -59,13 +61,16 @@ class FromPixels(nn.Module):
         return _floats(self.network(x))
 
 
-def build(card: ModelCard, weights: Path | None, *, new_head: bool = False) -> nn.Module:
+def build(
+    card: ModelCard, weights: Path | None, *, new_head: bool = False, fused: bool = True
+) -> nn.Module:
     """The card's network in evaluation mode, with its weights in fp32.
 
     Args:
         card: what to build.
         weights: any file `models.checkpoint` can read; None leaves it as initialised.
         new_head: keep the model's own head where the file's has other labels (fine-tuning).
+        fused: batch normalisation becomes part of the convolutions, where the network can.
 
     Raises:
         ExportError: unknown architecture.
@@ -76,7 +81,7 @@ def build(card: ModelCard, weights: Path | None, *, new_head: bool = False) -> n
         load_weights(network, weights, card.sha256, new_head=new_head)
     network.eval()
     fuse = getattr(network, "fuse", None)
-    if fuse is not None:
+    if fused and fuse is not None:
         fuse()
     return network
 
@@ -125,11 +130,13 @@ def to_onnx(
 ) -> None:
     """Write the network behind its input as ONNX with a free batch axis, atomically.
 
+    A detector's height and width are free as well, in multiples of its largest stride.
+
     Args:
         card: of the network.
         network: in evaluation mode.
         target: file to appear.
-        hw: (height, width) of the input.
+        hw: (height, width) of the input; of a detector, any that fits.
         feed: what the graph takes, uint8 `pixels` or `floats`.
 
     Raises:
@@ -142,18 +149,22 @@ def to_onnx(
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".onnx")
     os.close(handle)
     try:
-        _write(fed_with(feed, network, card), example, name)
+        _write(fed_with(feed, network, card), example, name, any_size=card.task == "detection")
         Path(name).replace(target)
     finally:
         Path(name).unlink(missing_ok=True)
 
 
-def _write(network: nn.Module, example: Tensor, name: str) -> None:
+def _write(network: nn.Module, example: Tensor, name: str, *, any_size: bool) -> None:
     with warnings.catch_warnings(), torch.inference_mode():
         # Tracing warns of every shape it reads and of its own age; outputs are compared in tests.
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         outputs = [f"output{i}" for i in range(len(network(example)))]
+        free = {key: {0: "batch"} for key in ("input", *outputs)}
+        if any_size:
+            free["input"] |= {1: "height", 2: "width"}
+            free["output0"][2] = "cells"
         torch.onnx.export(
             network,
             (example,),
@@ -162,7 +173,10 @@ def _write(network: nn.Module, example: Tensor, name: str) -> None:
             opset_version=OPSET,
             input_names=["input"],
             output_names=outputs,
-            dynamic_axes={key: {0: "batch"} for key in ("input", *outputs)},
+            dynamic_axes=free,
+            # Neither folds nor fuses: weights keep their names and values.
+            do_constant_folding=False,
+            training=torch.onnx.TrainingMode.PRESERVE,
         )
 
 
@@ -172,7 +186,7 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     card = ModelCard.from_json(Path(card_path).read_text(encoding="utf-8"))
     try:
-        network = build(card, Path(weights))
+        network = build(card, Path(weights), fused=False)
         hw = (int(height), int(width))
         to_onnx(card, network, Path(target), hw, "floats" if feed == "floats" else "pixels")
     except (ExportError, CheckpointError, OSError) as error:

@@ -1,6 +1,5 @@
 """Graphs to take away, and int8: calibrated on real faces by NNCF, measured before it is used."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.layouts import open_faces
-from models.evaluation import pixels_of
+from models.evaluation.classifier import pixels_of
+from models.export.onnx_export import build, to_onnx
 from models.inference import boxes
 from models.inference.backend import openvino, openvino_core
-from models.inference.cache import derived
+from models.inference.cache import derived, quantised, writable
 from models.registry import ModelCard
 
 Pixels = NDArray[np.uint8]
@@ -38,21 +38,22 @@ def write_graph(card: ModelCard, weights: Path, folder: Path, file_format: str) 
 
     Raises:
         QuantisationError: no such format.
-        InferenceError: the weights cannot be read or are not the card's.
+        CheckpointError: the weights cannot be read or are not the card's.
     """
-    graph = derived(card, weights, card.input_hw, "pixels")
-    folder.mkdir(parents=True, exist_ok=True)
-    if file_format == "onnx":
-        return Path(shutil.copyfile(graph, folder / f"{card.name}.onnx"))
-    if file_format != "openvino":
+    if file_format not in {"onnx", "openvino"}:
         raise QuantisationError(f"--format {file_format}: must be onnx or openvino")
-    target = folder / f"{card.name}.xml"
-    openvino().save_model(openvino_core().read_model(graph), target, compress_to_fp16=True)
-    return target
+    target = folder / f"{card.name}.onnx"
+    to_onnx(card, build(card, weights, fused=False), target, card.input_hw, "pixels")
+    if file_format == "onnx":
+        return target
+    model = openvino_core().read_model(target)
+    target.unlink()
+    openvino().save_model(model, target.with_suffix(".xml"), compress_to_fp16=True)
+    return target.with_suffix(".xml")
 
 
 def calibrate(card: ModelCard, weights: Path, pictures: Path | None) -> Path:
-    """An int8 graph beside the derived one, where `models.inference` looks for it.
+    """An int8 graph in the cache, where `models.inference` looks for it.
 
     It is kept only if its accuracy on the pictures falls by no more than half a point. Where they
     have no labels, as a detector's, only if it answers all but half a per cent of them as before:
@@ -65,20 +66,16 @@ def calibrate(card: ModelCard, weights: Path, pictures: Path | None) -> Path:
             a folder of pictures as the camera sees them.
 
     Returns:
-        The graph; for a detector that of the first look, beside which lies that of the second.
+        The graph, which serves a detector's wide look and its close one.
 
     Raises:
         QuantisationError: no or too few pictures, or too much is lost.
     """
     if pictures is None:
         raise QuantisationError("--int8 needs --pictures: faces like those it will see")
-    if card.task == "detection":
-        first, *_ = [
-            _calibrated(card, derived(card, weights, hw, "pixels"), _cabins(pictures, hw))
-            for hw in DETECTOR_HW
-        ]
-        return first
     graph = derived(card, weights, card.input_hw, "pixels")
+    if card.task == "detection":
+        return _calibrated(card, graph, [p for hw in DETECTOR_HW for p in _cabins(pictures, hw)])
     faces, truth = _faces(card, pictures)
     return _calibrated(card, graph, faces, truth)
 
@@ -126,7 +123,7 @@ def _calibrated(
             f"{card.name}: int8 {what} on {len(pictures)} pictures, more than {MOST_LOST:.1%}: not "
             "kept; leave perception.precision at auto"
         )
-    target = graph.with_suffix(".int8.xml")
+    target = writable(quantised(graph))
     openvino().save_model(small, target)
     return target
 

@@ -15,6 +15,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.extras import cure
+
 Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["auto", "openvino", "onnxruntime", "torch"]
 Feed = Literal["pixels", "floats"]
@@ -115,6 +117,8 @@ def _runtime(machine: Machine, device: str, runtime: Runtime) -> str:
     for name in wanted:
         if name in machine.runtimes:
             return name
+    if wanted == ("torch",):
+        raise InferenceError(f"runtime torch is not installed: {cure('torch')}")
     raise InferenceError(f"runtime {' or '.join(wanted)} is not installed: pip install it")
 
 

@@ -1,4 +1,4 @@
-"""Files made from the shipped weights on first use, kept in the user's cache.
+"""Inference graphs: beside the weights where they ship, else made on first use and cached.
 
 What needs torch runs in a process of its own; the watch only ever reads the product. A file's name
 holds what it is made of, so nothing is ever out of date, and files appear whole or not at all.
@@ -11,18 +11,19 @@ import subprocess
 import sys
 import tempfile
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import structlog
 
+from models.extras import cure
 from models.inference.backend import Feed, InferenceError
 from models.registry import WEIGHTS, ModelCard
 
 log = structlog.get_logger(__name__)
 
 # Part of every derived file's name: raise it when `models.export.onnx_export` writes another graph.
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 
 
 def cache_folder() -> Path:
@@ -35,31 +36,44 @@ def cache_folder() -> Path:
 
 
 def derived(card: ModelCard, weights: Path, input_hw: tuple[int, int], feed: Feed) -> Path:
-    """The ONNX file of these weights for this input, made now if it is not in the cache.
+    """The ONNX file of these weights: the one beside them, else in the cache, else made now.
 
     Raises:
         InferenceError: the weights cannot be read or are not the card's.
     """
-    digest = card.sha256 or sha256_of(weights)
-    target = place(card.name, digest, input_hw, feed)
-    if target.is_file():
-        return target
     found = sha256_of(weights)
-    if found != digest:
+    if card.sha256 and found != card.sha256:
         raise InferenceError(
-            f"{weights}: sha256 is {found[:12]}, its card says {digest[:12]}; the file is damaged "
-            "or of another release: put weights and card back as released"
+            f"{weights}: sha256 is {found[:12]}, its card says {card.sha256[:12]}; the file is "
+            "damaged or of another release: put weights and card back as released"
         )
+    name = graph_name(card, found, input_hw, feed)
+    for folder in (weights.parent, cache_folder() / "models"):
+        if (folder / name).is_file():
+            return folder / name
+    if find_spec("torch") is None:
+        raise InferenceError(
+            f"{weights}: has no inference graph beside it, and making one needs torch: "
+            f"{cure('torch')}, or run `wakeful models graphs` on the weights where torch is and "
+            "copy the .onnx file beside them"
+        )
+    target = cache_folder() / "models" / name
     log.info("making the inference graph, once", model=card.id, kept_as=str(target))
     return _export(card, weights, writable(target), input_hw, feed)
 
 
-def place(name: str, sha256_of_weights: str, input_hw: tuple[int, int], feed: Feed) -> Path:
-    """Where the file is kept; its name holds what it is made of."""
+def graph_name(
+    card: ModelCard, sha256_of_weights: str, input_hw: tuple[int, int], feed: Feed
+) -> str:
+    """The file's name, which holds what it is made of; a detector's graph takes any size."""
     height, width = input_hw
-    made_by = f"v{EXPORT_VERSION}-{_torch_version()}"
-    file = f"{name}-{sha256_of_weights[:16]}-{height}x{width}-{feed}-{made_by}.onnx"
-    return cache_folder() / "models" / file
+    size = "any" if card.task == "detection" else f"{height}x{width}"
+    return f"{card.name}-{sha256_of_weights[:16]}-{size}-{feed}-v{EXPORT_VERSION}.onnx"
+
+
+def quantised(graph: Path) -> Path:
+    """Where the int8 form of a graph is kept, there or not: always in the cache."""
+    return cache_folder() / "models" / f"{graph.stem}.int8.xml"
 
 
 def _export(
@@ -77,8 +91,8 @@ def _export(
             check=False,
         )
     if done.returncode != 0 or not target.is_file():
-        said = done.stderr.strip().splitlines()
-        raise InferenceError(said[-1] if said else f"{card.name}: export ended without a word")
+        lines = done.stderr.strip().splitlines()
+        raise InferenceError(lines[-1] if lines else f"{card.name}: export ended without a word")
     return target
 
 
@@ -117,10 +131,3 @@ def sha256_of(path: Path) -> str:
         return sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InferenceError(f"{path}: weights cannot be read ({error.strerror})") from None
-
-
-def _torch_version() -> str:
-    try:
-        return f"torch{version('torch').partition('+')[0]}"
-    except PackageNotFoundError:
-        return "torch0"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.data import Faces
 from models.data.yolo import Picture, PictureSet
-from models.evaluation import runtimes
+from models.evaluation.classifier import runtimes
 from models.inference import load
 from models.report import Agreement
 from models.synthesis.scenes import cabin

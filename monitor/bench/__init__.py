@@ -24,6 +24,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from models import extras
 from models.inference.cache import own_environment
 from monitor import __version__
 from monitor.bench.contestants import FPS, NAMES, random_poster
@@ -70,6 +71,8 @@ def bench(
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise ConfigError(f"--only {unknown[0]}: no such contestant; there are {', '.join(NAMES)}")
+    if set(names) - {"shipped"} and not soak:
+        extras.require("torch", "ultralytics")
     console = Console()
     logging = LogConfig(level="warning")
     configure_logging(logging)

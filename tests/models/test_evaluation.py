@@ -14,7 +14,7 @@ from torch import nn
 from models.checkpoint import write_weights
 from models.data import Faces, Sample
 from models.data.layouts import open_faces
-from models.evaluation import cost_of, evaluate, measure_agreement, pixels_of
+from models.evaluation.classifier import cost_of, evaluate, measure_agreement, pixels_of
 from models.evaluation.prediction import predict
 from models.export.onnx_export import build
 from models.inference import load
@@ -83,7 +83,7 @@ def test_a_whole_evaluation_of_a_small_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAKEFUL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("models.evaluation.TIMED_CALLS", 5)
+    monkeypatch.setattr("models.evaluation.classifier.TIMED_CALLS", 5)
     card, path = written("cnn", tmp_path)
     labels = card.labels
     made = [Sample(f"{i}", picture(20 * i), labels[i % 8]) for i in range(12)]

@@ -20,6 +20,7 @@ from models.export import quantisation
 from models.export.onnx_export import build
 from models.export.quantisation import FEWEST_PICTURES, QuantisationError, calibrate
 from models.inference import backend, load
+from models.inference.cache import quantised
 from models.registry import ModelCard, find
 
 SIDE = 8
@@ -55,6 +56,7 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture
 def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "brightest.onnx"
+    monkeypatch.setenv("WAKEFUL_CACHE", str(tmp_path / "cache"))
     openvino.save_model(brightest(), str(path.with_suffix(".xml")))
     monkeypatch.setattr("models.export.quantisation.derived", lambda *_: path.with_suffix(".xml"))
     return path
@@ -80,7 +82,7 @@ def test_a_graph_whose_answers_hold_is_kept(
 ) -> None:
     nncf(brightest())
     kept = calibrate(CARD, Path("unused"), pictures)
-    assert kept == graph.with_suffix(".int8.xml")
+    assert kept == quantised(graph)
     assert kept.is_file()
 
 
@@ -90,7 +92,7 @@ def test_a_graph_that_answers_otherwise_is_not_kept(
     nncf(brightest((1, 0, 2)))
     with pytest.raises(QuantisationError, match=r"loses 66\.\d points .* 0\.5%: not kept"):
         calibrate(CARD, Path("unused"), pictures)
-    assert not graph.with_suffix(".int8.xml").exists()
+    assert not quantised(graph).exists()
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 2)] * 3), min_size=1))
