@@ -188,8 +188,8 @@ def replay(
     """Make the events of a recorded trace again: one JSON line each, byte for byte the same."""
     from monitor import replay as replaying
     from monitor.policy import load_policy
+    from monitor.protocol.mapping import event_line
     from monitor.sinks.trace import read_trace
-    from monitor.store.rows import event_line
 
     def events(name: str | None) -> list[Any]:
         header, given = read_trace(trace)

@@ -127,7 +127,7 @@ def score(truth: Sequence[dict[str, Any]], events: Sequence[Event], policy: Poli
 def _meets(event: Event, first: Event, expected: Expected) -> bool:
     overlaps = first.at_s <= expected.end_s + 1 and event.at_s >= expected.start_s
     right = event.kind in expected.kinds
-    return overlaps and right and expected.cause in ("", event.evidence.get("cause"))
+    return overlaps and right and expected.cause in ("", event.cause)
 
 
 def _follows(event: Event, truth: Sequence[dict[str, Any]]) -> bool:

@@ -12,7 +12,7 @@ differences, so a clock step changes nothing.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from monitor.engine.alerts import Alerts, Origin, Situation
+from monitor.engine.alerts import AlertContext, Alerts, Origin
 from monitor.engine.calibration import Baseline
 from monitor.engine.eye_state.fusion import Evidence
 from monitor.engine.finding import Finding
@@ -23,6 +23,7 @@ from monitor.types import (
     CameraCondition,
     Cause,
     Command,
+    DegradedEvidence,
     DriverState,
     Event,
     Eyes,
@@ -59,7 +60,7 @@ class Engine:
         self._anchor_s = 0.0
         self._learning_s = 0.0
         self._last_s = 0.0
-        self._situation: Situation | None = None
+        self._context: AlertContext | None = None
 
     def update(
         self,
@@ -87,7 +88,7 @@ class Engine:
         reading = self._read(observation, speed_kmh)
         self._last_s = observation.timestamp_s
         findings = [self._capped(found, speed_kmh) for found in self._ladder.update(reading)]
-        self._situation = now = self._now(reading)
+        self._context = now = self._now(reading)
         events = self._alerts.update(findings, now)
         if Command.ACKNOWLEDGE in commands:
             events.extend(self._alerts.acknowledge(now))
@@ -99,9 +100,9 @@ class Engine:
 
     def finish(self) -> list[Event]:
         """Close what is open: the drive is over."""
-        if self._alerts is None or self._situation is None:
+        if self._alerts is None or self._context is None:
             return []
-        return self._alerts.finish(self._situation)
+        return self._alerts.finish(self._context)
 
     def _begin(self, first: Observation) -> Alerts:
         self._anchor_s = first.captured_at - first.timestamp_s
@@ -125,13 +126,14 @@ class Engine:
             return reading
         return replace(reading, causes=reading.causes | {Cause.UNCALIBRATED})
 
-    def _now(self, reading: Reading) -> Situation:
-        return Situation(
+    def _now(self, reading: Reading) -> AlertContext:
+        return AlertContext(
             now_s=reading.timestamp_s,
             attentive_s=self._ladder.attentive_s,
             answered_s=self._ladder.answered_s,
             blind=bool(reading.causes & _BLIND),
             silent=self._stands(reading.speed_kmh),
+            speed_kmh=reading.speed_kmh,
             abandoned=self._abandoned(reading.speed_kmh),
             calibration=self._baseline.calibration.id,
         )
@@ -167,8 +169,8 @@ class Engine:
             most = min(most, Level.INFO)
         if finding.level <= most:
             return finding
-        said = {**finding.evidence, "capped_by_speed_kmh": speed_kmh}
-        return replace(finding, level=most, evidence=said)
+        evidence = replace(finding.evidence, capped_by_speed_kmh=speed_kmh)
+        return replace(finding, level=most, evidence=evidence)
 
     # --- learning and telling ----------------------------------------------------------------
 
@@ -189,7 +191,7 @@ class Engine:
     def _state(self, reading: Reading) -> DriverState:
         alerts = self._alerts.open if self._alerts is not None else ()
         ladder = self._ladder
-        causes = [Cause(a.evidence["cause"]) for a in alerts if a.kind is Kind.DEGRADED]
+        causes = [a.evidence.cause for a in alerts if isinstance(a.evidence, DegradedEvidence)]
         if any(alert.kind is Kind.ABSENT for alert in alerts):
             causes.append(Cause.NO_FACE)
         return DriverState(

@@ -13,13 +13,13 @@ must have left does it end, and it says so. `END` carries the time at which the 
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from monitor.engine.finding import Finding, reached
 from monitor.policy import Policy
-from monitor.types import Event, Kind, Level, Phase
+from monitor.types import EndedBy, Event, Evidence, Kind, Level, Phase
+from monitor.types.evidence import merged
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wakeful.example/events")
 # What a driver can answer to by looking at the road.
@@ -30,7 +30,7 @@ _TOLD_BY_CLOSURE = frozenset({"distraction", "absent", "yawning", "degraded:eyes
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class AlertContext:
     """What alerts need to know of this instant, besides the findings.
 
     Attributes:
@@ -39,6 +39,7 @@ class Situation:
         answered_s: when the driver was last seen attentive.
         blind: the camera gives no usable picture.
         silent: the vehicle stands: nothing is repeated.
+        speed_kmh: the vehicle's speed; None if unknown.
         abandoned: nobody has been seen for so long that the driver must have left.
         calibration: id of the baseline in use.
     """
@@ -48,27 +49,41 @@ class Situation:
     answered_s: float
     blind: bool
     silent: bool
+    speed_kmh: float | None
     abandoned: bool
     calibration: str
 
 
 @dataclass
-class Alert:
-    """One open alert."""
+class OpenAlert:
+    """One open alert.
+
+    Attributes:
+        id, track, kind, level: of its events.
+        evidence: of its rule, over the whole alert so far.
+        started_s: when its condition began.
+        over_s: when its condition last held.
+        sent_s: time of its latest event.
+        warned_s: when it began or last climbed.
+        rung: the highest reached.
+        acknowledged: the driver answered.
+        repeats: how often it was repeated unchanged.
+        unanswered_s: how long the present warning has gone unanswered.
+    """
 
     id: str
     track: str
     kind: Kind
     level: Level
+    evidence: Evidence
     started_s: float
     over_s: float
-    told_s: float
+    sent_s: float
     warned_s: float
     rung: int = 0
     acknowledged: bool = False
     repeats: int = 0
     unanswered_s: float = 0.0
-    evidence: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +108,18 @@ class Alerts:
     def __init__(self, policy: Policy, origin: Origin) -> None:
         self._policy = policy
         self._origin = origin
-        self._open: dict[str, Alert] = {}
+        self._open: dict[str, OpenAlert] = {}
         self._cooling: dict[str, tuple[float, Level]] = {}
         self._criticals = 0
         self._critical_s = 0.0
         self._before_s: float | None = None
 
     @property
-    def open(self) -> tuple[Alert, ...]:
+    def open(self) -> tuple[OpenAlert, ...]:
         """The open alerts, the most urgent first."""
         return tuple(sorted(self._open.values(), key=lambda a: (-a.level, a.started_s)))
 
-    def update(self, findings: Sequence[Finding], now: Situation) -> list[Event]:
+    def update(self, findings: Sequence[Finding], now: AlertContext) -> list[Event]:
         """Take what the rules found; give what is to be told."""
         step_s = 0.0 if self._before_s is None else now.now_s - self._before_s
         self._before_s = now.now_s
@@ -119,7 +134,7 @@ class Alerts:
             told.extend(self._follow(alert, found.get(alert.track), now, step_s))
         return told
 
-    def acknowledge(self, now: Situation) -> list[Event]:
+    def acknowledge(self, now: AlertContext) -> list[Event]:
         """The driver answered: the repeating ends, the watch does not."""
         told = []
         for alert in self.open:
@@ -128,13 +143,13 @@ class Alerts:
                 told.append(self._tell(alert, Phase.UPDATE, now))
         return told
 
-    def finish(self, now: Situation) -> list[Event]:
+    def finish(self, now: AlertContext) -> list[Event]:
         """Close what is open: the drive is over."""
-        return [self._end(alert, now, "drive") for alert in self.open]
+        return [self._end(alert, now, EndedBy.DRIVE) for alert in self.open]
 
     # --- a finding comes in ----------------------------------------------------------------
 
-    def _take(self, finding: Finding, now: Situation) -> Iterator[Event]:
+    def _take(self, finding: Finding, now: AlertContext) -> Iterator[Event]:
         alert = self._open.get(finding.track)
         if alert is None:
             if self._hushed(finding, now):
@@ -142,7 +157,7 @@ class Alerts:
             alert = self._open[finding.track] = self._begin(finding, now)
             yield self._tell(alert, Phase.START, now)
             return
-        alert.evidence.update(_raised(alert.evidence, finding.evidence))
+        alert.evidence = merged(alert.evidence, finding.evidence)
         alert.over_s = finding.until_s
         rises = (finding.level, _rank(finding.kind)) > (alert.level, _rank(alert.kind))
         # Eyes that are opening raise no alarm, whatever the vehicle has begun to do meanwhile.
@@ -151,7 +166,7 @@ class Alerts:
             alert.rung = max(alert.rung, finding.rung)
             yield self._escalate(alert, max(alert.level, finding.level), finding.kind, now)
 
-    def _hushed(self, finding: Finding, now: Situation) -> bool:
+    def _hushed(self, finding: Finding, now: AlertContext) -> bool:
         """A warned closure speaks for itself; a slow state that just ended is not told again."""
         closure = self._open.get("closure")
         latched = closure is not None and closure.level >= self._policy.escalation.latch.from_level
@@ -163,47 +178,47 @@ class Alerts:
             return finding.level <= level and now.now_s - ended_s < quiet_s
         return False
 
-    def _begin(self, finding: Finding, now: Situation) -> Alert:
+    def _begin(self, finding: Finding, now: AlertContext) -> OpenAlert:
         started_at_ms = round((self._origin.anchor_s + finding.since_s) * 1000)
         name = f"{self._origin.drive}/{self._origin.camera}/{finding.track}/{started_at_ms}"
         self._criticals += finding.level is Level.CRITICAL
-        return Alert(
+        return OpenAlert(
             id=str(uuid.uuid5(_NAMESPACE, name)),
             track=finding.track,
             kind=finding.kind,
             level=finding.level,
             started_s=finding.since_s,
             over_s=finding.until_s,
-            told_s=now.now_s,
+            sent_s=now.now_s,
             warned_s=now.now_s,
             rung=finding.rung,
-            evidence=dict(finding.evidence),
+            evidence=replace(finding.evidence, speed_kmh=now.speed_kmh),
         )
 
     # --- an alert goes on ------------------------------------------------------------------
 
     def _follow(
-        self, alert: Alert, finding: Finding | None, now: Situation, step_s: float
+        self, alert: OpenAlert, finding: Finding | None, now: AlertContext, step_s: float
     ) -> Iterator[Event]:
         if alert.track in _DRIVER and now.abandoned:
-            yield self._end(alert, now, "nobody there")
+            yield self._end(alert, now, EndedBy.NOBODY_THERE)
             return
         if finding is None and self._released(alert, now):
-            yield self._end(alert, now, "attentive" if self._latched(alert) else "over")
+            yield self._end(alert, now, EndedBy.ATTENTIVE if self._latched(alert) else EndedBy.OVER)
             return
         yield from self._unanswered(alert, now, step_s)
         yield from self._repeat(alert, now)
 
-    def _latched(self, alert: Alert) -> bool:
+    def _latched(self, alert: OpenAlert) -> bool:
         latch = self._policy.escalation.latch
         return alert.track in _DRIVER | {"absent"} and alert.level >= latch.from_level
 
-    def _released(self, alert: Alert, now: Situation) -> bool:
+    def _released(self, alert: OpenAlert, now: AlertContext) -> bool:
         if not self._latched(alert):
             return True
         return reached(now.attentive_s, self._policy.escalation.latch.attentive_s)
 
-    def _unanswered(self, alert: Alert, now: Situation, step_s: float) -> Iterator[Event]:
+    def _unanswered(self, alert: OpenAlert, now: AlertContext, step_s: float) -> Iterator[Event]:
         """Warned, and not seen attentive since (Euro NCAP 2023: within 3 s)."""
         latch = self._policy.escalation.latch
         waits = alert.track in _ANSWERABLE and alert.level >= latch.from_level
@@ -216,19 +231,20 @@ class Alerts:
             alert.unanswered_s += step_s
         opening = now.attentive_s > 0
         if not opening and reached(alert.unanswered_s, self._policy.unresponsive_after_warning_s):
-            alert.evidence["unanswered_s"] = round(alert.unanswered_s, 3)
+            unanswered_s = round(alert.unanswered_s, 3)
+            alert.evidence = replace(alert.evidence, unanswered_s=unanswered_s)
             level = max(alert.level, self._policy.levels.unresponsive)
             yield self._escalate(alert, level, Kind.UNRESPONSIVE, now)
 
-    def _repeat(self, alert: Alert, now: Situation) -> Iterator[Event]:
+    def _repeat(self, alert: OpenAlert, now: AlertContext) -> Iterator[Event]:
         every_s = self._policy.escalation.repeat_s.of(alert.level)
         if now.attentive_s > 0 or alert.acknowledged or now.silent or every_s <= 0:
             return
-        if reached(now.now_s - alert.told_s, every_s):
+        if reached(now.now_s - alert.sent_s, every_s):
             alert.repeats += 1
             yield self._tell(alert, Phase.UPDATE, now, repeat=alert.repeats)
 
-    def _escalate(self, alert: Alert, level: Level, kind: Kind, now: Situation) -> Event:
+    def _escalate(self, alert: OpenAlert, level: Level, kind: Kind, now: AlertContext) -> Event:
         if level > alert.level:
             self._criticals += level is Level.CRITICAL
             alert.acknowledged = False
@@ -237,29 +253,29 @@ class Alerts:
         alert.level = level
         alert.warned_s = now.now_s
         alert.unanswered_s = 0.0
+        alert.evidence = replace(alert.evidence, speed_kmh=now.speed_kmh)
         return self._tell(alert, Phase.UPDATE, now)
 
     # --- telling ---------------------------------------------------------------------------
 
-    def _end(self, alert: Alert, now: Situation, why: str) -> Event:
+    def _end(self, alert: OpenAlert, now: AlertContext, why: EndedBy) -> Event:
         del self._open[alert.track]
         self._cooling[alert.track] = (now.now_s, alert.level)
-        alert.evidence["ended_by"] = why
+        alert.evidence = replace(alert.evidence, ended_by=why)
         # Never before what was told last, so that the tellings of one alert stay in order.
-        return self._tell(alert, Phase.END, now, max(alert.over_s, alert.told_s))
+        return self._tell(alert, Phase.END, now, max(alert.over_s, alert.sent_s))
 
     def _tell(
         self,
-        alert: Alert,
+        alert: OpenAlert,
         phase: Phase,
-        now: Situation,
+        now: AlertContext,
         at_s: float | None = None,
-        **more: Any,
+        repeat: int = 0,
     ) -> Event:
         at_s = now.now_s if at_s is None else at_s
-        alert.told_s = at_s
-        if self._too_much(alert):
-            more["fleet_notice"] = True
+        alert.sent_s = at_s
+        notice = self._too_much(alert)
         anchor_s = self._origin.anchor_s
         return Event(
             id=alert.id,
@@ -273,13 +289,13 @@ class Alerts:
             drive=self._origin.drive,
             camera=self._origin.camera,
             acknowledged=alert.acknowledged,
-            evidence={**alert.evidence, **more},
+            evidence=replace(alert.evidence, repeat=repeat, fleet_notice=notice),
             policy=self._origin.policy,
             calibration=now.calibration,
             models=self._origin.models,
         )
 
-    def _too_much(self, alert: Alert) -> bool:
+    def _too_much(self, alert: OpenAlert) -> bool:
         """So much critical in one drive is the fleet's business."""
         notice = self._policy.escalation.fleet_notice
         often = self._criticals >= notice.terminal_count
@@ -291,12 +307,3 @@ _CLIMB = (Kind.DISTRACTION, Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)
 
 def _rank(kind: Kind) -> int:
     return _CLIMB.index(kind) if kind in _CLIMB else -1
-
-
-def _raised(known: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """New evidence over old; the longest closure and look, and what once was true, are kept."""
-    merged = dict(new)
-    for name, value in known.items():
-        if value is True or (name in {"closed_s", "away_s"} and name in merged):
-            merged[name] = max(value, merged.get(name, value))
-    return merged

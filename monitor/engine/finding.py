@@ -1,10 +1,10 @@
 """What a rule says when it saw something, and the words rules share about time."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
-from monitor.types import Kind, Level
+from monitor.types import Evidence, Kind, Level
 
 # Capture times are differences of floats: a threshold is reached within this.
 EPSILON_S = 1e-6
@@ -21,9 +21,8 @@ class Finding:
         kind, level: the rung reached.
         since_s: when the condition began, monotonic.
         until_s: when it was last true: the end of the episode once nothing is found any more.
-        rung: how far up its own ladder, where level and kind alone do not say it.
-        held: not seen in this very reading but carried over the unknown.
-        evidence: JSON-ready numbers and words.
+        evidence: the numbers that made it.
+        rung: how far up the rule's own steps, where level and kind alone do not say it.
     """
 
     track: str
@@ -31,14 +30,18 @@ class Finding:
     level: Level
     since_s: float
     until_s: float
+    evidence: Evidence
     rung: int = 0
-    held: bool = False
-    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 def reached(seconds: float, threshold_s: float) -> bool:
     """`seconds` has come to the threshold, give or take a rounding of the clock."""
     return seconds >= threshold_s - EPSILON_S
+
+
+def rounded(value: float | None, digits: int) -> float | None:
+    """`value` as it is written in evidence, a plain float; None stays None."""
+    return None if value is None else round(float(value), digits)
 
 
 @dataclass

@@ -22,28 +22,26 @@ them or with a `ValueError` that says why in one line, and never with anything e
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 from uuid import UUID, uuid5
 
 from pydantic import ValidationError
 
-from monitor.protocol.plain import plain
+from monitor.protocol.mapping import alert_data, evidence_from, state_payload
+from monitor.protocol.mapping import utc as utc  # noqa: PLC0414 - part of this seam
 from monitor.protocol.schemas import (
     SEVERITY,
     Ack,
     Alert,
     AlertData,
     AlertType,
+    AlertV1,
     Availability,
-    CalibrationStatus,
     CameraStatus,
     Coverage,
     CoverageData,
-    DmsSignals,
     Payload,
-    Signals,
     State,
     Stats,
     level_name,
@@ -52,15 +50,13 @@ from monitor.protocol.schemas import (
 from monitor.protocol.topics import Address as Address  # noqa: PLC0414 - part of this seam, as is the next
 from monitor.protocol.topics import Topics as Topics  # noqa: PLC0414
 from monitor.protocol.topics import short
-from monitor.types import Cause, Command, DriverState, Event, Kind, Level, Phase
+from monitor.types import Command, DriverState, Event, Level, Phase
 
 CLOUDEVENTS_JSON = "application/cloudevents+json; charset=utf-8"
 # Ours are some 2 KB; more is not ours.
 MAX_PAYLOAD_BYTES = 65_536
 
 _NAMESPACE = UUID("6f1d2c1e-8a55-5c39-9d0c-1f5a3c1f7b11")
-# VSS Vehicle.ADAS.DMS.IsError: the system itself failed, unlike a driver out of sight.
-_ERRORS = {Cause.CAMERA_LOST, Cause.CAMERA_FROZEN, Cause.OBSCURED, Cause.MODEL_ERROR}
 _COMMANDS = {
     ("ack", ""): Command.ACKNOWLEDGE,
     ("calibrate", ""): Command.RECALIBRATE,
@@ -107,7 +103,7 @@ def read(address: Address, payload: bytes) -> Told:
     shape = _SHAPES.get(address.channel)
     if shape is None:
         raise ValueError(f"nothing is told on {address.channel}")
-    told = _validated(shape, payload)
+    told = _alert(payload) if shape is Alert else _validated(shape, payload)
     vehicle = told.data.vehicle if isinstance(told, Alert | Coverage) else told.vehicle
     if vehicle != address.vehicle:
         raise ValueError(f"payload of vehicle {vehicle} on the topic of {address.vehicle}")
@@ -133,6 +129,20 @@ def read_command(name: str, payload: bytes, camera: str | None = None) -> Comman
         raise ValueError(
             f"cmd/{short(name)} {short(payload)}: no such command; known: {known}"
         ) from None
+
+
+def _alert(payload: bytes) -> Alert:
+    """An alert of this version or, brought up to it, of the one before."""
+    try:
+        return _validated(Alert, payload)
+    except ValueError as error:
+        if not str(error).startswith("data.version: "):
+            raise
+        old = _validated(AlertV1, payload)
+    values = dict(old)
+    data = {**dict(old.data), "evidence": evidence_from(old.data.kind, old.data.evidence)}
+    del data["version"]
+    return Alert(**{**values, "data": AlertData(**data)})
 
 
 def _validated(shape: type[Shape], payload: bytes) -> Shape:
@@ -200,17 +210,7 @@ def alert(topics: Topics, telling: Telling, sequence: int, recorded_at: float) -
         recorded_at: wall clock of the writing, epoch seconds.
     """
     event = telling.event
-    names = [name for name in Event.__dataclass_fields__ if name != "evidence"]
-    data = AlertData(
-        **{name: getattr(event, name) for name in names},
-        vehicle=topics.vehicle,
-        evidence=plain(event.evidence),
-        signals=DmsSignals(
-            warning=_is_warning(event.level, event.kind) and event.phase is not Phase.END,
-            error=event.evidence.get("cause") in _ERRORS and event.phase is not Phase.END,
-        ),
-    )
-    told = Alert(
+    payload = Alert(
         id=telling.id,
         source=source_of(topics.vehicle, event.camera),
         subject=event.id,
@@ -220,10 +220,10 @@ def alert(topics: Topics, telling: Telling, sequence: int, recorded_at: float) -
         type=telling.type,
         severitytext=level_name(event.level),
         severitynumber=SEVERITY[event.level],
-        data=data,
+        data=alert_data(event, topics.vehicle),
     )
     return Message(
-        topics.channel("alert"), told.encode(), telling.id, content_type=CLOUDEVENTS_JSON
+        topics.channel("alert"), payload.encode(), telling.id, content_type=CLOUDEVENTS_JSON
     )
 
 
@@ -256,31 +256,17 @@ def state(
     warnings: bool = True,
 ) -> Message:
     """The retained state of the driver, with VSS names; `apart` on the camera's own topic."""
-    shape = State(
+    payload = state_payload(
+        told,
         vehicle=topics.vehicle,
         camera=camera,
         drive=drive,
-        time=utc(told.captured_at),
-        at=told.captured_at,
-        level=level_name(told.level),
-        kind=told.kind,
-        eyes=told.eyes,
-        openness=told.openness,
-        closure_s=told.closure_s,
-        perclos=told.perclos,
-        coverage=told.coverage,
-        emotion=told.emotion,
-        monitored=told.monitored,
-        degraded=told.degraded,
-        calibration=_calibration(told),
-        open_alerts=told.open_alerts,
-        warnings=warnings,
         policy=policy,
         fps=fps,
-        signals=_signals(told),
+        warnings=warnings,
     )
     topic = topics.camera_state(camera) if apart else topics.channel("state")
-    return Message(topic, shape.encode(), retain=True)
+    return Message(topic, payload.encode(), retain=True)
 
 
 def stats(topics: Topics, told: Stats) -> Message:
@@ -310,40 +296,5 @@ def answer(topic: str, command: str, fault: str | None) -> Message:
     return Message(topic, json.dumps(told).encode())
 
 
-def utc(at: float) -> datetime:
-    """Epoch seconds as an aware time."""
-    return datetime.fromtimestamp(at, UTC)
-
-
 def _bare_word(topic: str, word: StrEnum) -> Message:
     return Message(topic, word.value.encode(), retain=True, content_type="text/plain")
-
-
-def _is_warning(level: Level, kind: Kind | None) -> bool:
-    return level >= Level.CAUTION and kind is not Kind.DEGRADED
-
-
-def _calibration(told: DriverState) -> CalibrationStatus | None:
-    if (known := told.calibration) is None:
-        return None
-    percent = round(known.progress * 100, 1)
-    return CalibrationStatus(percent=percent, ready=known.ready, id=known.id)
-
-
-def _signals(told: DriverState) -> Signals:
-    pose = told.pose
-    return Signals(
-        fatigue=told.fatigue,
-        distraction=told.distraction,
-        eyes_on_road=told.eyes_on_road,
-        yaw_deg=_within(pose.yaw_deg, 180) if pose else None,
-        pitch_deg=_within(pose.pitch_deg, 90) if pose else None,
-        roll_deg=_within(pose.roll_deg, 180) if pose else None,
-        warning=_is_warning(told.level, told.kind),
-        error=not _ERRORS.isdisjoint(told.degraded),
-        speed_kmh=told.speed_kmh,
-    )
-
-
-def _within(angle_deg: float, limit_deg: float) -> float:
-    return min(max(angle_deg, -limit_deg), limit_deg)

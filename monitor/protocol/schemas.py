@@ -5,6 +5,7 @@ is either exactly one of these or refused. Signals bear their COVESA VSS names.
 """
 
 import math
+from dataclasses import fields
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -14,11 +15,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     model_validator,
 )
 
 from monitor.config import Identifier
-from monitor.types import Cause, Event, Eyes, Kind, Level, Phase
+from monitor.types import Cause, Event, Evidence, Eyes, Kind, Level, Phase
+from monitor.types.evidence import evidence_json
 
 # What a stretch of time is accounted to: nothing impaired the watch, or the first cause that did.
 Watched = Literal["monitored"] | Cause
@@ -239,10 +242,9 @@ class Envelope(Payload):
     datacontenttype: Literal["application/json"] = "application/json"
 
 
-class AlertData(Payload):
-    """One telling of an event."""
+class EventPayload(Payload):
+    """An event as it stood at its start, at an update or at its end; all but its evidence."""
 
-    version: Literal[1] = 1
     vehicle: Identifier
     drive: Identifier
     camera: Identifier
@@ -255,7 +257,6 @@ class AlertData(Payload):
     started_s: float
     at_s: float
     acknowledged: bool
-    evidence: Annotated[dict[str, Any], AfterValidator(_plain_evidence)]
     policy: Text64
     calibration: Text64
     models: tuple[Text64, ...] = Field(max_length=16)
@@ -264,15 +265,29 @@ class AlertData(Payload):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.at_s < self.started_s:
-            raise ValueError("told before its start")
+            raise ValueError("ends before its start")
         return self
+
+
+class AlertData(EventPayload):
+    """An event with the evidence of the rule that found it."""
+
+    version: Literal[2] = 2
+    evidence: Annotated[
+        Evidence, Field(discriminator="rule"), PlainSerializer(evidence_json, return_type=dict)
+    ]
 
     @property
     def event(self) -> Event:
-        """The event as it was told."""
-        names = Event.__dataclass_fields__
-        values = {name: getattr(self, name) for name in names}
-        return Event(**{**values, "models": tuple(self.models)})
+        """The event itself."""
+        return Event(**{field.name: getattr(self, field.name) for field in fields(Event)})
+
+
+class AlertDataV1(EventPayload):
+    """An event as vehicles sent it before evidence had types."""
+
+    version: Literal[1] = 1
+    evidence: Annotated[dict[str, Any], AfterValidator(_plain_evidence)]
 
 
 AlertType = Literal[
@@ -284,17 +299,19 @@ AlertType = Literal[
 ]
 
 
-class Alert(Envelope):
-    """An event told to the world."""
+class AlertEnvelope(Envelope):
+    """What an alert says outside its data."""
 
     type: AlertType
     severitytext: LevelName
     severitynumber: int = Field(ge=1, le=24)
-    data: AlertData
 
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        data = self.data
+    def agree(self, data: EventPayload) -> None:
+        """Hold the envelope against the data.
+
+        Raises:
+            ValueError: they differ.
+        """
         _require(self.source == source_of(data.vehicle, data.camera), "source names another camera")
         _require(self.subject == data.id, "subject is not the event's id")
         _require(self.id.startswith(f"{data.id}.{data.phase.value}."), "id is not the event's")
@@ -305,6 +322,28 @@ class Alert(Envelope):
         verb = self.type.rpartition(".")[2]
         right = verb == ends[data.phase] if data.phase in ends else verb not in ends.values()
         _require(right, "type does not fit the phase")
+
+
+class Alert(AlertEnvelope):
+    """The start, a change or the end of an event, for the world."""
+
+    dataschema: Literal["urn:wakeful:schema:alert:2"] = "urn:wakeful:schema:alert:2"
+    data: AlertData
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        self.agree(self.data)
+        return self
+
+
+class AlertV1(AlertEnvelope):
+    """An alert of version 1; `monitor.protocol.messages.read` brings it to today's."""
+
+    data: AlertDataV1
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        self.agree(self.data)
         return self
 
 
@@ -324,6 +363,8 @@ class Coverage(Envelope):
     """A report of monitored time; `seconds` by cause, `monitored` where nothing impaired."""
 
     type: Literal["org.wakeful.coverage.reported"] = "org.wakeful.coverage.reported"
+    # Left out by vehicles of version 1.
+    dataschema: Literal["urn:wakeful:schema:coverage:1"] = "urn:wakeful:schema:coverage:1"
     data: CoverageData
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monitor.types import DriverState, Event, Eyes, Frame, Level, Observation, Phase
+from monitor.types.evidence import evidence_json
 
 STYLES: dict[Level, str] = {
     Level.NONE: "bold white",
@@ -151,16 +152,16 @@ def headline(state: DriverState) -> str:
 
 def why(event: Event) -> str:
     """The evidence in one line: what is so, not what is not."""
-    said = []
-    for name, value in event.evidence.items():
+    parts = []
+    for name, value in evidence_json(event.evidence).items():
         words = name.replace("_", " ")
         if value is True:
-            said.append(words)
+            parts.append(words)
         elif isinstance(value, float):
-            said.append(f"{words} {value:.2f}")
-        elif isinstance(value, int | str) and value is not False:
-            said.append(f"{words} {value}")
-    return ", ".join(said)
+            parts.append(f"{words} {value:.2f}")
+        elif name != "rule":
+            parts.append(f"{words} {value}")
+    return ", ".join(parts)
 
 
 def _eyes(eyes: Eyes) -> str:

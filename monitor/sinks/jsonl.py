@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import IO
 
 from monitor.errors import ConfigError
+from monitor.protocol.mapping import event_line
 from monitor.sinks.line_writer import LineWriter
-from monitor.store.rows import event_line
 from monitor.types import DriverState, Event, Frame, Observation
 
 

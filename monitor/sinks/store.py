@@ -1,9 +1,10 @@
 """What one camera's loop leaves in the event log: events, samples, status and monitored time."""
 
 from collections import defaultdict, deque
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from monitor.protocol.camera_status import CameraWatch
+from monitor.protocol.mapping import SampleRow, sample_row, state_payload
 from monitor.protocol.schemas import MONITORED, CoverageData, Watched
 from monitor.store import Store, schema
 from monitor.store.encoder import Row
@@ -114,6 +115,12 @@ def _pressing(state: DriverState) -> bool:
     return state.eyes is Eyes.CLOSED or state.level >= Level.CAUTION
 
 
+class _Whose(TypedDict):
+    vehicle: str
+    drive: str
+    camera: str
+
+
 class StoreSink:
     """Writes one camera's drive into the store.
 
@@ -138,7 +145,7 @@ class StoreSink:
         coverage_every_s: float,
     ) -> None:
         self._store = store
-        self._whose = {"vehicle": vehicle, "drive": drive, "camera": camera}
+        self._whose: _Whose = {"vehicle": vehicle, "drive": drive, "camera": camera}
         self._sampler = Sampler(sample_every_s)
         self._coverage_every_s = coverage_every_s
         self._account = Account()
@@ -154,8 +161,12 @@ class StoreSink:
             self._report()
         status = self._watch.see(frame.condition, state)
         if status is not None:
-            whose = {name: self._whose[name] for name in ("vehicle", "camera")}
-            row = {**whose, "at": state.captured_at, "status": status.value}
+            row = {
+                "vehicle": self._whose["vehicle"],
+                "camera": self._whose["camera"],
+                "at": state.captured_at,
+                "status": status.value,
+            }
             self._store.add(Row(schema.camera_status, row))
         self._frames += 1
         if self._sampler.due(state):
@@ -167,7 +178,7 @@ class StoreSink:
         if event.kind is not Kind.DEGRADED:
             self._write(self._sampler.look_closely())
 
-    def _write(self, rows: list[dict[str, object]]) -> None:
+    def _write(self, rows: list[SampleRow]) -> None:
         for row in rows:
             self._store.add(Row(schema.samples, row))
 
@@ -185,27 +196,8 @@ class StoreSink:
         if report is not None:
             self._store.account(report)
 
-    def _sample(self, state: DriverState) -> dict[str, object]:
+    def _sample(self, state: DriverState) -> SampleRow:
         since_s = None if self._sampled_s is None else state.timestamp_s - self._sampled_s
         fps = self._frames / since_s if since_s else None
         self._frames, self._sampled_s = 0, state.timestamp_s
-        pose = state.pose
-        return {
-            **self._whose,
-            "at": state.captured_at,
-            "level": int(state.level),
-            "kind": state.kind.value if state.kind else None,
-            "eyes": state.eyes.value,
-            "openness": state.openness,
-            "closure_s": state.closure_s,
-            "perclos": state.perclos,
-            "fatigue": state.fatigue,
-            "yaw_deg": pose.yaw_deg if pose else None,
-            "pitch_deg": pose.pitch_deg if pose else None,
-            "roll_deg": pose.roll_deg if pose else None,
-            "emotion": state.emotion,
-            "fps": fps,
-            "calibration": state.calibration.progress if state.calibration else None,
-            "speed_kmh": state.speed_kmh,
-            "degraded": [cause.value for cause in state.degraded],
-        }
+        return sample_row(state_payload(state, policy="", fps=fps, **self._whose))

@@ -20,8 +20,8 @@ import structlog
 from monitor import __version__
 from monitor.config import TraceConfig, state_dir
 from monitor.errors import SourceError
+from monitor.protocol.mapping import event_line
 from monitor.sinks.line_writer import LineWriter
-from monitor.store.rows import event_line
 from monitor.types import (
     Box,
     CameraCondition,

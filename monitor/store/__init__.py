@@ -27,10 +27,10 @@ from monitor.store.database import (
     open_engine,
     upgrade,
 )
-from monitor.store.encoder import Clip, Job, Mark, Request, Row, Scribe
+from monitor.store.encoder import Clip, Job, Mark, MessageEncoder, Request, Row
 from monitor.store.outbox import Outbox
 from monitor.store.writer import BUSY_S, Writer
-from monitor.types import Event, Phase
+from monitor.types import EndedBy, Event, Phase
 
 __all__ = ["Store", "open_store", "recent_events", "upgrade"]
 
@@ -96,7 +96,7 @@ class Store:
         self._vehicle = config.vehicle
         self._writer = Writer(config.store, config.vehicle, self.outbox, passing)
         topics = Topics(mqtt.prefix, config.vehicle)
-        self._scribe = Scribe(topics, self.outbox, mqtt.max_payload_bytes)
+        self._encoder = MessageEncoder(topics, self.outbox, mqtt.max_payload_bytes)
         self._began_at = time.time()
         self._ever_open = False
         self._news = threading.Condition()
@@ -255,7 +255,7 @@ class Store:
             requests = [*self._vital, *self._other]
             self._vital.clear()
             self._other.clear()
-        fresh = [self._scribe.job(request) for request in requests]
+        fresh = [self._encoder.job(request) for request in requests]
         self._jobs.extend(fresh)
         if self._retry_s:
             self._from_memory(fresh)
@@ -298,20 +298,20 @@ class Store:
 
     def _open(self) -> None:
         found = self._writer.open(self._began_at)
-        self._scribe.sequence = max(self._scribe.sequence, found.sequence)
+        self._encoder.sequence = max(self._encoder.sequence, found.sequence)
         if not self._ever_open:
             # Only what an earlier process left: our own open events are not in there yet.
             self._ever_open = True
             self.restarts = found.restarts
-            closings = [self._scribe.job(_ended(event)) for event in found.unended]
+            closings = [self._encoder.job(_ended(event)) for event in found.unended]
             self._jobs.extendleft(reversed(closings))
 
     def _fail(self, error: StoreError) -> None:
         if self._trouble is None:
             log.error("event log cannot be written; alerts go out from memory", why=str(error))
-        if not self._ever_open and not self._scribe.sequence:
+        if not self._ever_open and not self._encoder.sequence:
             # The old count is unknown; the clock is far beyond it.
-            self._scribe.sequence = int(time.time())
+            self._encoder.sequence = int(time.time())
         self._trouble = f"{error}; meanwhile alerts go out from memory"
         self._from_memory(self._jobs)
         self._wait_before_retry()
@@ -333,8 +333,8 @@ class Store:
         except StoreError as worse:
             self._fail(worse)
             return
-        self._scribe.sequence = max(self._scribe.sequence, salvage.sequence)
-        self._jobs.extendleft(self._scribe.job(p) for p in reversed(salvage.undelivered))
+        self._encoder.sequence = max(self._encoder.sequence, salvage.sequence)
+        self._jobs.extendleft(self._encoder.job(p) for p in reversed(salvage.undelivered))
         self._ever_open = True
         self._notice = f"the event log was damaged; it is {salvage.moved_to} now, a new one began"
         log.error("event log set aside", why=str(error), moved_to=str(salvage.moved_to))
@@ -344,5 +344,5 @@ class Store:
 
 def _ended(event: Event) -> Event:
     """The end of an event whose process is gone, as late as it is known to have lasted."""
-    evidence = {**event.evidence, "reason": "process ended"}
+    evidence = replace(event.evidence, ended_by=EndedBy.PROCESS)
     return replace(event, phase=Phase.END, evidence=evidence)

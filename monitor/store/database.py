@@ -182,10 +182,7 @@ def _tune_sqlite(engine: Engine, begin: str) -> None:
 def _migrate(connection: Connection, url: str) -> str:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
-    config = AlembicConfig()
-    folder = str(Path(__file__).parent / "migrations")
-    config.set_main_option("script_location", folder.replace("%", "%%"))
-    config.attributes["connection"] = connection
+    config = migrations(connection)
     script = ScriptDirectory.from_config(config)
     known = {revision.revision for revision in script.walk_revisions()}
     found = MigrationContext.configure(connection).get_current_revision()
@@ -198,6 +195,15 @@ def _migrate(connection: Connection, url: str) -> str:
     if found != head:
         command.upgrade(config, "head")
     return str(head)
+
+
+def migrations(connection: Connection) -> AlembicConfig:
+    """Alembic's configuration of our migrations, to be run on this connection."""
+    config = AlembicConfig()
+    folder = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
 
 
 def _cause(error: DatabaseError) -> str:

@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Table
 
 from monitor.protocol import messages
+from monitor.protocol.mapping import coverage_rows, event_row
 from monitor.protocol.messages import Message, Narrator, Topics
 from monitor.protocol.schemas import CoverageData
 from monitor.store import event_log, schema
 from monitor.store.outbox import Outbox, Pending
+from monitor.store.upsert import ONCE, insert_rows, upsert_events
 from monitor.types import Event
 
 log = structlog.get_logger(__name__)
@@ -49,24 +51,22 @@ Request = Event | CoverageData | Row | Clip | Pending | Mark
 class Job:
     """What to write in a transaction, and the message that it sends on its way."""
 
-    write: Callable[[Connection], None]
+    write: Callable[[Connection], object]
     pending: Pending | None = None
     vital: bool = True
     written: Callable[[], None] = lambda: None
 
 
-class Scribe:
+class MessageEncoder:
     """Numbers durable messages and writes them.
 
     Args:
         topics: of the vehicle.
         outbox: where messages go; None where nobody is told.
-        max_payload_bytes: what the broker takes. A larger alert goes without its evidence; one
-            that would never be taken must not stop those behind it.
+        max_payload_bytes: what the broker takes; a larger message would stop those behind it.
 
     Attributes:
         sequence: the last number given.
-        refused: messages that could not be made, and why the last one could not.
     """
 
     def __init__(self, topics: Topics, outbox: Outbox | None, max_payload_bytes: int) -> None:
@@ -75,7 +75,6 @@ class Scribe:
         self._limit = max_payload_bytes
         self._narrator = Narrator()
         self.sequence = 0
-        self.refused = 0
 
     def job(self, request: Request) -> Job:
         """The request made ready to be written."""
@@ -99,24 +98,19 @@ class Scribe:
         telling = self._narrator.tell(event)
         self.sequence += 1
         number, vehicle = self.sequence, self._topics.vehicle
-        slim = replace(telling, event=replace(event, evidence={"omitted": "too large to send"}))
         pending = self._pending(lambda at: messages.alert(self._topics, telling, number, at))
-        pending = pending or self._pending(
-            lambda at: messages.alert(self._topics, slim, number, at), last_try=True
-        )
-        return self._job(lambda c: event_log.upsert_event(c, event, vehicle, number), pending)
+        row = event_row(event, vehicle, sequence=number)
+        return self._job(lambda c: upsert_events(c, [row]), pending)
 
     def _coverage(self, data: CoverageData) -> Job:
         self.sequence += 1
         number = self.sequence
-        pending = self._pending(
-            lambda at: messages.coverage(self._topics, data, number, at), last_try=True
+        pending = self._pending(lambda at: messages.coverage(self._topics, data, number, at))
+        return self._job(
+            lambda c: insert_rows(c, schema.coverage, coverage_rows(data), ONCE), pending
         )
-        return self._job(lambda c: _add_coverage(c, data), pending)
 
-    def _pending(
-        self, make: Callable[[float], Message], *, last_try: bool = False
-    ) -> Pending | None:
+    def _pending(self, make: Callable[[float], Message]) -> Pending | None:
         if self._outbox is None:
             return None
         now_at = time.time()
@@ -127,12 +121,10 @@ class Scribe:
                 return Pending(self.sequence, now_at, message)
         except ValueError as error:
             reason = str(error)
-        if last_try:
-            self.refused += 1
-            log.error("message refused; it is in the log only", reason=reason)
+        log.error("message refused; it is in the log only", reason=reason)
         return None
 
-    def _job(self, write: Callable[[Connection], None], pending: Pending | None) -> Job:
+    def _job(self, write: Callable[[Connection], object], pending: Pending | None) -> Job:
         outbox = self._outbox
         if outbox is None or pending is None:
             return Job(write)
@@ -142,16 +134,3 @@ class Scribe:
             outbox.insert(connection, pending)
 
         return Job(both, pending)
-
-
-def _add_coverage(connection: Connection, data: CoverageData) -> None:
-    for cause, seconds in data.seconds.items():
-        row = {
-            "vehicle": data.vehicle,
-            "drive": data.drive,
-            "camera": data.camera,
-            "started_at": data.started_at,
-            "cause": getattr(cause, "value", cause),
-            "seconds": seconds,
-        }
-        event_log.add_row(connection, schema.coverage, row)

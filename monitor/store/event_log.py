@@ -8,11 +8,9 @@ from sqlalchemy import (
     Connection,
     Table,
     and_,
-    case,
     delete,
     func,
     literal_column,
-    or_,
     select,
     text,
     tuple_,
@@ -20,38 +18,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError
 
+from monitor.protocol.mapping import event_from_row
 from monitor.protocol.schemas import Availability
 from monitor.store import schema
 from monitor.store.database import insert
-from monitor.store.rows import event_of, event_row
 from monitor.types import Event, Phase
 
 # Small, so that deleting works on a disk that has no room for a long transaction's log.
 BATCH_ROWS = 500
-
-
-def upsert_event(connection: Connection, event: Event, vehicle: str, sequence: int) -> None:
-    """Write one telling: a new row, or the known one brought up to date.
-
-    The level is the highest reached and an acknowledgement stays; the rest is the latest told.
-    """
-    table = schema.events
-    statement = insert(connection.dialect.name, table).values(event_row(event, vehicle, sequence))
-    new = statement.excluded
-    kept = {"id", "started_at", "vehicle", "drive", "camera", "level", "acknowledged", "models"}
-    # Of the fleet's side, or known apart from what is told.
-    kept |= {"received_at", "clip", "changed_at"}
-    latest = {c.name: new[c.name] for c in table.c if c.name not in kept}
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["id", "started_at"],
-            set_={
-                **latest,
-                "level": case((new.level > table.c.level, new.level), else_=table.c.level),
-                "acknowledged": or_(table.c.acknowledged, new.acknowledged),
-            },
-        )
-    )
 
 
 def add_row(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
@@ -70,12 +44,12 @@ def add_clip(connection: Connection, event_id: str, file_name: str) -> None:
 def unended_events(connection: Connection, vehicle: str) -> list[Event]:
     """What an earlier process left open."""
     table = schema.events
-    found = connection.execute(
+    rows = connection.execute(
         select(table)
         .where(table.c.vehicle == vehicle, table.c.phase != Phase.END.value)
         .order_by(table.c.started_at)
     )
-    return [event_of(row) for row in found.mappings()]
+    return [event_from_row(row) for row in rows.mappings()]
 
 
 def recent_events(
@@ -86,7 +60,7 @@ def recent_events(
     query = select(table).order_by(table.c.started_at.desc(), table.c.id).limit(limit)
     if drive is not None:
         query = query.where(table.c.drive == drive)
-    return [event_of(row) for row in connection.execute(query).mappings()]
+    return [event_from_row(row) for row in connection.execute(query).mappings()]
 
 
 def highest_sequence(connection: Connection) -> int:

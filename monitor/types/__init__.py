@@ -9,6 +9,16 @@ every rule uses it. `captured_at` is the wall clock (UTC epoch seconds) of the s
 written on events for people and never subtracted from anything.
 """
 
+from monitor.types.evidence import (
+    AbsenceEvidence,
+    ClosureEvidence,
+    DegradedEvidence,
+    DistractionEvidence,
+    EndedBy,
+    Evidence,
+    PerclosEvidence,
+    YawnEvidence,
+)
 from monitor.types.observation import (
     Box,
     Detection,
@@ -24,15 +34,21 @@ from monitor.types.reading import Calibration, DriverState, Event, Reading
 from monitor.types.terms import CameraCondition, Cause, Command, Eyes, Kind, Level, Phase
 
 __all__ = [
+    "AbsenceEvidence",
     "Box",
     "Calibration",
     "CameraCondition",
     "Cause",
+    "ClosureEvidence",
     "Command",
+    "DegradedEvidence",
     "Detection",
+    "DistractionEvidence",
     "DriverState",
     "Emotion",
+    "EndedBy",
     "Event",
+    "Evidence",
     "EyeProbabilities",
     "Eyes",
     "Frame",
@@ -41,7 +57,9 @@ __all__ = [
     "Kind",
     "Level",
     "Observation",
+    "PerclosEvidence",
     "Phase",
     "Quality",
     "Reading",
+    "YawnEvidence",
 ]

@@ -1,9 +1,9 @@
 """What the engine makes of it: readings, the baseline, the driver's state, events."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from monitor.types.checks import finite, share
+from monitor.types.evidence import DegradedEvidence, Evidence
 from monitor.types.observation import HeadPose
 from monitor.types.terms import CameraCondition, Cause, Eyes, Kind, Level, Phase
 
@@ -131,7 +131,7 @@ class Event:
     """Something worth telling. Told at its start, when it changes, and at its end.
 
     Attributes:
-        id: deterministic (UUIDv5 of drive, kind and start); the same in every phase.
+        id: deterministic (UUIDv5 of drive, camera, track and start); the same in every phase.
         kind, phase, level: what, where in its life, how urgent now.
         started_at, at: wall clock of its start and of this telling, UTC epoch seconds. Both come
             from one wall-clock anchor and monotonic differences, so a clock step cannot make an
@@ -140,7 +140,7 @@ class Event:
         drive: identifier of the drive (one run of the process).
         camera: which camera saw it.
         acknowledged: the driver answered.
-        evidence: numbers and words that made it: JSON-ready values only.
+        evidence: the numbers that made it, as the rule that found it gave them.
         policy, calibration, models: provenance: policy hash, calibration id, model ids.
     """
 
@@ -153,9 +153,9 @@ class Event:
     started_s: float
     at_s: float
     drive: str
+    evidence: Evidence
     camera: str = "driver"
     acknowledged: bool = False
-    evidence: dict[str, Any] = field(default_factory=dict)
     policy: str = ""
     calibration: str = ""
     models: tuple[str, ...] = ()
@@ -164,6 +164,11 @@ class Event:
         finite(self, "started_at", "at", "started_s", "at_s")
         if self.at_s < self.started_s:
             raise ValueError(f"Event {self.id} told at {self.at_s} before its start")
+
+    @property
+    def cause(self) -> Cause | None:
+        """What impairs the watch; None where the event is about the driver."""
+        return self.evidence.cause if isinstance(self.evidence, DegradedEvidence) else None
 
     @property
     def duration_s(self) -> float:

@@ -7,7 +7,7 @@ import pytest
 from models.synthesis.drive import Drive
 from monitor.demo import expectations, score
 from monitor.policy import load_policy
-from monitor.types import Event, Kind, Level, Phase
+from monitor.types import Cause, ClosureEvidence, DegradedEvidence, Event, Kind, Level, Phase
 
 POLICY = load_policy("default")
 CLOSURE = POLICY.closure
@@ -18,8 +18,9 @@ def event(
 ) -> Event:
     identity = name or f"{kind}-{start_s}"
     return Event(
-        identity, kind, phase, Level.WARNING, 1e9, 1e9 + end_s - start_s, start_s, end_s, "drive"
-    )
+        identity, kind, phase, Level.WARNING, 1e9, 1e9 + end_s - start_s, start_s, end_s, "drive",
+        evidence=ClosureEvidence(closed_s=end_s - start_s),
+    )  # fmt: skip
 
 
 def truth(script: str) -> list[dict[str, object]]:
@@ -89,7 +90,7 @@ def test_what_follows_from_a_scripted_cause_is_not_false() -> None:
 
 def test_the_wrong_cause_does_not_answer_for_darkness() -> None:
     script = "attentive 5, dark 8, attentive 5"
-    told = replace(event(Kind.DEGRADED, 7.0, 13.0), evidence={"cause": "glare"})
+    told = replace(event(Kind.DEGRADED, 7.0, 13.0), evidence=DegradedEvidence(cause=Cause.GLARE))
     assert score(truth(script), [told], POLICY).found[0][1] is None
-    right = replace(told, evidence={"cause": "low_light"})
+    right = replace(told, evidence=DegradedEvidence(cause=Cause.LOW_LIGHT))
     assert score(truth(script), [right], POLICY).perfect

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from monitor.engine import Engine
 from monitor.policy import Policy
-from monitor.protocol.plain import plain
+from monitor.protocol.mapping import evidence_from
 from monitor.types import Cause, Command, Event, Eyes, Kind, Level, Observation, Phase
+from monitor.types.evidence import evidence_json
 from tests.support.drivers import (
     Person,
     Story,
@@ -119,8 +120,8 @@ def test_the_state_names_the_open_alerts_and_the_most_urgent_of_them(parts: list
 @settings(max_examples=20, deadline=None)
 def test_evidence_is_plain_json(parts: list[Story]) -> None:
     for event in watch(joined(parts), 10).events:
-        assert plain(event.evidence) == event.evidence
-        json.dumps(event.evidence, allow_nan=False)
+        written = json.dumps(evidence_json(event.evidence), allow_nan=False)
+        assert evidence_from(event.kind, json.loads(written)) == event.evidence
 
 
 @given(seconds=st.floats(0.1, 40), fps=st.sampled_from([5.0, 30.0]))
@@ -140,7 +141,7 @@ def test_the_frame_rate_moves_no_event_by_more_than_a_frame(closed_s: float, fps
     story = attentive(3) + eyes_closed(closed_s) + attentive(LATCH_S + 1)
 
     def told(rate: float) -> list[Event]:
-        return [e for e in watch(story, rate).events if "repeat" not in e.evidence]
+        return [e for e in watch(story, rate).events if not e.evidence.repeat]
 
     one, other = told(fps), told(30)
     assert [(e.kind, e.phase, e.level) for e in one] == [(e.kind, e.phase, e.level) for e in other]
@@ -204,7 +205,7 @@ def test_an_engine_that_saw_nothing_has_nothing_to_close() -> None:
 def test_the_end_of_the_drive_closes_what_is_open() -> None:
     seen = watch(attentive(3) + eyes_closed(2), 30)
     assert seen.events[-1].phase is Phase.END
-    assert seen.events[-1].evidence["ended_by"] == "drive"
+    assert seen.events[-1].evidence.ended_by == "drive"
 
 
 def test_a_capture_time_that_goes_back_is_taken_as_the_last() -> None:
@@ -222,7 +223,7 @@ def test_unanswered_warnings_are_repeated_and_acknowledged_ones_are_not() -> Non
     every_s = P.escalation.repeat_s.critical
     asleep = attentive(3) + eyes_closed(C.unresponsive_s + 3 * every_s)
     loud = watch(asleep, 10)
-    assert max(e.evidence.get("repeat", 0) for e in loud.events) >= 2
+    assert max(e.evidence.repeat for e in loud.events) >= 2
     quiet = watch(asleep + acknowledging(eyes_closed(10)), 10)
     acknowledged = next(i for i, e in enumerate(quiet.events) if e.acknowledged)
     assert [e.phase for e in quiet.events[acknowledged:]] == [Phase.UPDATE, Phase.END]
@@ -285,7 +286,7 @@ def test_too_many_critical_alerts_are_marked_for_the_fleet() -> None:
     count = P.escalation.fleet_notice.terminal_count
     one = eyes_closed(C.sleep_s + 0.2) + attentive(LATCH_S + 1)
     seen = watch(attentive(3) + one * count, 10)
-    marked = [e.evidence.get("fleet_notice", False) for e in seen.alerts()]
+    marked = [e.evidence.fleet_notice for e in seen.alerts()]
     assert marked == [False] * (count - 1) + [True]
 
 
@@ -299,7 +300,7 @@ def test_a_driver_who_never_gets_calibrated_is_told_so() -> None:
     limit_s = P.eye.calibration.max_learning_s
     seen = watch(attentive(limit_s + 10).driving(10), 5)
     told = seen.of(Kind.DEGRADED)[0]
-    assert told.evidence["cause"] == Cause.UNCALIBRATED
+    assert told.cause == Cause.UNCALIBRATED
     assert told.level is Level.INFO
     assert told.at_s - 100 == pytest.approx(limit_s, abs=0.3)
 
@@ -312,7 +313,7 @@ def test_too_few_frames_are_told() -> None:
 def test_a_stage_that_fails_is_told_and_nobody_is_called_absent() -> None:
     broken = attentive(10).but(face=False, errors=("landmarks",))
     seen = watch(attentive(3) + broken, 10)
-    assert {e.evidence.get("cause") for e in seen.events} == {Cause.MODEL_ERROR}
+    assert {e.cause for e in seen.events} == {Cause.MODEL_ERROR}
 
 
 def test_the_next_driver_begins_without_the_last_ones_alerts_and_baseline() -> None:

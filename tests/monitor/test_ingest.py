@@ -29,7 +29,7 @@ def test_an_event_told_in_four_messages_is_one_row(office: Desk) -> None:
     assert (row["kind"], row["phase"], row["level"]) == ("sleep", "end", Level.CRITICAL)
     assert (row["started_at"], row["ended_at"], row["duration_s"]) == (NOON, NOON + 4.5, 4.5)
     assert row["acknowledged"]
-    assert row["evidence"] == {"closure_s": 4.5}
+    assert row["evidence"] == {"rule": "closure", "closed_s": 4.5}
     assert row["models"] == ["yolov5n_awake"]
     assert row["sequence"] == 4
     assert row["received_at"] == NOON

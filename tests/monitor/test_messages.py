@@ -1,16 +1,15 @@
 """What is written reads back as it was; what is not exactly ours is refused with a reason."""
 
 import json
-import math
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.protocol import messages
+from monitor.protocol.mapping import event_from_row, event_line, event_row
 from monitor.protocol.messages import Address, Narrator, Topics, read, read_command
 from monitor.protocol.schemas import (
     Ack,
@@ -21,17 +20,24 @@ from monitor.protocol.schemas import (
     CoverageData,
     State,
 )
-from monitor.store.rows import event_line, event_of, event_row
 from monitor.types import (
+    AbsenceEvidence,
     Calibration,
     Cause,
+    ClosureEvidence,
     Command,
+    DegradedEvidence,
+    DistractionEvidence,
     DriverState,
+    EndedBy,
+    Evidence,
     Eyes,
     HeadPose,
     Kind,
     Level,
+    PerclosEvidence,
     Phase,
+    YawnEvidence,
 )
 from tests.support.events import NOW, event
 
@@ -115,38 +121,61 @@ def test_the_narrator_knows_what_each_telling_is() -> None:
     assert [again.tell(telling).id for telling in tellings] == [t.id for t in told]
 
 
+finite = st.floats(allow_nan=False, allow_infinity=False)
+shared = {
+    "speed_kmh": st.none() | finite,
+    "repeat": st.integers(0, 1000),
+    "ended_by": st.none() | st.sampled_from(EndedBy),
+}
+any_evidence = st.one_of(
+    st.builds(ClosureEvidence, closed_s=finite, openness=st.none() | finite, nod=st.booleans(),
+              confidence=finite, pitch_deg=st.none() | finite, **shared),
+    st.builds(PerclosEvidence, band=st.sampled_from(["advisory", "drowsy", "severe"]),
+              perclos=st.none() | st.floats(0, 1), coverage=st.floats(0, 1), window_s=finite,
+              **shared),
+    st.builds(DistractionEvidence, limit=st.sampled_from(["long", "addw", "vats"]), away_s=finite,
+              looking_down=st.booleans(), yaw_deg=st.none() | finite, **shared),
+    st.builds(YawnEvidence, open_s=finite, yawns=st.integers(0, 99), window_s=finite, **shared),
+    st.builds(AbsenceEvidence, gone_s=finite, **shared),
+    st.builds(DegradedEvidence, cause=st.sampled_from(Cause), **shared),
+)  # fmt: skip
+
+
+@given(any_evidence, st.floats(0, 1e6), st.sampled_from([level for level in Level if level]))
+def test_every_rule_s_evidence_survives_the_message_and_the_row(
+    evidence: Evidence, after_s: float, level: Level
+) -> None:
+    given_event = event(after_s=after_s, level=level, evidence=evidence)
+    read_back = read(ALERT, alert_of(given_event).payload)
+    assert isinstance(read_back, Alert)
+    assert read_back.data.event == given_event
+    assert event_from_row(event_row(given_event, "car-7")).evidence == evidence
+
+
+def test_an_alert_of_the_first_version_is_read_as_today_s() -> None:
+    payload = json.loads(alert_of(event()).payload)
+    del payload["dataschema"]
+    payload["data"]["version"] = 1
+    payload["data"]["evidence"] = {"closure_s": 1.2, "openness": 0.1, "reason": "process ended"}
+    read_back = read(ALERT, json.dumps(payload).encode())
+    assert isinstance(read_back, Alert)
+    assert read_back.data.event.evidence == ClosureEvidence(
+        closed_s=1.2, openness=0.1, ended_by=EndedBy.PROCESS
+    )
+
+
 @given(
+    st.sampled_from(Kind),
     st.dictionaries(
-        st.text(max_size=20),
-        st.one_of(
-            st.floats(), st.text(max_size=600), st.integers(), st.booleans(), st.none(),
-            st.lists(st.floats(allow_nan=True), max_size=4), st.sampled_from(list(Eyes)),
-        ),
+        st.sampled_from(["rule", "closed_s", "cause", "limit", "away_s", "ended_by", "repeat"]),
+        st.sampled_from(["closure", "vats", "", float("nan"), 1.5, -1, True, None,
+                         [], {}]),
         max_size=6,
     ),
-    st.floats(0, 1e6),
-    st.sampled_from([level for level in Level if level]),
 )  # fmt: skip
-def test_whatever_the_evidence_an_alert_is_readable_or_refused(
-    evidence: dict[str, Any], after_s: float, level: Level
-) -> None:
-    told = event(after_s=after_s, level=level, evidence=evidence)
-    try:
-        message = alert_of(told)
-    except ValueError:
-        return  # the store then sends it without its evidence
-    read_back = read(ALERT, message.payload)
-    assert isinstance(read_back, Alert)
-    assert read_back.data.event.at == told.at
-    assert math.isclose(read_back.data.event.duration_s, told.duration_s)
-
-
-def test_odd_evidence_is_made_plain_and_not_lost() -> None:
-    odd = {"a": np.float32(1.5), "b": float("nan"), "c": Eyes.CLOSED, "d": (1, 2), "e": "x\0y"}
-    told = read(ALERT, alert_of(event(evidence=odd)).payload)
-    assert isinstance(told, Alert)
-    plain = {"a": 1.5, "b": None, "c": "closed", "d": [1, 2], "e": "xy"}
-    assert told.data.evidence == plain
+def test_no_row_is_lost_over_its_evidence(kind: Kind, stored: dict[str, Any]) -> None:
+    row = {**event_row(event(kind=kind), "car-7"), "evidence": stored}
+    assert event_from_row(row).kind is kind
 
 
 @pytest.mark.parametrize(
@@ -159,17 +188,18 @@ def test_odd_evidence_is_made_plain_and_not_lost() -> None:
         (b"x" * 100_000, "100000 bytes"),
         (spoiled(data__at=float("nan")), "at: "),
         (spoiled().replace(b'"closed_s": 1.02', b'"closed_s": 1e999'), "finite"),
-        (spoiled().replace(b'"closed_s": 1.02', b'"closed_s": ' + b"9" * 400), "2^53"),
+        (spoiled().replace(b'"closed_s": 1.02', b'"closed_s": ' + b"9" * 400), "finite"),
         (spoiled(data__started_at=10**400), "started_at"),
-        (spoiled(data__evidence={"a": "x\0y"}), "NUL"),
+        (spoiled(data__evidence={"closed_s": 1.0}), "'rule'"),
+        (spoiled(data__evidence={"rule": "weather"}), "'weather'"),
         (spoiled(data__policy="x\0y"), "NUL"),
-        (spoiled(data__evidence={"a": [[[[[1]]]]]}), "nested"),
-        (spoiled(data__evidence={"a": list(range(300))}), "256"),
+        (spoiled(data__evidence__mouth=1.0), "mouth"),
+        (spoiled(data__evidence__closed_s="1"), "closed_s"),
         (spoiled(extra=1), "extra"),
         (spoiled(data__extra=1), "data.extra"),
         (spoiled(time="2026-11-24T12:00:00"), "timezone"),
         (spoiled(specversion="0.3"), "specversion"),
-        (spoiled(data__version=2), "version"),
+        (spoiled(data__version=3), "version"),
         (spoiled(data__level="3"), "level"),
         (spoiled(data__kind="asleep"), "kind"),
         (spoiled(data__vehicle="../x"), "vehicle"),
@@ -330,7 +360,7 @@ def test_other_commands_are_refused(name: str, payload: bytes) -> None:
 
 def test_an_event_survives_its_row_and_its_line() -> None:
     told = event(phase=Phase.END, after_s=2.5, acknowledged=True)
-    from_row = event_of(event_row(told, "car-7", 4))
+    from_row = event_from_row(event_row(told, "car-7", sequence=4))
     assert (from_row.id, from_row.kind, from_row.at) == (told.id, told.kind, told.at)
     assert from_row.duration_s == pytest.approx(2.5)
     line = json.loads(event_line(told))

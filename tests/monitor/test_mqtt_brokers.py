@@ -18,7 +18,7 @@ from monitor.protocol import messages
 from monitor.sinks.mqtt.broker import EmbeddedBroker, broker_for
 from monitor.store import open_store
 from tests.monitor.test_provisioning import Yard
-from tests.support.events import alerts, event, moment, settings
+from tests.support.events import alerts, event, large_event, moment, settings
 from tests.support.listeners import TOPICS, Listener, vehicle, watching
 from tests.support.servers import Island, Mosquitto, free_port, pause, resume, until
 
@@ -267,13 +267,13 @@ def _server(answer: bytes) -> Iterator[int]:
 
 def test_what_the_broker_can_never_take_does_not_stop_what_is_behind_it(tmp_path: Path) -> None:
     """Fault matrix 20: the broker's own limit."""
-    text = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 3000\n"
+    text = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 2000\n"
     with (
         Mosquitto(tmp_path, text) as broker,
         Listener(broker.port) as listener,
         watching(vehicle(tmp_path, broker.port)) as (store, sink),
     ):
-        store.record(event("large", evidence={f"n{n}": "x" * 400 for n in range(10)}))
+        store.record(large_event("large"))
         store.record(event("small"))
         (alert,) = until(listener.alerts, what="the small one")
         until(lambda: store.outbox and store.outbox.lost == 1, what="the loss counted")

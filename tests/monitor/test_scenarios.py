@@ -105,7 +105,7 @@ def test_every_frame_rate_tells_the_same_of_a_closure(seconds: float) -> None:
         fps: [
             (event.kind, event.phase, event.level)
             for event in watch(drive(eyes_closed(seconds)), fps).events
-            if "repeat" not in event.evidence
+            if not event.evidence.repeat
         ]
         for fps in (5, 10, 30, 60)
     }
@@ -122,7 +122,7 @@ def test_eyes_not_found_for_two_minutes_are_degraded_and_not_drowsy(fps: float) 
     told_s = seen.first_s(Kind.DEGRADED)
     assert told_s is not None
     assert told_s - BEGAN_S <= P.degraded.notify_within_s
-    assert seen.of(Kind.DEGRADED)[0].evidence["cause"] == Cause.EYES_NOT_VISIBLE
+    assert seen.of(Kind.DEGRADED)[0].cause == Cause.EYES_NOT_VISIBLE
     assert seen.states[-1].degraded == (Cause.EYES_NOT_VISIBLE,)
     assert seen.states[-1].perclos is None
 
@@ -181,7 +181,7 @@ def test_a_head_that_drops_on_the_chest_clears_no_alert(fps: float, pitch_deg: f
     seen = watch(WARM_UP + story + COOL_DOWN, fps)
     (alert,) = seen.alerts()
     assert alert.kind is Kind.UNRESPONSIVE
-    assert alert.evidence["nod"] is True
+    assert alert.evidence.nod is True
     levels = seen.levels(BEGAN_S + C.microsleep_warn_s, BEGAN_S + story.seconds)
     assert levels == sorted(levels)
     assert levels[0] >= Level.WARNING or fps == 5
@@ -210,7 +210,7 @@ def test_a_camera_that_fails_clears_no_alert_and_raises_none(fps: float) -> None
     seen = watch(story + camera_lost(20), fps)
     closure = seen.of(*CLOSURES)
     assert closure[-1].phase is Phase.END
-    assert closure[-1].evidence["ended_by"] == "drive"
+    assert closure[-1].evidence.ended_by == "drive"
     assert seen.state(story.seconds + 15).level >= Level.WARNING
     assert seen.of(Kind.UNRESPONSIVE) == []
 
@@ -220,7 +220,7 @@ def test_a_driver_who_left_ends_the_alert_at_last(fps: float) -> None:
     limit_s = P.abandoned.standstill_s
     story = WARM_UP + eyes_closed(C.sleep_s) + absent(limit_s + 5).driving(0)
     seen = watch(story, fps)
-    assert seen.of(Kind.SLEEP)[-1].evidence["ended_by"] == "nobody there"
+    assert seen.of(Kind.SLEEP)[-1].evidence.ended_by == "nobody_there"
     assert seen.states[-1].kind is Kind.ABSENT
 
 
@@ -244,7 +244,7 @@ def test_lowered_eyes_are_a_glance_and_not_a_closure(fps: float) -> None:
 def test_eyes_lowered_for_long_are_distraction_and_not_sleep(fps: float) -> None:
     seen = watch(drive(lower_eyes(D.long.nominal_s + 1)), fps)
     event = only(seen, Kind.DISTRACTION)
-    assert event.evidence["looking_down"] is True
+    assert event.evidence.looking_down is True
     assert within_a_frame(seen.first_s(Kind.DISTRACTION), BEGAN_S + D.long.nominal_s, fps)
 
 
@@ -320,7 +320,7 @@ def test_drowsiness_ends_when_the_lids_recover() -> None:
     window_s = P.perclos.drowsy.all_of[0].window_s
     seen = watch(slow_lids(window_s * 3, 0.2) + blinking(window_s + 30), 10)
     assert seen.of(Kind.DROWSY)[-1].phase is Phase.END
-    assert seen.of(Kind.DROWSY)[-1].evidence["ended_by"] == "over"
+    assert seen.of(Kind.DROWSY)[-1].evidence.ended_by == "over"
     assert seen.states[-1].level is Level.NONE
 
 

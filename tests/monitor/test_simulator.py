@@ -80,15 +80,15 @@ def test_a_fleet_tells_what_its_policy_would_tell_and_all_of_it() -> None:
     events = [e.event for n in range(1, 11) for e in a_life(n, days=30).episodes]
     for event in events:
         if event.kind is Kind.ABSENT:
-            moving = event.evidence["speed_kmh"] >= rules.absence.moving_kmh
+            moving = event.evidence.speed_kmh >= rules.absence.moving_kmh
             assert event.level == (rules.levels.absent_moving if moving else rules.levels.absent)
         elif event.kind is Kind.YAWNING:
-            repeated = event.evidence["yawns"] >= rules.yawn.count
+            repeated = event.evidence.yawns >= rules.yawn.count
             assert event.level == (
                 rules.levels.yawning_repeated if repeated else rules.levels.yawning
             )
         # A driver who is not seen is absent, not an impaired watch.
-        assert event.evidence.get("cause") != Cause.NO_FACE
+        assert event.cause != Cause.NO_FACE
     told = {(event.kind, event.level) for event in events}
     assert {(Kind.ABSENT, level) for level in (Level.CAUTION, Level.WARNING)} <= told
     assert {(Kind.YAWNING, level) for level in (Level.INFO, Level.CAUTION)} <= told
@@ -158,7 +158,7 @@ def test_an_alert_of_the_last_days_has_its_evidence_in_the_samples() -> None:
     during = [s for s in samples if event.started_at <= s["at"] < event.at]
     assert during
     assert max(s["closure_s"] or 0 for s in during) <= event.duration_s
-    assert all(s["openness"] == event.evidence["openness"] for s in during if s["openness"])
+    assert all(s["openness"] == event.evidence.openness for s in during if s["openness"])
 
 
 def test_reviews_are_about_events_of_the_fleet_and_mostly_find_the_truth() -> None:

@@ -1,9 +1,11 @@
 """The log keeps what it was given, whatever happens to the database underneath."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -11,8 +13,8 @@ from monitor.config import Config
 from monitor.errors import StoreError
 from monitor.protocol.schemas import Availability, CoverageData
 from monitor.store import Store, open_store, recent_events, schema
-from monitor.store.database import open_engine, upgrade
-from monitor.types import Cause, Kind, Level, Phase
+from monitor.store.database import migrations, open_engine, upgrade
+from monitor.types import Cause, ClosureEvidence, EndedBy, Kind, Level, Phase
 from tests.support.events import (
     NOW,
     alerts,
@@ -20,6 +22,7 @@ from tests.support.events import (
     event,
     fill,
     in_a_process,
+    large_event,
     rows,
     sample,
     settings,
@@ -78,7 +81,9 @@ def test_the_log_is_its_owner_s_alone(store: Store, config: Config) -> None:
 def test_an_event_is_one_row_at_its_highest_and_latest(store: Store, config: Config) -> None:
     store.record(event())
     store.record(event(phase=Phase.UPDATE, after_s=1, level=Level.CRITICAL, acknowledged=True))
-    store.record(event(phase=Phase.END, after_s=2, level=Level.INFO, evidence={"closed_s": 2}))
+    store.record(
+        event(phase=Phase.END, after_s=2, level=Level.INFO, evidence=ClosureEvidence(closed_s=2.0))
+    )
     assert store.flush()
     (row,) = rows(config, schema.events)
     assert row["phase"] == "end"
@@ -86,7 +91,7 @@ def test_an_event_is_one_row_at_its_highest_and_latest(store: Store, config: Con
     assert row["acknowledged"]
     assert row["duration_s"] == pytest.approx(2.0)
     assert row["ended_at"] == NOW + 2
-    assert row["evidence"] == {"closed_s": 2}
+    assert row["evidence"] == {"rule": "closure", "closed_s": 2.0}
 
 
 def test_every_telling_has_its_message_in_the_outbox(store: Store, config: Config) -> None:
@@ -149,7 +154,7 @@ def test_what_an_earlier_process_left_open_is_ended_and_told(config: Config) -> 
     assert store.restarts == 1
     (told,) = store.recent_events()
     assert told.phase is Phase.END
-    assert told.evidence["reason"] == "process ended"
+    assert told.evidence.ended_by is EndedBy.PROCESS
     assert told.at == told.started_at + 2, "as late as it is known to have lasted"
     assert store.outbox is not None
     assert [p.id.split(".")[1] for p in store.outbox.next(9)] == ["start", "update", "end"]
@@ -192,22 +197,49 @@ def test_a_password_is_never_printed() -> None:
     assert "start the server" in str(caught.value)
 
 
-def test_too_large_an_alert_goes_without_its_evidence(tmp_path: Path) -> None:
-    """Fault matrix 20: our limit, before it is queued."""
+def test_too_large_an_alert_is_in_the_log_alone_and_stops_nobody(tmp_path: Path) -> None:
     config = settings(tmp_path, mqtt={"max_payload_bytes": 2048})
     store = open_store(config)
-    much = {f"n{n}": "x" * 400 for n in range(20)}
-    store.record(event("large", evidence=much))
+    large = large_event("large")
+    store.record(large)
     store.record(event("small"))
     assert store.flush()
     assert store.outbox is not None
-    first, second = store.outbox.next(9)
-    assert b"too large to send" in first.message.payload
-    assert len(first.message.payload) <= 2048
-    assert second.id == f"{event('small').id}.start.0"
-    logged = {told.id: told.evidence for told in store.recent_events()}
-    assert logged[event("large").id] == much, "the log has all of it"
+    (waiting,) = store.outbox.next(9)
+    assert waiting.id == f"{event('small').id}.start.0"
+    assert {logged.id for logged in store.recent_events()} == {large.id, event("small").id}
     store.close()
+
+
+def test_a_database_of_the_first_version_reads_as_one_of_today_s(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    old = {
+        "sleep": {"closure_s": 3.0, "nod": True, "mouth": 0.2, "ended_by": "nobody there"},
+        "distraction": {"rule": "vats", "away_s": 10.0, "speed_kmh": 80},
+    }
+    engine = open_engine(config.store.url, immediate=True)
+    with engine.begin() as connection:
+        command.upgrade(migrations(connection), "0002")
+        for kind, evidence in old.items():
+            connection.exec_driver_sql(
+                "INSERT INTO events (id, started_at, vehicle, drive, camera, kind, phase, level, "
+                "updated_at, duration_s, acknowledged, evidence, policy, calibration, models) "
+                "VALUES (?, 1.0, 'car-7', 'd', 'c', ?, 'end', 3, 4.0, 3.0, 0, ?, '', '', '[]')",
+                (kind, kind, json.dumps(evidence)),
+            )
+    engine.dispose()
+    upgrade(config.store.url)
+    today = {row["id"]: row["evidence"] for row in rows(config, schema.events)}
+    assert today == {
+        "sleep": {
+            "rule": "closure", "closed_s": 3.0, "nod": True, "ended_by": "nobody_there",
+        },
+        "distraction": {
+            "rule": "distraction", "limit": "vats", "away_s": 10.0, "speed_kmh": 80,
+        },
+    }  # fmt: skip
+    slept = next(e for e in recent_events(config.store.url) if e.kind is Kind.SLEEP)
+    assert slept.evidence == ClosureEvidence(closed_s=3.0, nod=True, ended_by=EndedBy.NOBODY_THERE)
 
 
 def test_old_samples_go_before_old_alerts(tmp_path: Path) -> None:

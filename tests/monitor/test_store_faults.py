@@ -23,6 +23,7 @@ from tests.support.events import (
     event,
     fill,
     in_a_process,
+    large_event,
     lock,
     rows,
     settings,
@@ -137,7 +138,7 @@ def _fill_up(folder: Path) -> None:
     may_grow_to(database(config).stat().st_size)
     told = 0
     while "free space" not in (store.trouble() or ""):
-        store.record(event(f"alert-{told}", evidence={"n": "x" * 400}))
+        store.record(large_event(f"alert-{told}"))
         told += 1
         assert told < 5000, "the disk never got full"
         until(lambda told=told: len(outbox.next(9999)) == told, what="every alert can be delivered")
@@ -192,8 +193,8 @@ def test_undelivered_alerts_are_carried_over_from_a_damaged_database(config: Con
 
 def test_damage_that_shows_while_running_is_survived(store: Store, config: Config) -> None:
     # More than fits into SQLite's cache, so that the damage is met.
-    for n in range(300):
-        told = event(f"alert-{n}", evidence={f"n{m}": "x" * 480 for m in range(24)})
+    for n in range(1500):
+        told = large_event(f"alert-{n}")
         store.record(told)
     assert store.flush(20.0)
     path = database(config)

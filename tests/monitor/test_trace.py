@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from monitor.config import TraceConfig
 from monitor.errors import SourceError
 from monitor.policy import load_policy
+from monitor.protocol.mapping import event_line
 from monitor.replay import events_of
 from monitor.sinks.jsonl import EventFileSink
 from monitor.sinks.trace import Given, TraceHeader, TraceWriter, observation_line, read_trace
-from monitor.store.rows import event_line
 from monitor.types import (
     Box,
     CameraCondition,

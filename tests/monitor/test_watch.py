@@ -106,7 +106,7 @@ def test_eyes_shut_then_out_of_the_picture_is_one_unbroken_alert(
 def test_a_recorded_trace_gives_the_same_events_byte_for_byte(
     settings: Callable[..., Config], tmp_path: Path
 ) -> None:
-    from monitor.store.rows import event_line
+    from monitor.protocol.mapping import event_line
 
     folder = tmp_path / "traces"
     script = "attentive 5, closed 3.6, attentive 3"

@@ -47,7 +47,7 @@ def _drive(drive: str, pace_s: float, ending: threading.Event, calm: Path) -> It
     """Events that begin, climb and end, until it is calm."""
     from dataclasses import replace
 
-    from monitor.types import Event, Kind, Level, Phase
+    from monitor.types import ClosureEvidence, Event, Kind, Level, Phase
 
     began_s = time.monotonic()
     number = 0
@@ -64,13 +64,13 @@ def _drive(drive: str, pace_s: float, ending: threading.Event, calm: Path) -> It
             started_s=at_s,
             at_s=at_s,
             drive=drive,
-            evidence={"closure_s": 1.0, "number": number},
+            evidence=ClosureEvidence(closed_s=1.0),
         )
         yield begin
         ending.wait(pace_s / 3)
         climbed = replace(
             begin, phase=Phase.UPDATE, kind=Kind.SLEEP, level=Level.CRITICAL,
-            at=at + 2, at_s=at_s + 2, evidence={"closure_s": 3.0, "number": number},
+            at=at + 2, at_s=at_s + 2, evidence=ClosureEvidence(closed_s=3.0),
         )  # fmt: skip
         yield climbed
         ending.wait(pace_s / 3)

@@ -68,7 +68,7 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
         "ended_at": began + 1.6,
         "duration_s": 1.6,
         "acknowledged": False,
-        "evidence": {"closed_s": 1.6},
+        "evidence": {"rule": "closure", "closed_s": 1.6},
         "policy": "p",
         "calibration": "c",
         "models": ["m"],

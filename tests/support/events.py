@@ -15,7 +15,16 @@ from monitor.config import Config, load
 from monitor.store import schema
 from monitor.store.database import open_engine
 from monitor.store.encoder import Row
-from monitor.types import DriverState, Event, Frame, Kind, Level, Observation, Phase
+from monitor.types import (
+    ClosureEvidence,
+    DriverState,
+    Event,
+    Frame,
+    Kind,
+    Level,
+    Observation,
+    Phase,
+)
 
 NOW = float(int(time.time()))
 
@@ -41,12 +50,18 @@ def event(
         "started_s": 5.0 + began_s,
         "at_s": 5.0 + began_s + after_s,
         "drive": "drive-1",
-        "evidence": {"closed_s": 1.02, "threshold_s": 1.0},
+        "evidence": ClosureEvidence(closed_s=1.02),
         "policy": "default-1a2b3c",
         "calibration": "9f8e7d",
         "models": ("landmarks", "awake_sleep_n"),
     }
     return Event(**{**values, **more})
+
+
+def large_event(name: str, **more: Any) -> Event:
+    """An event whose alert is as large as one can be, some 2 KB."""
+    names = tuple(f"{n:02d}{'x' * 62}" for n in range(16))
+    return event(name, models=names, policy="p" * 64, calibration="c" * 64, **more)
 
 
 def alerts(count: int, *, start: int = 0) -> list[Event]:

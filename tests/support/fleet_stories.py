@@ -23,6 +23,7 @@ from monitor.store.database import open_engine, upgrade
 from monitor.types import (
     Calibration,
     Cause,
+    ClosureEvidence,
     DriverState,
     Event,
     Eyes,
@@ -49,7 +50,7 @@ def an_event(**changes: Any) -> Event:
         started_s=10.0,
         at_s=10.0,
         drive="drive-1",
-        evidence={"closure_s": 1.0, "openness": 0.05},
+        evidence=ClosureEvidence(closed_s=1.0, openness=0.05),
         policy="default-1",
         calibration="abc",
         models=("yolov5n_awake",),
@@ -94,7 +95,7 @@ class Vehicle:
             self.tell(
                 later(
                     begin, 4.5, kind=Kind.SLEEP, level=Level.WARNING, phase=Phase.END,
-                    acknowledged=True, evidence={"closure_s": 4.5},
+                    acknowledged=True, evidence=ClosureEvidence(closed_s=4.5),
                 )
             ),
         ]  # fmt: skip

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from monitor.engine.finding import EPSILON_S, Finding, reached
-from monitor.types import Kind, Level, Reading
+from monitor.types import AbsenceEvidence, Kind, Level, Reading
 
 
 @dataclass
@@ -50,8 +50,7 @@ class Absence:
             level=self.moving_level if moving else self.level,
             since_s=self._since_s,
             until_s=self._until_s,
-            held=reading.present is not False,
-            evidence={"gone_s": round(self.gone_s, 3)},
+            evidence=AbsenceEvidence(gone_s=round(self.gone_s, 3)),
         )
 
     def _gone(self, now_s: float, before_s: float | None) -> None:

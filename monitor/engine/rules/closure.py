@@ -12,9 +12,9 @@ shrinks with time seen closed, and at `reopen_s` the closure was over when the d
 
 from dataclasses import dataclass
 
-from monitor.engine.finding import EPSILON_S, Elapsed, Finding, reached
+from monitor.engine.finding import EPSILON_S, Elapsed, Finding, reached, rounded
 from monitor.engine.signals.nod import Nod
-from monitor.types import Eyes, Kind, Level, Reading
+from monitor.types import ClosureEvidence, Eyes, Kind, Level, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +191,12 @@ class Closure:
             since_s=episode.since_s,
             until_s=reading.timestamp_s if over_s is None else over_s,
             rung=climbed,
-            held=reading.eyes is not Eyes.CLOSED,
-            evidence={
-                "closed_s": round(episode.closed_s, 3),
-                "confidence": round(self._confidence, 2),
-                "held_over_unknown": reading.eyes is Eyes.UNKNOWN,
-                "nod": self._nodded,
-            },
+            evidence=ClosureEvidence(
+                closed_s=round(episode.closed_s, 3),
+                confidence=round(float(self._confidence), 2),
+                held_over_unknown=reading.eyes is Eyes.UNKNOWN,
+                nod=self._nodded,
+                openness=rounded(reading.openness, 2) if reading.eyes is Eyes.CLOSED else None,
+                pitch_deg=rounded(reading.pose.pitch_deg, 1) if reading.pose else None,
+            ),
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from monitor.engine.finding import EPSILON_S, Finding, reached
-from monitor.types import Cause, Kind, Level, Reading
+from monitor.types import Cause, DegradedEvidence, Kind, Level, Reading
 
 
 @dataclass
@@ -41,8 +41,7 @@ class Degraded:
             level=self.level,
             since_s=self._since_s,
             until_s=self._until_s,
-            held=self.cause not in reading.causes,
-            evidence={"cause": str(self.cause)},
+            evidence=DegradedEvidence(cause=self.cause),
         )
 
 

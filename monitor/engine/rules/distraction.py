@@ -3,10 +3,12 @@
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
-from monitor.engine.finding import EPSILON_S, Elapsed, Finding, reached
-from monitor.types import Kind, Level, Reading
+from monitor.engine.finding import EPSILON_S, Elapsed, Finding, reached, rounded
+from monitor.types import DistractionEvidence, Kind, Level, Reading
+
+LimitName = Literal["long", "addw", "vats"]
 
 
 @dataclass
@@ -123,7 +125,7 @@ class Distraction:
     look: Look
     low_look: Look
     sharing: Sharing
-    _rule: tuple[str, float, float] | None = None
+    _broken_limit: tuple[LimitName, float, float] | None = None
 
     @property
     def strength(self) -> float:
@@ -134,38 +136,41 @@ class Distraction:
         return min(max(long, shared), 1.0)
 
     def update(self, reading: Reading, away: bool | None) -> Finding | None:
-        """The distraction in progress, with the rule that found it."""
+        """The distraction in progress, with the limit that was broken."""
         now_s = reading.timestamp_s
         self.look.update(now_s, away)
         self.low_look.update(now_s, self._low(reading, away))
         self.sharing.update(now_s, away)
-        self._rule = self._broken(reading.speed_kmh, away)
-        if self._rule is None:
+        self._broken_limit = self._broken(reading.speed_kmh, away)
+        if self._broken_limit is None:
             return None
-        name, since_s, seconds = self._rule
-        evidence: dict[str, Any] = {"rule": name, "away_s": round(seconds, 3)}
-        if reading.looking_down:
-            evidence["looking_down"] = True
+        limit, since_s, seconds = self._broken_limit
+        pose = reading.pose
         return Finding(
             track="distraction",
             kind=Kind.DISTRACTION,
             level=self.level,
             since_s=since_s,
             until_s=max(self.look.until_s, since_s),
-            held=away is not True,
-            evidence=evidence,
+            evidence=DistractionEvidence(
+                limit=limit,
+                away_s=round(seconds, 3),
+                looking_down=bool(reading.looking_down),
+                yaw_deg=rounded(pose.yaw_deg, 1) if pose else None,
+                pitch_deg=rounded(pose.pitch_deg, 1) if pose else None,
+            ),
         )
 
     def _broken(
         self, speed_kmh: float | None, away: bool | None
-    ) -> tuple[str, float, float] | None:
+    ) -> tuple[LimitName, float, float] | None:
         """Which limit is broken: its name, since when, and by how many seconds away.
 
         Half a frame is guessed, so eyes seen on the road break no new limit.
         """
-        known = self._rule[0] if self._rule else None
+        broken = self._broken_limit[0] if self._broken_limit else None
         look, low, sharing = self.look, self.low_look, self.sharing
-        limits = (
+        limits: tuple[tuple[LimitName, float | None, float, float], ...] = (
             ("long", look.since_s, look.seconds, self.long_s),
             ("addw", low.since_s, low.seconds, self._low_limit_s(speed_kmh)),
             ("vats", sharing.since_s, sharing.seconds, sharing.cumulative_s),
@@ -173,7 +178,7 @@ class Distraction:
         for name, since_s, seconds, limit_s in limits:
             if since_s is None or not reached(seconds, limit_s):
                 continue
-            if away is not False or name == known:
+            if away is not False or name == broken:
                 return name, since_s, seconds
         return None
 

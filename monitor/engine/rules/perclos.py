@@ -8,9 +8,10 @@ at the start is not a drowsy driver.
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal
 
-from monitor.engine.finding import Elapsed, Finding, reached
-from monitor.types import Eyes, Kind, Level, Reading
+from monitor.engine.finding import Elapsed, Finding, reached, rounded
+from monitor.types import Eyes, Kind, Level, PerclosEvidence, Reading
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Timeline:
 class Band:
     """A degree of drowsiness: each window (seconds, share, least observed) is over its share."""
 
-    name: str
+    name: Literal["advisory", "drowsy", "severe"]
     level: Level
     windows: tuple[tuple[float, float, float], ...]
 
@@ -138,13 +139,12 @@ class Perclos:
             level=self._band.level,
             since_s=self._since_s,
             until_s=now_s,
-            held=self.perclos is None,
-            evidence={
-                "band": self._band.name,
-                "perclos": None if self.perclos is None else round(self.perclos, 3),
-                "coverage": round(self.coverage, 3),
-                "window_s": self.window_s,
-            },
+            evidence=PerclosEvidence(
+                band=self._band.name,
+                perclos=rounded(self.perclos, 3),
+                coverage=round(self.coverage, 3),
+                window_s=self.window_s,
+            ),
         )
 
     def _decide(self, now_s: float) -> None:

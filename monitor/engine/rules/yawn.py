@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from monitor.engine.finding import EPSILON_S, Finding, reached
-from monitor.types import Kind, Level, Reading
+from monitor.types import Kind, Level, Reading, YawnEvidence
 
 
 @dataclass
@@ -67,5 +67,7 @@ class Yawn:
             level=self.repeated_level if self.recent >= self.count else self.level,
             since_s=self._since_s,
             until_s=self._until_s,
-            evidence={"open_s": round(open_s, 3), "yawns": self.recent, "window_s": self.window_s},
+            evidence=YawnEvidence(
+                open_s=round(open_s, 3), yawns=self.recent, window_s=self.window_s
+            ),
         )

@@ -15,7 +15,6 @@ from monitor.types import (
     DriverState,
     Eyes,
     HeadPose,
-    Kind,
     Level,
 )
 
@@ -31,7 +30,7 @@ def state_at(life: Life, drive: Drive, at: float) -> DriverState:
         for e in life.by_drive[drive.id]
         if e.event.started_at <= at and (at < e.event.at or e.going_on)
     ]
-    degraded = [Cause(e.evidence["cause"]) for e in open_now if e.kind is Kind.DEGRADED]
+    degraded = [event.cause for event in open_now if event.cause]
     worst = max(open_now, key=lambda event: event.level, default=None)
     pose = sample["yaw_deg"], sample["pitch_deg"], sample["roll_deg"]
     eyes = Eyes(sample["eyes"])

@@ -15,6 +15,7 @@ from monitor.fleet.simulator.live_state import state_message, stats_of
 from monitor.fleet.simulator.sampling import Sampling
 from monitor.fleet.simulator.vehicle import CAMERA, CLOSURES, Episode, Life
 from monitor.types import Cause, Kind, Level
+from monitor.types.evidence import evidence_json
 
 Row = tuple[Any, ...]
 
@@ -103,7 +104,7 @@ def event_row(vehicle: str, episode: Episode) -> Row:
         None if episode.going_on else event.at,
         round(event.duration_s, 3),
         event.acknowledged,
-        json.dumps(event.evidence),
+        json.dumps(evidence_json(event.evidence)),
         event.policy,
         event.calibration,
         json.dumps(event.models),
@@ -121,7 +122,7 @@ def coverage_rows(life: Life, every_s: float = HOUR_S) -> Iterator[Row]:
     """Rows of `coverage`: monitored time by report and cause."""
     for drive in life.drives:
         unwatched = [
-            (e.event.started_at, e.event.at, e.event.evidence.get("cause", Cause.NO_FACE.value))
+            (e.event.started_at, e.event.at, str(e.event.cause or Cause.NO_FACE))
             for e in life.by_drive[drive.id]
             if e.event.kind in {Kind.DEGRADED, Kind.ABSENT}
         ]
@@ -169,7 +170,7 @@ def camera_status_rows(life: Life) -> Iterator[Row]:
     vehicle = life.vehicle.id
     rows = {drive.started_at: "online" for drive in life.drives}
     for episode in life.episodes:
-        status = CAMERA_STATUS.get(episode.event.evidence.get("cause", ""))
+        status = CAMERA_STATUS.get(episode.event.cause or "")
         if status:
             rows[episode.event.started_at] = status
             if not episode.going_on:

@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 
 from monitor.fleet.simulator.driver_profile import Array, Drive
-from monitor.fleet.simulator.vehicle import CAMERA, CLOSURES, Life
-from monitor.types import Event, Eyes, Kind
+from monitor.fleet.simulator.vehicle import CAMERA, Life
+from monitor.types import (
+    ClosureEvidence,
+    DistractionEvidence,
+    Event,
+    Eyes,
+    Kind,
+    PerclosEvidence,
+)
 
 Window = tuple[Drive, float, float, float]
 CALIBRATION_S = 60.0
@@ -117,22 +124,23 @@ class Sampling:
         for index in urgent.tolist():
             kinds[index] = event.kind.value
         since = at[during] - event.started_at
-        if event.kind in CLOSURES:
-            columns["openness"][during] = event.evidence["openness"]
+        evidence = event.evidence
+        if isinstance(evidence, ClosureEvidence):
+            columns["openness"][during] = evidence.openness
             columns["closure_s"][during] = since
-            columns["pitch_deg"][during] = event.evidence["pitch_deg"] * np.minimum(since / 2, 1)
+            columns["pitch_deg"][during] = (evidence.pitch_deg or 0.0) * np.minimum(since / 2, 1)
             # The closed seconds stay in the window after the eyes open again.
             after = slice(int(first), int(np.searchsorted(at, event.at + PERCLOS_WINDOW_S)))
             closed = np.minimum(at[after] - event.started_at, event.duration_s) / PERCLOS_WINDOW_S
             columns["perclos"][after] = np.minimum(columns["perclos"][after] + closed, 1.0)
-        elif event.kind is Kind.DROWSY:
-            columns["perclos"][during] += event.evidence["perclos"] * np.minimum(
+        elif isinstance(evidence, PerclosEvidence):
+            columns["perclos"][during] += (evidence.perclos or 0.0) * np.minimum(
                 since / 20 + 0.4, 1
             )
             columns["openness"][during] *= 0.8
-        elif event.kind is Kind.DISTRACTION:
-            columns["yaw_deg"][during] = event.evidence["yaw_deg"]
-            columns["pitch_deg"][during] = event.evidence["pitch_deg"]
+        elif isinstance(evidence, DistractionEvidence):
+            columns["yaw_deg"][during] = evidence.yaw_deg
+            columns["pitch_deg"][during] = evidence.pitch_deg
         elif event.kind in {Kind.DEGRADED, Kind.ABSENT}:
             _impair(event, during, columns, causes)
 
@@ -141,7 +149,7 @@ def _impair(
     event: Event, during: slice, columns: dict[str, Array], causes: list[list[str]]
 ) -> None:
     """What is not seen is unknown, not zero."""
-    cause = event.evidence.get("cause", "no_face")
+    cause = event.cause or "no_face"
     if cause == "low_fps":
         columns["fps"][during] = 6.0
     elif cause not in {"uncalibrated", "multiple_faces"}:

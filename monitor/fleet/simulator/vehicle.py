@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,20 @@ from monitor.fleet.simulator.driver_profile import (
 from monitor.fleet.simulator.events import HAPPENINGS, LEVELS, Happening, Mood
 from monitor.policy import load_policy
 from monitor.policy.rules import AbsencePolicy, ClosurePolicy, YawnPolicy
-from monitor.types import Cause, Event, Kind, Level, Phase
+from monitor.types import (
+    AbsenceEvidence,
+    Cause,
+    ClosureEvidence,
+    DegradedEvidence,
+    DistractionEvidence,
+    Event,
+    Evidence,
+    Kind,
+    Level,
+    PerclosEvidence,
+    Phase,
+    YawnEvidence,
+)
 
 BIN_S = 300.0
 # Names in the demo's own space, so that simulated ids never meet a real vehicle's.
@@ -273,50 +286,45 @@ def _rung(what: Happening, seconds: float, yawns: int) -> tuple[Kind, Level]:
 
 def _evidence(
     what: Happening, kind: Kind, seconds: float, sleepy: float, chance: Chance
-) -> dict[str, Any]:
+) -> Evidence:
     """Numbers as the rules would write them."""
     stands = what.kind is Kind.ABSENT and what.level is LEVELS.absent
-    speed = 0.0 if stands else round(88.0 * (0.35 + 0.65 * chance.speed), 1)
+    speed_kmh = 0.0 if stands else round(88.0 * (0.35 + 0.65 * chance.speed), 1)
     if what.cause is not None:
-        return {"cause": what.cause.value, "speed_kmh": speed}
-    told: dict[str, Any] = {
-        "speed_kmh": speed,
-        "perclos": round(0.02 + 0.03 * sleepy + 0.03 * chance.a, 3),
-    }
+        return DegradedEvidence(cause=what.cause, speed_kmh=speed_kmh)
     if kind is Kind.DROWSY:
-        told |= {
-            "band": "drowsy",
-            "perclos": round(0.125 + 0.1 * chance.a + 0.03 * sleepy, 3),
-            "coverage": round(0.8 + 0.2 * chance.b, 2),
-            "window_s": 60.0,
-            "fatigue": round(min(45 + 12 * sleepy + 20 * chance.c, 100.0), 1),
-        }
-    elif kind in CLOSURES:
-        # What only looked like closed eyes is seldom quite closed, and the head stays up.
-        falling = 3.0 if what.looked_like else 6.0 + 4.0 * seconds
-        told |= {
-            "closed_s": round(seconds, 2),
-            "confidence": round((0.5 if what.looked_like else 0.75) + 0.25 * chance.a, 2),
-            "nod": not what.looked_like and seconds > 2.0 and chance.d < 0.7,
-            "openness": round((0.22 if what.looked_like else 0.04) + 0.08 * chance.b, 3),
-            "pitch_deg": round(-min(falling, 45.0) - 5 * chance.c, 1),
-        }
-    elif kind is Kind.DISTRACTION:
-        told |= {
-            "rule": "long",
-            "away_s": round(seconds, 2),
-            "yaw_deg": round((1 if chance.b < 0.35 else -1) * (28 + 30 * chance.c), 1),
-            "pitch_deg": round(-4 - 22 * chance.d, 1),
-        }
-    elif kind is Kind.YAWNING:
-        told |= {
-            "open_s": round(seconds, 2),
-            "yawns": _yawns(sleepy, chance),
-            "window_s": YAWN.window_s,
-        }
-    elif kind is Kind.ABSENT:
-        told = {"gone_s": round(seconds, 2), "speed_kmh": speed}
-    return told
+        return PerclosEvidence(
+            perclos=round(0.125 + 0.1 * chance.a + 0.03 * sleepy, 3),
+            coverage=round(0.8 + 0.2 * chance.b, 2),
+            window_s=60.0,
+            speed_kmh=speed_kmh,
+        )
+    if kind is Kind.DISTRACTION:
+        return DistractionEvidence(
+            away_s=round(seconds, 2),
+            yaw_deg=round((1 if chance.b < 0.35 else -1) * (28 + 30 * chance.c), 1),
+            pitch_deg=round(-4 - 22 * chance.d, 1),
+            speed_kmh=speed_kmh,
+        )
+    if kind is Kind.YAWNING:
+        return YawnEvidence(
+            open_s=round(seconds, 2),
+            yawns=_yawns(sleepy, chance),
+            window_s=YAWN.window_s,
+            speed_kmh=speed_kmh,
+        )
+    if kind is Kind.ABSENT:
+        return AbsenceEvidence(gone_s=round(seconds, 2), speed_kmh=speed_kmh)
+    # What only looked like closed eyes is seldom quite closed, and the head stays up.
+    falling = 3.0 if what.looked_like else 6.0 + 4.0 * seconds
+    return ClosureEvidence(
+        closed_s=round(seconds, 2),
+        confidence=round((0.5 if what.looked_like else 0.75) + 0.25 * chance.a, 2),
+        nod=not what.looked_like and seconds > 2.0 and chance.d < 0.7,
+        openness=round((0.22 if what.looked_like else 0.04) + 0.08 * chance.b, 3),
+        pitch_deg=round(-min(falling, 45.0) - 5 * chance.c, 1),
+        speed_kmh=speed_kmh,
+    )
 
 
 @cache
