@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check e2e chaos slow bench dashboard format clean
+.PHONY: demo test check e2e chaos slow bench gpu dashboard format clean
 
 demo: $(STAMP)
 	$(BIN)/wakeful demo
@@ -34,6 +34,13 @@ chaos: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/wakeful bench
+
+# Everything a GPU is wanted for, into OUT: make gpu OUT=results MINUTES=10
+# The same in miniature, on a CPU:          make gpu OUT=results REHEARSE=1
+OUT ?= runs/gpu
+MINUTES ?= 10
+gpu: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.gpu --out $(OUT) --minutes $(MINUTES) $(if $(REHEARSE),--rehearse)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -6,11 +6,12 @@
 
 Ours are safetensors in fp16 with a JSON card beside them. Files of other authors are torch files:
 read by torch's restricted unpickler, with an inert stand-in for whatever class they mention, and
-brought to our names by the rules of `models.key_maps`.
+brought to our names by the rules of `models.key_maps`. The landmark network also comes as an
+OpenVINO graph, read layer by layer (`models.openvino_ir`).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from models.key_maps import Part, translate
+from models.architectures.backbones import MobileFaceNet
+from models.architectures.poster_v2 import PosterV2
+from models.key_maps import FilledPart, translate
+from models.openvino_ir import GraphError, lift
 from models.registry import ModelCard
 
 
@@ -147,14 +151,20 @@ def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_weights(model: nn.Module, path: Path, sha256: str = "", *, new_head: bool = False) -> Part:
+def load_weights(
+    model: nn.Module, path: Path, sha256: str = "",
+    *, relabel: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> FilledPart:  # fmt: skip
     """Put a file's weights into a model, or into the part of it that the file is of.
 
     Args:
         model: any of the house.
-        path: ours, or the authors' own POSTER V2, POSTER, FDRL, IR-50, MobileFaceNet, ResNet-18.
+        path: ours, the authors' own POSTER V2, POSTER, FDRL, IR-50, MobileFaceNet, ResNet-18, or
+            MobileFaceNet as an OpenVINO graph.
         sha256: what the file's hash must be; empty takes any.
-        new_head: keep the model's own head where the file's has other labels (fine-tuning).
+        relabel: (labels of the file, labels of the model), for fine-tuning: rows of the head go by
+            label, rows of labels that the file lacks keep the model's own first values, and tables
+            of positions are resized. None: everything must fit as it is.
 
     Returns:
         Which part of the model was filled.
@@ -162,24 +172,55 @@ def load_weights(model: nn.Module, path: Path, sha256: str = "", *, new_head: bo
     Raises:
         DamagedCheckpointError, ForeignCheckpointError: one line each.
     """
+    if path.suffix == ".xml":
+        return _load_graph(model, path)
     tensors = read_tensors(path, sha256)
     part, renamed = translate(model, tensors)
     target = model.get_submodule(part.prefix) if part.prefix else model
     own = target.state_dict()
-    if new_head:
-        renamed |= {
-            key: own[key]
-            for key in ("head.weight", "head.bias", "vit.head.weight", "vit.head.bias")
-            if key in own and key in renamed and own[key].shape != renamed[key].shape
-        }
+    if relabel is not None:
+        renamed |= _relabelled(own, renamed, *relabel)
+        if isinstance(target, PosterV2):
+            renamed |= target.resized_tables(renamed)
     _refuse_foreign(own, renamed, path, part)
     floats = {k: v.to(own[k].dtype) for k, v in renamed.items()}
     target.load_state_dict(floats, strict=False)
     return part
 
 
+def _load_graph(model: nn.Module, path: Path) -> FilledPart:
+    """The landmark branch from an OpenVINO graph."""
+    prefix = "" if isinstance(model, MobileFaceNet) else "landmark"
+    target = getattr(model, prefix, None) if prefix else model
+    part = FilledPart(prefix, "MobileFaceNet, the landmark backbone")
+    if not isinstance(target, MobileFaceNet):
+        raise ForeignCheckpointError(f"{path}: fills a MobileFaceNet, which this model has not")
+    try:
+        tensors = lift(target, path)
+    except GraphError as error:
+        raise ForeignCheckpointError(str(error)) from None
+    target.load_state_dict(tensors, strict=False)
+    return part
+
+
+def _relabelled(
+    own: dict[str, Tensor], theirs: dict[str, Tensor],
+    their_labels: Sequence[str], labels: Sequence[str],
+) -> dict[str, Tensor]:  # fmt: skip
+    """Head tensors of the model with the file's rows where a label is the same."""
+    heads: dict[str, Tensor] = {}
+    for key in ("head.weight", "head.bias", "vit.head.weight", "vit.head.bias"):
+        if key in own and key in theirs and theirs[key].shape[1:] == own[key].shape[1:]:
+            rows = own[key].clone()
+            for row, label in enumerate(labels):
+                if label in their_labels:
+                    rows[row] = theirs[key][list(their_labels).index(label)].to(rows.dtype)
+            heads[key] = rows
+    return heads
+
+
 def _refuse_foreign(
-    own: dict[str, Tensor], theirs: dict[str, Tensor], path: Path, part: Part
+    own: dict[str, Tensor], theirs: dict[str, Tensor], path: Path, part: FilledPart
 ) -> None:
     """Every tensor must be there once and fit; batch counters alone may be missing."""
     missing = [k for k in own if k not in theirs and not k.endswith("num_batches_tracked")]

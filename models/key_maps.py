@@ -16,7 +16,7 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FilledPart:
     """What a file of weights is of.
 
     Attributes:
@@ -107,8 +107,9 @@ FDRL: tuple[Rule, ...] = (
 
 # torchvision's ResNet-18, as trained on MS-Celeb-1M or ImageNet.
 RESNET18: tuple[Rule, ...] = ((r"^fc\.", None),)
-# Our own `cnn` under the small POSTER V2.
+# Our own `cnn` under the small POSTER V2; `resnet18` under FDRL and `ir50` under POSTER V2.
 CNN: tuple[Rule, ...] = ((r"^head\.", None),)
+TRUNK: tuple[Rule, ...] = ((r"^head\.", None), (r"^trunk\.", ""))
 MOBILEFACENET: tuple[Rule, ...] = ()
 
 
@@ -163,13 +164,15 @@ _BACKBONES: tuple[tuple[str, tuple[str, ...], str, tuple[Rule, ...]], ...] = (
     ("stages.0.weight", ("image",), "`cnn`, the small image backbone", CNN),
     ("conv2_dw.conv.weight", ("landmark",), "MobileFaceNet, the landmark backbone", MOBILEFACENET),
     ("layer4.1.conv2.weight", ("backbone", "trunk"), "ResNet-18, the backbone", RESNET18),
+    ("trunk.layer4.1.conv2.weight", ("backbone",), "`resnet18`, the backbone", TRUNK),
+    ("trunk.body3.13.res_layer.4.weight", ("image",), "`ir50`, the image backbone", TRUNK),
 )
 
 
-def translate(model: nn.Module, tensors: Tensors) -> tuple[Part, Tensors]:
+def translate(model: nn.Module, tensors: Tensors) -> tuple[FilledPart, Tensors]:
     """Which part of `model` the tensors are of, and the tensors under that part's names."""
     keys = tensors.keys()
-    whole = Part("", f"all of {type(model).__name__}")
+    whole = FilledPart("", f"all of {type(model).__name__}")
     if "ir_back.input_layer.0.weight" in keys:
         rules = POSTER if any(k.startswith("pyramid_fuse.") for k in keys) else POSTER_V2
         return whole, rename(tensors, rules)
@@ -178,5 +181,5 @@ def translate(model: nn.Module, tensors: Tensors) -> tuple[Part, Tensors]:
     for marker, places, what, rules in _BACKBONES:
         place = next((p for p in places if hasattr(model, p)), None)
         if marker in keys and place:
-            return Part(place, what), rename(tensors, rules)
+            return FilledPart(place, what), rename(tensors, rules)
     return whole, dict(tensors)

@@ -207,6 +207,17 @@ register(
 )
 register(
     ModelCard(
+        name="ir50",
+        task="expression",
+        architecture="models.architectures.cnn:ir50",
+        labels=RAF_LABELS,
+        input_hw=(112, 112),
+        alignment=_RAF_ALIGNMENT,
+        paper="Deng et al. 2019, ArcFace, arXiv 1801.07698: its IR-50, as POSTER V2 cuts it",
+    )
+)
+register(
+    ModelCard(
         name="cnn",
         task="expression",
         architecture="models.architectures.cnn:plain_cnn",

@@ -53,6 +53,7 @@ def overrides(
     broker: str | None,
     trace: Path | None,
     realtime: bool,
+    expressions: str | None = None,
 ) -> dict[str, Any]:
     """What the command line says, as sections of the configuration; silence overrides nothing."""
     found: dict[str, Any] = {"policy": policy, "vehicle": vehicle}
@@ -72,6 +73,8 @@ def overrides(
             found["mqtt"]["port"] = port
     if trace is not None:
         found["trace"] = {"enabled": True, "folder": trace}
+    if expressions is not None:
+        found["perception"] = {"emotion": None if expressions == "none" else expressions}
     return {name: value for name, value in found.items() if value is not None}
 
 

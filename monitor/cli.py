@@ -118,7 +118,13 @@ def run(
     trace: Annotated[
         Path | None, typer.Option(help="Folder for the trace of what was measured (no pictures).")
     ] = None,
-    show: Annotated[bool, typer.Option(help="Draw boxes, eyes and state in a window.")] = False,
+    show: Annotated[
+        bool, typer.Option(help="Draw the face, its expressions and the state in a window.")
+    ] = False,
+    expressions: Annotated[
+        str | None,
+        typer.Option(help="Model that reads expressions, e.g. `yolov5_faces`; a file, or `none`."),
+    ] = None,
     realtime: Annotated[bool, typer.Option(help="Play files at their own rate.")] = False,
     quiet: Annotated[bool, typer.Option(help="No live table.")] = False,
 ) -> None:
@@ -133,6 +139,7 @@ def run(
         broker=broker,
         trace=trace,
         realtime=realtime,
+        expressions=expressions,
     )
     settings = load(config, **overrides)
     drawn = sys.stdout.isatty() and not quiet and events != "-"

@@ -1,10 +1,10 @@
-"""The plain ones: ResNet-18, and a stack of convolutions. What the others must beat."""
+"""The plain ones: ResNet-18, IR-50, a stack of convolutions; what the others must beat."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from models.architectures.backbones import ResNet18, plain_stages
+from models.architectures.backbones import IR50, IRBlock, ResNet18, plain_stages
 
 
 class ResNetClassifier(nn.Module):
@@ -20,6 +20,24 @@ class ResNetClassifier(nn.Module):
         """Face (B, 3, H, W), normalised, to logits (B, classes)."""
         pooled = self.trunk(x).mean((2, 3))  # (B, 512)
         logits: Tensor = self.head(self.dropout(pooled))
+        return logits
+
+
+class IRClassifier(nn.Module):
+    """IR-50's three bodies with a head: POSTER V2's image branch, taught before the whole."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.trunk = IR50()
+        self.head = nn.Linear(IR50.widths[-1], len(labels))
+        for module in self.trunk.modules():
+            if isinstance(module, IRBlock):  # begins as its shortcut (Goyal et al. 2017, 5.1)
+                nn.init.zeros_(module.res_layer.get_parameter("4.weight"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Face (B, 3, H, W), normalised, to logits (B, classes)."""
+        pooled = self.trunk(x)[2].mean((2, 3))  # (B, 256)
+        logits: Tensor = self.head(pooled)
         return logits
 
 
@@ -54,3 +72,8 @@ def plain_cnn(
 ) -> PlainCNN:
     """The plain baseline for these labels."""
     return PlainCNN(labels, widths, dropout)
+
+
+def ir50(labels: Sequence[str]) -> IRClassifier:
+    """IR-50's three bodies for these labels."""
+    return IRClassifier(labels)

@@ -11,6 +11,7 @@ Two switches the paper argues about can be run here: `windows` (side of the atte
 the released code has one window a scale, the whole map) and `streams` (its Fig. 4).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -172,7 +173,7 @@ class Attention(nn.Module):
         return out
 
 
-class Layer(nn.Module):
+class TransformerLayer(nn.Module):
     """A pre-norm transformer layer."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
@@ -215,7 +216,9 @@ class Transformer(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens + 1, width))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
-        self.blocks = nn.Sequential(*(Layer(width, heads, mlp_ratio) for _ in range(depth)))
+        self.blocks = nn.Sequential(
+            *(TransformerLayer(width, heads, mlp_ratio) for _ in range(depth))
+        )
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.gate = Gate(width)
         self.head = nn.Linear(width, classes)
@@ -321,6 +324,28 @@ class PosterV2(nn.Module):
         """Face (B, 3, H, W), normalised, to logits (B, classes)."""
         return self.classify(*self.maps(x))
 
+    def resized_tables(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Position tables of another picture size or window, bicubically resized to this model's.
+
+        Args:
+            state: of a POSTER V2 with as many scales and channels.
+
+        Returns:
+            Those tensors of `state` that had to be resized.
+        """
+        own = self.state_dict()
+        resized = {}
+        for key in own.keys() & state.keys():
+            if own[key].shape == state[key].shape:
+                continue
+            if key.endswith("bias_table"):  # ((2 side - 1)², heads)
+                resized[key] = _resized_grid(state[key], len(own[key]))
+            elif key == "vit.pos_embed":  # (1, 1 + 3 side², C): the class token, then three maps
+                first, maps = state[key][:, :1].float(), state[key][0, 1:].chunk(3)
+                grids = [_resized_grid(rows, (own[key].shape[1] - 1) // 3) for rows in maps]
+                resized[key] = torch.cat([first, torch.cat(grids)[None]], dim=1)
+        return resized
+
 
 def _check_windows(working_px: int, windows: Sequence[int]) -> None:
     for scale, side in zip((4, 8, 16), windows, strict=True):
@@ -329,6 +354,14 @@ def _check_windows(working_px: int, windows: Sequence[int]) -> None:
                 f"window of {side} does not divide the map of {working_px / scale:g} px; "
                 f"choose a divisor for each of {[working_px // s for s in (4, 8, 16)]}"
             )
+
+
+def _resized_grid(rows: Tensor, places: int) -> Tensor:
+    """A square grid as rows (N, C) to a grid of `places` rows (places, C)."""
+    before, after = math.isqrt(len(rows)), math.isqrt(places)
+    grid = rows.float().T.reshape(1, -1, before, before)
+    grown = functional.interpolate(grid, size=after, mode="bicubic", align_corners=False)
+    return grown.flatten(2)[0].T.contiguous()
 
 
 class ReleasedPosterV2(PosterV2):

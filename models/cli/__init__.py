@@ -108,10 +108,19 @@ def train(
     data: DataOption,
     into: Annotated[Path | None, typer.Option(help="Folder of the run; runs/MODEL.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Name in configs/train, or a file.")] = None,
-    weights: Annotated[str, typer.Option(help="`shipped` or a file to start from.")] = "",
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="`shipped` or a file to start from; one for each branch, too."),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Trained weights whose answers soften the targets.")
+    ] = None,
     labels: Annotated[str, typer.Option(help="Classes, with commas; the data's own.")] = "",
     faces: Annotated[int, typer.Option(min=0, help="Learn from this many only; 0: all.")] = 0,
     epochs: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's.")] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0, help="Learn for so long; the schedule is fitted to it.")
+    ] = 0.0,
     batch: Annotated[int | None, typer.Option(min=2, help="In place of the recipe's.")] = None,
     lr: Annotated[float | None, typer.Option(min=0, help="In place of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
@@ -132,8 +141,9 @@ def train(
     with _bar() as bar:
         task = bar.add_task("landmarks of each face", total=None, visible=False)
         planned = plan(
-            model, data, folder, recipe=recipe, weights=weights, labels=parse_list(labels),
-            faces=faces, device=device, workers=workers,
+            model, data, folder, recipe=recipe, weights=weights or (), teacher=teacher,
+            labels=parse_list(labels), faces=faces, minutes=minutes, device=device,
+            workers=workers,
             overrides={k: v for k, v in given.items() if v is not None},
             tick=lambda done, total: bar.update(task, completed=done, total=total, visible=True),
         )  # fmt: skip
@@ -219,12 +229,19 @@ def evaluate(
     trained_in: Annotated[
         Path | None, typer.Option(help="Folder of the run, to tell what it cost.")
     ] = None,
+    some: Annotated[
+        int, typer.Option("--faces", min=0, help="Measure on this many only; 0: all.")
+    ] = 0,
+    without: Annotated[
+        Path | None,
+        typer.Option(help="CSV whose column named as the split lists faces: also without them."),
+    ] = None,
     name: Annotated[str, typer.Option(help="What to call it in the report.")] = "",
     note: Annotated[list[str] | None, typer.Option(help="A line for the report.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure a model on a data set: accuracy, robustness, latency, agreement of runtimes."""
-    from models.data.layouts import find_source, open_faces
+    from models.data.layouts import find_source, open_faces, read_names
     from models.evaluation.classifier import evaluate as measure
     from models.training import Place
     from models.training.runs import (
@@ -236,16 +253,21 @@ def evaluate(
 
     path, card = weights_and_card(model, weights)
     faces = open_faces(data, card.labels, card.input_hw, split)
+    if some:
+        faces = faces.spread(some)
     for line in alignment_warnings(faces, card):
         console.print(f"[yellow]warning:[/] {line}", highlight=False)
     command = f"wakeful models evaluate {model} --data {data.name} --split {split}"
     if weights != "shipped":
         command += f" --weights {Path(weights).name}"
+    command += f" --without {without.name}" if without else ""
     with console.status(f"{card.name} on {len(faces)} faces of {faces.source} {split}"):
         report = measure(
             card, path, faces, split=split, command=command, robustness=robustness,
             threads=tuple(int(t) for t in parse_list(threads) if t != "none"),
-            counted=find_source(data).filter, device=Place.find(device).device,
+            counted=find_source(data).filter,
+            left_out=read_names(without, split) if without else (),
+            device=Place.find(device).device,
         )  # fmt: skip
     report = report.model_copy(
         update={

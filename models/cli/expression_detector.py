@@ -44,14 +44,14 @@ def train(
     from models.checkpoint import write_weights
     from models.data.layouts import open_for_training
     from models.synthesis.expression_scenes import SCENE_PX, write_scenes
-    from models.training.detector import Recipe, train_detector
+    from models.training.detector import DetectorRecipe, train_detector
 
     if threads:
         torch.set_num_threads(threads)
     card = MODELS[NAME]
     learn, _ = open_for_training(data, card.labels, (48, 48), soft=False, validation=0.08)
     learn = learn.part(range(min(faces, len(learn)))).cached()
-    recipe = Recipe(
+    recipe = DetectorRecipe(
         image_px=SCENE_PX, epochs=epochs, batch=batch, seed=seed, mosaic=0.0, plain_epochs=0
     )
     began = time.monotonic()

@@ -194,6 +194,12 @@ class Faces(Dataset[Batch]):
         points = None if self._points is None else self._points[where]
         return Batch(images.float() / 255, self.targets[where], points)
 
+    def softened(self, answers: Tensor, weight: float) -> "Faces":
+        """The same set with a teacher's probabilities (N, K) mixed into the targets."""
+        mixed = self.part(range(len(self)))
+        mixed.targets = (1 - weight) * self.targets + weight * answers
+        return mixed
+
     def part(self, keep: Sequence[int], *, soft: bool | None = None) -> "Faces":
         """Some of the samples, for the same model."""
         return Faces(
@@ -201,6 +207,11 @@ class Faces(Dataset[Batch]):
             soft=self.soft if soft is None else soft, source=self.source,
             source_labels=self.source_labels,
         )  # fmt: skip
+
+    def spread(self, count: int) -> "Faces":
+        """At most so many of the samples, evenly spread over the set."""
+        step = max(len(self) / count, 1.0)
+        return self.part([int(i * step) for i in range(min(count, len(self)))])
 
     def with_landmarks(self, points: dict[str, NDArray[np.float32]]) -> "Faces":
         """The same set with landmarks by sample name."""

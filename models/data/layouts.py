@@ -16,6 +16,7 @@ from models.data import DatasetError, Faces, Sample, hold_out
 from models.registry import FER_PLUS_LABELS, RAF_LABELS
 
 FER_PLUS_COLUMNS = (*FER_PLUS_LABELS, "unknown", "NF")
+RAF_COLUMN = "label_name"  # of RAF-DB as one parquet file
 # AffectNet's numbers (Mollahosseini et al. 2017); 8 and above are not expressions.
 AFFECTNET_LABELS = (
     "neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt",
@@ -123,6 +124,18 @@ def raf_db(root: Path, split: str) -> list[Sample]:
     return samples
 
 
+def raf_db_parquet(path: Path, split: str) -> list[Sample]:
+    """RAF-DB basic in one parquet file: `split, name, image` and the label by name."""
+    from pyarrow import ArrowInvalid, parquet  # noqa: PLC0415 - only this layout needs it
+
+    try:
+        table = parquet.read_table(path, filters=[("split", "==", split)])
+        columns = [table[column].to_pylist() for column in ("name", "image", RAF_COLUMN)]
+    except (ArrowInvalid, KeyError) as error:
+        raise DatasetError(f"{path}: not a RAF-DB parquet file ({error})") from None
+    return [Sample(name, image, label) for name, image, label in zip(*columns, strict=True)]
+
+
 def affectnet(root: Path, split: str) -> list[Sample]:
     """AffectNet's manually labelled part: `train_set` and `val_set`, a `.npy` a picture."""
     folder = root / {"train": "train_set", "valid": "val_set", "validation": "val_set"}.get(
@@ -192,6 +205,30 @@ class Source:
 FER_FILTER = "FER+ majority: single votes dropped, more than half of the rest, not unknown/NF"
 
 
+def parquet_source(path: Path) -> Source:
+    """FER+ or RAF-DB in one parquet file, told apart by their columns.
+
+    Raises:
+        DatasetError: not a parquet file, or neither of the two.
+    """
+    from pyarrow import ArrowInvalid, parquet  # noqa: PLC0415 - only these layouts need it
+
+    try:
+        columns = set(parquet.read_schema(path).names)
+    except ArrowInvalid as error:
+        raise DatasetError(f"--data {path}: not a parquet file ({error})") from None
+    if RAF_COLUMN in columns:
+        return Source("RAF-DB", lambda split, _: raf_db_parquet(path, split), RAF_LABELS)
+    if set(FER_PLUS_COLUMNS) <= columns:
+        return Source(
+            "FER+", lambda split, hard: fer_plus_parquet(path, split, majority_only=hard),
+            FER_PLUS_LABELS, "Training", FER_FILTER,
+        )  # fmt: skip
+    raise DatasetError(
+        f"--data {path}: its columns are neither FER+'s votes nor RAF-DB's `{RAF_COLUMN}`"
+    )
+
+
 def find_source(path: Path) -> Source:
     """What lies at a path.
 
@@ -199,10 +236,7 @@ def find_source(path: Path) -> Source:
         DatasetError: nothing there that is known.
     """
     if path.suffix == ".parquet" and path.is_file():
-        return Source(
-            "FER+", lambda split, hard: fer_plus_parquet(path, split, majority_only=hard),
-            FER_PLUS_LABELS, "Training", FER_FILTER,
-        )  # fmt: skip
+        return parquet_source(path)
     if not path.is_dir():
         raise DatasetError(f"--data {path}: no such folder or parquet file")
     if (path / "fer2013new.csv").is_file():
@@ -222,6 +256,21 @@ def find_source(path: Path) -> Source:
         f"--data {path}: not a layout we know: FER+ (csv or parquet), RAF-DB, AffectNet, CK+, "
         "or a folder a class"
     )
+
+
+def read_names(path: Path, column: str) -> frozenset[str]:
+    """Names of faces in one column of a CSV file.
+
+    Raises:
+        DatasetError: no such file or column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return frozenset(row[column] for row in csv.DictReader(file))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from None
+    except (KeyError, UnicodeDecodeError):
+        raise DatasetError(f"{path}: not a CSV file with a column {column!r}") from None
 
 
 def open_faces(

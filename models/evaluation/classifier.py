@@ -2,7 +2,7 @@
 
 import datetime as dt
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,20 @@ def measure_accuracy(
         selection=picked_by, filter=counted, source=source,
     )  # fmt: skip
     return record, found
+
+
+def _without(
+    record: Accuracy, found: NDArray[np.int64], faces: Faces, names: Collection[str]
+) -> Iterator[Accuracy]:
+    """The same answers counted without some faces; nothing where none is named."""
+    kept = [i for i, sample in enumerate(faces.samples) if sample.name not in names]
+    if not names or len(kept) == len(faces):
+        return
+    yield accuracy_of(
+        faces.truth.numpy()[kept], found[kept], faces.labels, dataset=record.dataset,
+        split=record.split, selection=record.selection, source=record.source,
+        filter=f"without {len(faces) - len(kept)} near duplicates of training faces",
+    )  # fmt: skip
 
 
 def measure_robustness(
@@ -148,7 +162,7 @@ def measure_agreement(
 def evaluate(
     card: ModelCard, weights: Path, faces: Faces, *, split: str, command: str = "",
     robustness: bool = True, threads: tuple[int, ...] = (1,), picked_by: str = "validation",
-    counted: str = "", device: torch.device | None = None,
+    counted: str = "", left_out: Collection[str] = (), device: torch.device | None = None,
 ) -> Report:  # fmt: skip
     """Everything measurable of a model on one data set.
 
@@ -161,6 +175,7 @@ def evaluate(
         robustness: measure the spoiled pictures too.
         threads: latency at each of these; empty measures none.
         picked_by: what the weights were chosen on.
+        left_out: names of faces; the accuracy without them is a second record.
         device: where to compute.
     """
     device = device or torch.device("cpu")
@@ -168,9 +183,10 @@ def evaluate(
     cost = cost_of(model, card)
     faces = faces.cached()
     model = model.to(device)
-    record, _ = measure_accuracy(
+    record, found = measure_accuracy(
         model, card, faces, split, command, device=device, picked_by=picked_by, counted=counted
     )
+    records = (record, *_without(record, found, faces, left_out))
     spoiled = measure_robustness(model, card, faces, record.overall or 0.0, device)
     picture = pixels_of(faces, [0], card.channels)
     ours = weights.suffix == ".safetensors" and bool(threads)
@@ -183,6 +199,6 @@ def evaluate(
     return Report(
         model=card.name, task=card.task, labels=card.labels, weights_sha256=card.sha256,
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"), command=command,
-        accuracy=(record,), cost=cost, latency=latency, agreement=same, notes=notes,
+        accuracy=records, cost=cost, latency=latency, agreement=same, notes=notes,
         robustness=tuple(spoiled) if robustness else (),
     )  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.yolo import Picture, PictureSet
-from models.inference.boxes import Faces, prominent
+from models.inference.boxes import FaceBoxes, prominent
 from models.report import Accuracy, Detection, Report, wilson
 from models.training.ultralytics_safe import ultralytics
 
@@ -24,7 +24,7 @@ IOUS = np.linspace(0.5, 0.95, 10)
 MIN_SCORE = 0.01
 RESAMPLES = 200
 
-FaceLook = Callable[[NDArray[np.uint8]], Faces]
+FaceLook = Callable[[NDArray[np.uint8]], FaceBoxes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Judged:
 
     picture: Picture
     truth: NDArray[np.float32]
-    faces: Faces
+    faces: FaceBoxes
 
     @property
     def driver(self) -> NDArray[np.float32] | None:

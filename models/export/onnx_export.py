@@ -61,15 +61,12 @@ class FromPixels(nn.Module):
         return _floats(self.network(x))
 
 
-def build(
-    card: ModelCard, weights: Path | None, *, new_head: bool = False, fused: bool = True
-) -> nn.Module:
+def build(card: ModelCard, weights: Path | None, *, fused: bool = True) -> nn.Module:
     """The card's network in evaluation mode, with its weights in fp32.
 
     Args:
         card: what to build.
         weights: any file `models.checkpoint` can read; None leaves it as initialised.
-        new_head: keep the model's own head where the file's has other labels (fine-tuning).
         fused: batch normalisation becomes part of the convolutions, where the network can.
 
     Raises:
@@ -78,7 +75,7 @@ def build(
     """
     network = _architecture(card)
     if weights is not None:
-        load_weights(network, weights, card.sha256, new_head=new_head)
+        load_weights(network, weights, card.sha256)
     network.eval()
     fuse = getattr(network, "fuse", None)
     if fused and fuse is not None:

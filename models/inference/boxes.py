@@ -138,8 +138,8 @@ def suppress(
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
-    """Faces found in one picture, best first.
+class FaceBoxes:
+    """FaceBoxes found in one picture, best first.
 
     Attributes:
         xyxy: (K, 4) corners in pixels of the picture.
@@ -152,7 +152,7 @@ class Faces:
 
 def look(
     network: Network, image: Image, input_hw: tuple[int, int], classes: int, min_score: float
-) -> Faces:
+) -> FaceBoxes:
     """One pass of the network over a picture.
 
     Args:
@@ -165,7 +165,7 @@ def look(
     fitted, way = letterbox(image, input_hw)
     xyxy, scores = decode(network(to_input(fitted)), classes)
     kept = suppress(xyxy, scores, min_score)
-    return Faces(way.back(xyxy[kept]), scores[kept])
+    return FaceBoxes(way.back(xyxy[kept]), scores[kept])
 
 
 def find_faces(
@@ -177,7 +177,7 @@ def find_faces(
     input_hw: tuple[int, int] = (320, 320),
     closer_hw: tuple[int, int] | None = (256, 256),
     closer_looks: int = 1,
-) -> Faces:
+) -> FaceBoxes:
     """Find faces and their states, looking a second time where a face is small.
 
     The first look finds faces anywhere; the second cuts a square round each of the most prominent
@@ -200,10 +200,10 @@ def find_faces(
         for index in prominent(faces)[:closer_looks]:
             faces = _closer(network, image, faces, int(index), closer_hw)
     kept = suppress(faces.xyxy, faces.scores, min_score)
-    return Faces(faces.xyxy[kept], faces.scores[kept])
+    return FaceBoxes(faces.xyxy[kept], faces.scores[kept])
 
 
-def prominent(faces: Faces) -> NDArray[np.intp]:
+def prominent(faces: FaceBoxes) -> NDArray[np.intp]:
     """Indices by how likely a face is the driver's: sure and large first."""
     if not len(faces.xyxy):
         return np.zeros(0, np.intp)
@@ -233,8 +233,8 @@ def cut(image: Image, left: float, top: float, side: float, size: int) -> Image:
 
 
 def _closer(
-    network: Network, image: Image, faces: Faces, index: int, closer_hw: tuple[int, int]
-) -> Faces:
+    network: Network, image: Image, faces: FaceBoxes, index: int, closer_hw: tuple[int, int]
+) -> FaceBoxes:
     size = min(closer_hw)
     if _fills(faces.xyxy[index], image):
         return faces
@@ -254,7 +254,7 @@ def _closer(
     boxes, judged = faces.xyxy.copy(), faces.scores.copy()
     boxes[index] = np.clip(xyxy[best], 0, [width, height, width, height])
     judged[index] = scores[best]
-    return Faces(boxes, judged)
+    return FaceBoxes(boxes, judged)
 
 
 def _fills(xyxy: Floats, image: Image) -> bool:

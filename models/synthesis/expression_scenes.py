@@ -30,7 +30,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class FaceScene:
     """A picture with one face.
 
     Attributes:
@@ -42,7 +42,7 @@ class Scene:
     box: NDArray[np.float32]
 
 
-def compose(face: NDArray[np.uint8], side_px: int, rng: np.random.Generator) -> Scene:
+def compose(face: NDArray[np.uint8], side_px: int, rng: np.random.Generator) -> FaceScene:
     """A face (h, w, 3) RGB set somewhere into a cabin, its rim blended."""
     size = int(side_px * rng.uniform(*FACE_SHARE))
     left, top = rng.integers(0, side_px - size + 1, 2)
@@ -53,12 +53,12 @@ def compose(face: NDArray[np.uint8], side_px: int, rng: np.random.Generator) -> 
     here = (slice(top, top + size), slice(left, left + size))
     scene[here] = solid * grown + (1 - solid) * scene[here]
     box = np.array([left + size / 2, top + size / 2, size, size], np.float32) / side_px
-    return Scene(scene.clip(0, 255).astype(np.uint8), box)
+    return FaceScene(scene.clip(0, 255).astype(np.uint8), box)
 
 
 def scenes(
     faces: Faces, side_px: int = SCENE_PX, seed: int = 0, change: Change | None = None
-) -> Iterator[Scene]:
+) -> Iterator[FaceScene]:
     """One scene a face, in order; the same at every call with the same seed.
 
     Args:
@@ -122,7 +122,7 @@ def answer(
     """The best box of every scene."""
     network.eval()
     labels, overlaps = [], []
-    batch: list[Scene] = []
+    batch: list[FaceScene] = []
     for index, scene in enumerate(scenes(faces, side_px, seed, change), 1):
         batch.append(scene)
         if len(batch) == BATCH or index == len(faces):
@@ -156,7 +156,7 @@ def agreement(weights: Path, faces: Faces, eager: NDArray[np.int64]) -> Iterator
 
 
 def _best(
-    network: nn.Module, batch: list[Scene], side_px: int
+    network: nn.Module, batch: list[FaceScene], side_px: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     images = np.stack([scene.image[..., ::-1] for scene in batch])
     x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255

@@ -17,12 +17,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from models.checkpoint import read_state, write_weights
 from models.data import Faces
-from models.data.augmentation import Augmentation, Batch, augment
+from models.data.augmentation import Batch, augment
 from models.data.landmarks import MIRROR_OF_68
 from models.evaluation.prediction import accuracies, autocast, normalise, predict
 from models.registry import ModelCard
@@ -34,11 +35,7 @@ from models.training.optimisation import (
     cross_entropy,
     learning_rate,
 )
-from models.training.recipe import Recipe
-
-
-class TrainingError(ValueError):
-    """A training that cannot start or go on, told in one line."""
+from models.training.recipe import Recipe, TrainingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +131,19 @@ class Trainer:
         run: folder of the run.
         place: where to compute.
         workers: processes that decode pictures, where they are not held in memory.
+        limit_s: seconds of learning, resumed ones included: schedules run over this time instead
+            of over the recipe's epochs, which still bound them; 0 sets no limit.
     """
 
     def __init__(
         self, model: nn.Module, card: ModelCard, recipe: Recipe, training: Faces,
         validation: Faces, run: Path, place: Place | None = None, workers: int = 0,
+        limit_s: float = 0.0,
     ) -> None:  # fmt: skip
         self.card, self.recipe, self.run = card, recipe, run
         self.training, self.validation = training.cached(), validation.cached()
         self.place = place or Place.find()
-        self.workers = workers
+        self.workers, self.limit_s = workers, limit_s
         torch.manual_seed(recipe.seed + self.place.rank)
         weights = class_weights(training) if recipe.balance == "loss" else None
         criterion = cross_entropy(
@@ -181,12 +181,16 @@ class Trainer:
         self.run.mkdir(parents=True, exist_ok=True)
         if resume:
             self._restore()
-        while self.progress.epoch < self.recipe.epochs and not self._done_gaining():
+        while not self._done():
             began = time.monotonic()
-            loss = self._learn(self.progress.epoch, listener)
+            loss = self._learn(self.progress.epoch, began, listener)
             self.progress.epoch += 1
             self._measure(loss, began, listener)
         return self.progress
+
+    def _done(self) -> bool:
+        over = bool(self.limit_s) and self.progress.seconds >= self.limit_s
+        return over or self.progress.epoch >= self.recipe.epochs or self._done_gaining()
 
     def _done_gaining(self) -> bool:
         patience = self.recipe.patience
@@ -207,14 +211,23 @@ class Trainer:
         )
         yield from loader
 
-    def _learn(self, epoch: int, listener: Listener) -> float:
+    def _moment(self, epoch: float, began: float) -> float:
+        """How far the recipe is, in its epochs: by what was learned, or by time where it is set."""
+        if not self.limit_s:
+            return epoch
+        spent_s = self.progress.seconds + time.monotonic() - began
+        return max(epoch, min(spent_s / self.limit_s, 1.0) * self.recipe.epochs)
+
+    def _learn(self, epoch: int, began: float, listener: Listener) -> float:
         self.objective.train()
         rounds = max(1, len(self.training) // (self.recipe.batch * self.place.world))
         total, seen = 0.0, 0
         for index, raw in enumerate(self._batches(epoch)):
-            now = epoch + index / rounds
+            now = self._moment(epoch + index / rounds, began)
+            if now >= self.recipe.epochs and seen:
+                break
             self._set_rate(learning_rate(self.recipe, now))
-            loss = self._step(self._prepare(raw, self.recipe.augmentation), now)
+            loss = self._step(self._prepare(raw, self.recipe.side_at(now)), now)
             if not math.isfinite(loss):
                 raise TrainingError(self._broken(epoch, index))
             total, seen = total + loss, seen + 1
@@ -231,12 +244,14 @@ class Trainer:
             "try a lower lr, clip_norm, or amp: off"
         )
 
-    def _prepare(self, raw: Batch, how: Augmentation) -> Batch:
+    def _prepare(self, raw: Batch, side_px: int | None) -> Batch:
         device = self.place.device
         points = None if raw.points is None else raw.points.to(device)
         moved = Batch(raw.images.to(device), raw.targets.to(device), points)
-        changed = augment(moved, how, MIRROR_OF_68)
+        changed = augment(moved, self.recipe.augmentation, MIRROR_OF_68)
         images = normalise(changed.images, self.card)
+        if side_px is not None:
+            images = functional.interpolate(images, size=side_px, mode="area")
         return Batch(
             images.contiguous(memory_format=torch.channels_last), changed.targets, changed.points
         )

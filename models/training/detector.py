@@ -21,6 +21,7 @@ import torch
 
 from models.architectures.yolov5 import transfer
 from models.data.yolo import Picture, PictureSet, check_classes
+from models.training.recipe import TrainingError
 from models.training.ultralytics_safe import ultralytics
 
 ultralytics()
@@ -35,7 +36,7 @@ Progress = Callable[[int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class DetectorRecipe:
     """How to train. Defaults follow hyp.scratch-low of ultralytics/yolov5 but for what is said.
 
     Attributes:
@@ -88,15 +89,11 @@ class Recipe:
         }  # fmt: skip
 
 
-class TrainingError(ValueError):
-    """A training cannot start or go on: why, in one line."""
-
-
 def train_detector(
     train: PictureSet,
     val: PictureSet | None,
     run: Path,
-    recipe: Recipe,
+    recipe: DetectorRecipe,
     *,
     start: Mapping[str, torch.Tensor] | None = None,
     device: str = "cpu",
@@ -154,7 +151,7 @@ def _check_processes(device: str) -> None:
         )
 
 
-def _read_state(run: Path, recipe: Recipe) -> dict[str, Any]:
+def _read_state(run: Path, recipe: DetectorRecipe) -> dict[str, Any]:
     path = run / STATE_FILE
     if not path.is_file():
         raise TrainingError(f"{path}: nothing to resume; leave --resume out to start the run")
@@ -233,7 +230,7 @@ class _Trainer(DetectionTrainer):  # type: ignore[misc]
         train: PictureSet,
         val: PictureSet | None,
         run: Path,
-        recipe: Recipe,
+        recipe: DetectorRecipe,
         device: str,
         state: dict[str, Any] | None,
     ) -> None:

@@ -23,11 +23,11 @@ from models.data.yolo import (
 )
 from models.evaluation.detector import MIN_SCORE, Judged, draw_grid, judge, report, worst
 from models.inference import boxes
-from models.inference.boxes import Faces
+from models.inference.boxes import FaceBoxes
 from models.legacy_yolov5 import from_legacy, read_legacy
 from models.registry import WEIGHTS, ModelCard, find, with_labels
 from models.synthesis.scenes import LABELS, Scene, shrunk_into_cabin
-from models.training.detector import CURVES_FILE, Recipe, is_first_process, train_detector
+from models.training.detector import CURVES_FILE, DetectorRecipe, is_first_process, train_detector
 from models.training.pretraining import face_crops, teach_backbone
 
 NAME = "awake_sleep_n"
@@ -35,13 +35,13 @@ Told = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DetectorPlan:
     """What will be trained, checked before anything starts."""
 
     train: PictureSet
     val: PictureSet | None
     run: Path
-    recipe: Recipe
+    recipe: DetectorRecipe
     start: dict[str, Tensor] | None
     origin: str
     card: ModelCard
@@ -56,7 +56,7 @@ def plan_training(
     hold_out: tuple[str, ...],
     teach_steps: int = 0,
     **chosen: Any,
-) -> Plan:
+) -> DetectorPlan:
     """Read and check everything a training needs.
 
     Args:
@@ -70,7 +70,7 @@ def plan_training(
     Raises:
         PictureSetError, CheckpointError, ValueError: one line each.
     """
-    if chosen["size"] not in get_args(Recipe.__annotations__["size"]):
+    if chosen["size"] not in get_args(DetectorRecipe.__annotations__["size"]):
         raise PictureSetError(f"--size {chosen['size']}: ultralytics YOLOv5 comes as n or s here")
     pictures = read_picture_set(data)
     val: PictureSet | None
@@ -89,7 +89,9 @@ def plan_training(
         with_labels(find(NAME), pictures.labels), arguments={"size": chosen["size"]},
         training_data=f"{len(train.pictures)} pictures of {data.name}", licence="AGPL-3.0-only",
     )  # fmt: skip
-    return Plan(train, val, run, Recipe(**chosen), tensors, origin, card, teach_steps)
+    return DetectorPlan(
+        train, val, run, DetectorRecipe(**chosen), tensors, origin, card, teach_steps
+    )
 
 
 def _start(start: str, size: str) -> tuple[dict[str, Tensor] | None, str]:
@@ -106,7 +108,7 @@ def _start(start: str, size: str) -> tuple[dict[str, Tensor] | None, str]:
     return read_legacy(path).tensors, f"{path.name}, lifted without its code"
 
 
-def run_training(plan: Plan, *, device: str, resume: bool, told: Told) -> Path:
+def run_training(plan: DetectorPlan, *, device: str, resume: bool, told: Told) -> Path:
     """Train as planned; writes weights, card, curves and a grid of predictions into the run.
 
     Returns:
@@ -131,7 +133,7 @@ def run_training(plan: Plan, *, device: str, resume: bool, told: Told) -> Path:
     return path
 
 
-def _taught(plan: Plan, told: Told) -> dict[str, Tensor]:
+def _taught(plan: DetectorPlan, told: Told) -> dict[str, Tensor]:
     """The start of a training whose backbone knows what an eyelid is."""
     network = yolov5(plan.train.labels, plan.recipe.size)
     if plan.start is not None:
@@ -193,7 +195,7 @@ class Opened:
 
 def looker(
     detector: Opened, input_px: int = 320, *, closer: bool = True
-) -> Callable[[NDArray[np.uint8]], Faces]:
+) -> Callable[[NDArray[np.uint8]], FaceBoxes]:
     """A detector as the report asks for it."""
     first = detector.input_hw or (input_px, input_px)
     second = detector.input_hw or (256, 256)
@@ -315,7 +317,7 @@ def _size(scene: str) -> tuple[int, int]:
 
 
 def judge_in_cabins(
-    look: Callable[[NDArray[np.uint8]], Faces],
+    look: Callable[[NDArray[np.uint8]], FaceBoxes],
     pictures: PictureSet,
     hw: tuple[int, int],
     done: Callable[[], None] = lambda: None,

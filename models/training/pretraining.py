@@ -28,7 +28,7 @@ SMALLEST_FACE_PX = 60  # smaller ones show no lids
 LAST_LAYER = 9
 
 
-class FaceState(nn.Module):
+class FaceClassifier(nn.Module):
     """The backbone of a detector with a classifier on its two deepest levels."""
 
     def __init__(self, detector: YOLOv5, classes: int) -> None:
@@ -97,7 +97,7 @@ def teach_backbone(
     lr: float = 2e-3,
     seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
-) -> FaceState:
+) -> FaceClassifier:
     """Train the detector's backbone, in place, to classify face crops.
 
     Args:
@@ -114,7 +114,7 @@ def teach_backbone(
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     count = int(classes.max()) + 1
-    network = FaceState(detector, count)
+    network = FaceClassifier(detector, count)
     network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)

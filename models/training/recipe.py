@@ -9,8 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from models.data.augmentation import Augmentation
 
 
-class RecipeError(ValueError):
+class TrainingError(ValueError):
+    """A training that cannot start or go on, in one line."""
+
+
+class RecipeError(TrainingError):
     """A recipe that cannot be used, one line a fault."""
+
+
+class Growth(BaseModel):
+    """A part of a training at a smaller picture size: cheap epochs first (Howard 2018)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    until: float = Field(gt=0, lt=1, description="Share of the training at which it ends.")
+    px: int = Field(ge=16, le=1024, description="Side of the pictures up to there.")
 
 
 class Recipe(BaseModel):
@@ -23,6 +36,9 @@ class Recipe(BaseModel):
         default_factory=dict, description="Arguments of the architecture other than its card's."
     )
     input_px: int | None = Field(None, ge=16, le=1024, description="Side; None is the card's own.")
+    grow: tuple[Growth, ...] = Field(
+        (), description="Smaller pictures at first; the last part is at the full size."
+    )
     epochs: int = Field(40, ge=1, le=10_000)
     batch: int = Field(128, ge=2, le=65_536)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
@@ -45,6 +61,12 @@ class Recipe(BaseModel):
     balance: Literal["none", "sampler", "loss"] = "none"
     target: Literal["majority", "distribution"] = "majority"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    teacher: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Weight of a trained model's answers (`--teacher FILE`) in each target.",
+    )
     objective: dict[str, float] = Field(
         default_factory=dict, description="Weights of the architecture's own further losses."
     )
@@ -63,6 +85,18 @@ class Recipe(BaseModel):
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must rise")
         return self
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        ends, sides = [g.until for g in self.grow], [g.px for g in self.grow]
+        if ends != sorted(set(ends)) or sides != sorted(set(sides)):
+            raise ValueError("grow: both `until` and `px` must rise")
+        return self
+
+    def side_at(self, epoch: float) -> int | None:
+        """Side of the pictures at a moment of the training; None is the full size."""
+        done = epoch / self.epochs
+        return next((part.px for part in self.grow if done < part.until), None)
 
 
 def load_recipe(path: Path, **overrides: Any) -> Recipe:

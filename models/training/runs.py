@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from models.checkpoint import read_card
+from models.checkpoint import load_weights, read_card
 from models.data import DatasetError, Faces, require_classes
 from models.data.landmarks import (
     Alignment,
@@ -18,11 +20,12 @@ from models.data.landmarks import (
     misalignments,
 )
 from models.data.layouts import Source, find_source, open_for_training
+from models.evaluation.prediction import predict
 from models.export.onnx_export import build
 from models.registry import FER_PLUS_LABELS, MODELS, WEIGHTS, ModelCard, find
 from models.report import Budget
-from models.training import Place, Trainer, TrainingError
-from models.training.recipe import Recipe, load_recipe
+from models.training import Place, Trainer
+from models.training.recipe import Recipe, TrainingError, load_recipe
 
 ALIGNMENT_SAMPLE = 32
 Tick = Callable[[int, int], None]
@@ -77,6 +80,8 @@ def card_for(name: str, recipe: Recipe, labels: tuple[str, ...], source: Source)
 
 
 def _provenance(source: Source) -> str:
+    if source.name == "RAF-DB":
+        return "RAF-DB train (12,271 faces less those held out): non-commercial research only"
     if source.name == "FER+" and source.labels == FER_PLUS_LABELS:
         return (
             "FER+ Training: labels microsoft/FERPlus (MIT); pictures FER2013 (ICML 2013 challenge, "
@@ -111,8 +116,41 @@ def weights_and_card(name: str, asked: str) -> tuple[Path, ModelCard]:
     return path, card or registered
 
 
+def fill(model: nn.Module, card: ModelCard, files: Sequence[str]) -> None:
+    """Start a model from weights: each file fills the whole or the part it is of, in turn.
+
+    Raises:
+        TrainingError, CheckpointError: one line each.
+    """
+    for asked in files:
+        path, theirs = starting_weights(card.name, asked)
+        if theirs is None and path.suffix == ".safetensors":
+            theirs = read_card(path)
+        labels = theirs.labels if theirs else ()
+        load_weights(
+            model, path, theirs.sha256 if theirs else "", relabel=(labels, card.labels)
+        )  # fmt: skip
+
+
+def answers_of(teacher: Path, faces: Faces, device: torch.device) -> Tensor:
+    """What a trained model says of each face: probabilities (N, K) over the faces' labels.
+
+    Raises:
+        TrainingError: the teacher does not know every label.
+        CheckpointError: no such weights, or no card beside them.
+    """
+    card = read_card(teacher)
+    if missing := set(faces.labels) - set(card.labels):
+        raise TrainingError(f"--teacher {teacher}: does not know {', '.join(sorted(missing))}")
+    model = build(card, teacher).to(device)
+    seen = Faces(faces.samples, faces.labels, card.input_hw, source=faces.source)
+    logits = predict(model, card, seen, device)
+    columns = [card.labels.index(label) for label in faces.labels]
+    return logits[:, columns].softmax(1)
+
+
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """What is about to be trained, to be told before it starts.
 
     Attributes:
@@ -125,10 +163,12 @@ class Plan:
 
 
 def plan(
-    name: str, data: Path, run: Path, *, recipe: str | None = None, weights: str = "",
-    labels: Sequence[str] = (), faces: int = 0, device: str = "auto", workers: int = 0,
+    name: str, data: Path, run: Path, *, recipe: str | None = None,
+    weights: Sequence[str] = (), teacher: Path | None = None,
+    labels: Sequence[str] = (), faces: int = 0, minutes: float = 0.0,
+    device: str = "auto", workers: int = 0,
     overrides: dict[str, Any] | None = None, tick: Tick | None = None,
-) -> Plan:  # fmt: skip
+) -> TrainingPlan:  # fmt: skip
     """Read the data, check it, and set up the training.
 
     Args:
@@ -136,9 +176,11 @@ def plan(
         data: any layout `models.data.layouts` knows.
         run: folder of the run.
         recipe: name or path; the model's own when None.
-        weights: `shipped`, a file to start from, or empty to start from nothing.
+        weights: `shipped` and files to start from, each filling the part it is of.
+        teacher: trained weights whose answers soften the targets, as the recipe weighs them.
         labels: classes to train; the data's own when empty.
         faces: learn from this many, spread over the set; 0 takes all.
+        minutes: of learning, however many epochs they make; 0 takes the recipe's epochs.
         device: auto, cpu or cuda.
         workers: processes that decode pictures.
         overrides: recipe settings from the command line.
@@ -156,19 +198,23 @@ def plan(
         data, card.labels, card.input_hw,
         soft=chosen.target == "distribution", validation=chosen.validation,
     )  # fmt: skip
-    if 0 < faces < len(training):
-        training = training.part([i * len(training) // faces for i in range(faces)])
+    if faces:
+        training = training.spread(faces)
     require_classes(training)
     if not len(validation):
         raise DatasetError(f"{data}: nothing was held out to choose by; add pictures or a `valid`")
     if chosen.landmarks:
         training = teach(training, run / "landmarks.npz", tick)
-    start, shipped = starting_weights(name, weights) if weights else (None, None)
-    sha = replace(card, sha256=shipped.sha256 if shipped else "")
-    model = build(sha, start, new_head=True)
+    place = Place.find(device)
+    if teacher is not None:
+        training = training.softened(answers_of(teacher, training, place.device), chosen.teacher)
+    model = build(card, None)
+    fill(model, card, weights)
+    if chosen.grow and hasattr(model, "working_px"):
+        raise TrainingError(f"recipe: grow: {name} sees one picture size; grow its image branch")
     lines = tuple(alignment_warnings(training, card))
-    trainer = Trainer(model, card, chosen, training, validation, run, Place.find(device), workers)
-    return Plan(trainer, lines)
+    trainer = Trainer(model, card, chosen, training, validation, run, place, workers, 60 * minutes)
+    return TrainingPlan(trainer, lines)
 
 
 def sample_of(faces: Faces, count: int = ALIGNMENT_SAMPLE) -> list[NDArray[np.uint8]]:

@@ -32,6 +32,10 @@ DEFAULTS: dict[Task, str] = {
     "eyes": "eye_state",
     "expression": "poster_v2_s",
 }
+# A detector that reads expressions: its boxes are named by them.
+EXPRESSION_DETECTOR = "yolov5_faces"
+# Of a face's longer side, added on each side: its scenes show a face on 45 to 80 % of their side.
+EXPRESSION_SCENE_MARGIN = 0.3
 # The network looks at a followed face from close by, in a square of this many pixels.
 CLOSE_PX = 256
 # More heads than this are no cabin; what follows is bounded whatever the picture holds.
@@ -55,7 +59,7 @@ class Parts:
 
     detector: "AwakeDetector | None" = None
     eyes: "EyeStateNet | None" = None
-    emotion: "ExpressionNet | None" = None
+    emotion: "ExpressionNet | ExpressionDetector | None" = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -88,8 +92,22 @@ def open_parts(config: PerceptionConfig, cameras: int = 1) -> Parts:
     return Parts(
         detector=AwakeDetector(detector, config, cameras) if detector else None,
         eyes=EyeStateNet(eyes, config, cameras) if eyes else None,
-        emotion=ExpressionNet(emotion, config, cameras) if emotion else None,
+        emotion=_expression_net(emotion, config, cameras) if emotion else None,
     )
+
+
+def _expression_net(
+    model: ModelCard | Path, config: PerceptionConfig, cameras: int
+) -> "ExpressionNet | ExpressionDetector":
+    """A classifier of crops, or a detector whose boxes are named by expression."""
+    card = model if isinstance(model, ModelCard) else _card_beside(model)
+    kind = ExpressionNet if card is None or card.task == "expression" else ExpressionDetector
+    return kind(model, config, cameras)
+
+
+def _card_beside(path: Path) -> ModelCard | None:
+    beside = path.with_suffix(".json")
+    return ModelCard.from_json(beside.read_text(encoding="utf-8")) if beside.is_file() else None
 
 
 def _model(choice: str | None, task: Task, setting: str) -> ModelCard | Path | None:
@@ -98,7 +116,7 @@ def _model(choice: str | None, task: Task, setting: str) -> ModelCard | Path | N
     if choice == "auto":
         return next((card for card in shipped(task) if card.name == DEFAULTS[task]), None)
     if choice in MODELS:
-        if MODELS[choice].task != task:
+        if MODELS[choice].task != task and (setting, choice) != ("emotion", EXPRESSION_DETECTOR):
             does = MODELS[choice].task
             raise ConfigError(f"perception.{setting}: {choice} is a model for {does}, not {task}")
         return find(choice)
@@ -280,6 +298,34 @@ class ExpressionNet(_OnNetworks):
         logits = self._network(np.asarray(pixels, np.uint8)[None])[0][0].astype(float)
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
+        best = int(shares.argmax())
+        pairs = tuple(zip(self.card.labels, shares.tolist(), strict=True))
+        return Emotion(self.card.labels[best], float(shares[best]), pairs)
+
+
+class ExpressionDetector(_OnNetworks):
+    """YOLOv5 whose boxes are named by expression, shown the driver's face with room round it.
+
+    Attributes:
+        card: of the model.
+        framing: how the face is cut out.
+        at_once: how many threads of one camera's may call it at the same time.
+    """
+
+    at_once = 1
+
+    def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
+        self._network = _load(model, "emotion", config, **_a_thread_each(cameras))
+        self.networks = (self._network,)
+        self.card = self._network.card
+        self.framing = Framing(margin=EXPRESSION_SCENE_MARGIN)
+
+    def __call__(self, crop: Image) -> Emotion:
+        """The expression of the surest box in an (h, w, 3) BGR crop; its scores add up to one."""
+        fitted, _ = boxes.letterbox(crop, self._network.input_hw)
+        _, scores = boxes.decode(self._network(fitted[None])[0], len(self.card.labels))
+        surest = np.clip(scores[scores.max(1).argmax()], 1e-6, None).astype(float)
+        shares = surest / surest.sum()
         best = int(shares.argmax())
         pairs = tuple(zip(self.card.labels, shares.tolist(), strict=True))
         return Emotion(self.card.labels[best], float(shares[best]), pairs)

@@ -1,5 +1,7 @@
 """What the watch sees, drawn on the picture: for `wakeful run --show` and the contact sheet."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from monitor.errors import SourceError
 from monitor.perception.face import EYES
-from monitor.types import DriverState, Event, Eyes, Frame, Image, Level, Observation
+from monitor.types import Box, DriverState, Emotion, Event, Eyes, Frame, Image, Level, Observation
 
 # BGR. EU 2021/1341 3.4.3 advises against red/green, yellow/blue, yellow/red and red/violet side
 # by side: calm is white, the rungs go from light blue over amber to magenta-free deep orange.
@@ -22,19 +24,24 @@ COLOURS: dict[Level, tuple[int, int, int]] = {
 }
 EYE_WORDS = {Eyes.OPEN: "eyes open", Eyes.CLOSED: "EYES CLOSED", Eyes.UNKNOWN: "eyes not seen"}
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+WHITE, DARK = (245, 245, 245), (20, 20, 20)
+QUIT = "q quits"
+RATE_OVER = 30  # frames that the rate on the picture is a mean of
 
 Points = NDArray[np.floating[Any]] | None
 
 
 def draw(
-    image: Image, observation: Observation, state: DriverState, landmarks: Points = None
-) -> Image:
-    """A copy of `image` (H, W, 3) BGR with the face, the eyes and the state drawn on it.
+    image: Image, observation: Observation, state: DriverState, landmarks: Points = None,
+    note: str = "",
+) -> Image:  # fmt: skip
+    """A copy of `image` (H, W, 3) BGR with the face, its expression, the eyes and the state on it.
 
     Args:
         image: the picture the observation was made on.
         observation, state: what was measured and what is true.
         landmarks: (478, 2 or 3) mesh in pixels, of which the lids are drawn; None draws none.
+        note: for the right of the banner: frame rate, keys.
     """
     canvas = image.copy()
     colour = COLOURS[state.level]
@@ -44,12 +51,40 @@ def draw(
         box = observation.face
         corners = (round(box.x1), round(box.y1)), (round(box.x2), round(box.y2))
         cv2.rectangle(canvas, *corners, colour, thick)
+        if observation.emotion is not None:
+            _expression(canvas, box, observation.emotion, scale)
     if landmarks is not None:
         lids = [landmarks[list(eye), :2].round().astype(np.int32) for eye in EYES.values()]
         cv2.polylines(canvas, lids, True, colour, max(1, round(scale)), cv2.LINE_AA)
-    _banner(canvas, _headline(state), colour, scale)
-    _caption(canvas, _details(observation, state), scale)
+    _banner(canvas, _headline(state), note, colour, scale)
+    _caption(canvas, _details(state), scale)
     return canvas
+
+
+def _expression(canvas: Image, face: Box, emotion: Emotion, scale: float) -> None:
+    """The label on the face's box, and a bar an expression beside it, on the side with room."""
+    size = 0.42 * scale
+    title = f"{emotion.label} {emotion.probability:.0%}"
+    _text(canvas, title, (face.x1 + 4 * scale, face.y1 - 6 * scale), size)
+    bar, row = 90 * scale, 17 * scale
+    width = bar + 84 * scale
+    roomy = face.x2 + width + 8 * scale <= canvas.shape[1]
+    left = face.x2 + 8 * scale if roomy else max(face.x1 - width - 8 * scale, 2)
+    for number, (label, share) in enumerate(emotion.probabilities):
+        top = face.y1 + number * row
+        full = (round(left), round(top)), (round(left + bar), round(top + 0.6 * row))
+        cv2.rectangle(canvas, *full, DARK, cv2.FILLED)
+        end = round(left + bar * min(max(share, 0.0), 1.0))
+        cv2.rectangle(canvas, full[0], (end, full[1][1]), COLOURS[Level.INFO], cv2.FILLED)
+        _text(canvas, label, (left + bar + 4 * scale, top + 0.6 * row), size)
+
+
+def _text(canvas: Image, text: str, place: tuple[float, float], size: float) -> None:
+    """White letters with a dark rim, readable on any picture; `place` is their lower left."""
+    at = (round(place[0]), round(place[1]))
+    for colour, width in ((DARK, 3), (WHITE, 1)):
+        thick = max(1, round(2 * size * width))
+        cv2.putText(canvas, text, at, FONT, size, colour, thick, cv2.LINE_AA)
 
 
 def _headline(state: DriverState) -> str:
@@ -60,40 +95,48 @@ def _headline(state: DriverState) -> str:
     return "attentive"
 
 
-def _details(observation: Observation, state: DriverState) -> list[str]:
+def _details(state: DriverState) -> list[str]:
     def number(name: str, value: float | None, unit: str = "", digits: int = 2) -> str:
         return f"{name} -" if value is None else f"{name} {value:.{digits}f}{unit}"
 
     pose = state.pose
-    lines = [
+    return [
         EYE_WORDS[state.eyes],
         f"{number('openness', state.openness)}  {number('closed', state.closure_s, ' s', 1)}",
         number("PERCLOS", state.perclos),
         "head -" if pose is None else f"yaw {pose.yaw_deg:+.0f}  pitch {pose.pitch_deg:+.0f} deg",
     ]
-    if observation.emotion is not None:
-        lines.append(f"{observation.emotion.label} {observation.emotion.probability:.2f}")
-    return lines
 
 
-def _banner(canvas: Image, text: str, colour: tuple[int, int, int], scale: float) -> None:
-    height = round(34 * scale)
+def _banner(
+    canvas: Image, text: str, note: str, colour: tuple[int, int, int], scale: float
+) -> None:
+    height, thick = round(34 * scale), max(1, round(2 * scale))
     canvas[:height] = (canvas[:height] * 0.35).astype(np.uint8)
     place = (round(10 * scale), round(24 * scale))
-    cv2.putText(
-        canvas, text, place, FONT, 0.7 * scale, colour, max(1, round(2 * scale)), cv2.LINE_AA
-    )
+    cv2.putText(canvas, text, place, FONT, 0.7 * scale, colour, thick, cv2.LINE_AA)
+    (width, _), _ = cv2.getTextSize(note, FONT, 0.48 * scale, thick)
+    _text(canvas, note, (canvas.shape[1] - width - 10 * scale, 22 * scale), 0.48 * scale)
 
 
 def _caption(canvas: Image, lines: Sequence[str], scale: float) -> None:
     step = 20 * scale
     top = canvas.shape[0] - step * len(lines)
-    white = (245, 245, 245)
     for number, line in enumerate(lines):
-        place = (round(10 * scale), round(top + step * number + 6 * scale))
-        for colour, width in (((20, 20, 20), 3), (white, 1)):
-            thick = max(1, round(width * scale))
-            cv2.putText(canvas, line, place, FONT, 0.48 * scale, colour, thick, cv2.LINE_AA)
+        _text(canvas, line, (10 * scale, top + step * number + 6 * scale), 0.48 * scale)
+
+
+class DisplayRate:
+    """Frames a second over the last of them."""
+
+    def __init__(self) -> None:
+        self._times_s: deque[float] = deque(maxlen=RATE_OVER + 1)
+
+    def tick(self, now_s: float) -> float | None:
+        """A frame was shown at this time; the rate, or None after the first."""
+        self._times_s.append(now_s)
+        took_s = now_s - self._times_s[0]
+        return (len(self._times_s) - 1) / took_s if took_s > 0 else None
 
 
 class WindowSink:
@@ -104,6 +147,7 @@ class WindowSink:
     def __init__(self, stop: Callable[[], None], landmarks: Callable[[], Points]) -> None:
         self._stop = stop
         self._landmarks = landmarks
+        self._rate = DisplayRate()
         self._title = "Wakeful"
         try:
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_GUI_NORMAL)
@@ -114,7 +158,9 @@ class WindowSink:
     def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
         """Draw the newest frame."""
         if frame.image is not None:
-            drawn = draw(frame.image, observation, state, self._landmarks())
+            fps = self._rate.tick(time.monotonic())
+            note = QUIT if fps is None else f"{fps:.0f} fps   {QUIT}"
+            drawn = draw(frame.image, observation, state, self._landmarks(), note)
             cv2.imshow(self._title, drawn)
         if cv2.waitKey(1) & 0xFF == ord("q"):
             self._stop()

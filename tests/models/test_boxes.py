@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.inference import boxes
 from models.inference.boxes import (
-    Faces,
+    FaceBoxes,
     closer_square,
     cut,
     decode,
@@ -193,7 +193,7 @@ def test_where_the_closer_look_sees_nothing_the_first_word_stands() -> None:
 def test_the_drivers_face_is_the_sure_and_large_one() -> None:
     xyxy = np.array([[0, 0, 20, 20], [0, 0, 90, 90], [0, 0, 60, 60]], np.float32)
     scores = np.array([[0.9, 0, 0], [0.5, 0, 0], [0.1, 0.6, 0]], np.float32)
-    assert boxes.prominent(Faces(xyxy, scores)).tolist() == [1, 2, 0]
+    assert boxes.prominent(FaceBoxes(xyxy, scores)).tolist() == [1, 2, 0]
 
 
 @given(x=st.floats(-50, 400), y=st.floats(-50, 400), side=st.floats(4, 600))

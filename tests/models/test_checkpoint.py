@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.architectures.cnn import plain_cnn
+from models.architectures.cnn import ir50, plain_cnn, resnet18
 from models.architectures.fdrl import FDRL
 from models.architectures.poster import poster
 from models.architectures.poster_v2 import poster_v2, poster_v2_s
@@ -221,13 +221,46 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         load_weights(plain_cnn(RAF_LABELS), tmp_path / "empty.pth")
 
 
-def test_fine_tuning_keeps_all_but_the_head(tmp_path: Path) -> None:
+def test_fine_tuning_carries_the_head_over_by_label(tmp_path: Path) -> None:
     donor = poster_v2_s(FER_PLUS_LABELS)
     write_weights(donor, MODELS["poster_v2_s"], tmp_path / "s.safetensors")
-    model = poster_v2_s(("calm", "tired"))
-    head = model.vit.head.weight.clone()
-    load_weights(model, tmp_path / "s.safetensors", new_head=True)
-    assert torch.equal(model.vit.head.weight, head)
+    model = poster_v2_s(("tired", "anger"))
+    first = model.vit.head.weight.clone()
+    relabel = (FER_PLUS_LABELS, ("tired", "anger"))
+    load_weights(model, tmp_path / "s.safetensors", relabel=relabel)
+    assert torch.equal(model.vit.head.weight[0], first[0])
+    anger = donor.vit.head.weight[FER_PLUS_LABELS.index("anger")]
+    torch.testing.assert_close(model.vit.head.weight[1], anger, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(
         model.vit.gate.linear1.weight, donor.vit.gate.linear1.weight, atol=1e-3, rtol=1e-3
     )
+
+
+def test_larger_pictures_start_from_the_positions_of_smaller_ones(tmp_path: Path) -> None:
+    donor = poster_v2_s(RAF_LABELS)
+    with torch.no_grad():
+        donor.vit.pos_embed[0, 0], donor.vit.pos_embed[0, 1:10] = 7.0, 1.0
+        donor.vit.pos_embed[0, 10:19], donor.vit.pos_embed[0, 19:] = 2.0, 3.0
+    write_weights(donor, MODELS["poster_v2_s"], tmp_path / "s.safetensors")
+    larger = poster_v2_s(RAF_LABELS, working_px=64, windows=(8, 8, 4))
+    with pytest.raises(ForeignCheckpointError, match=r"bias_table|pos_embed"):
+        load_weights(larger, tmp_path / "s.safetensors")
+    load_weights(larger, tmp_path / "s.safetensors", relabel=(RAF_LABELS, RAF_LABELS))
+    positions = larger.vit.pos_embed[0, :, 0]
+    torch.testing.assert_close(
+        positions, torch.tensor([7.0, *[1.0] * 16, *[2.0] * 16, *[3.0] * 16])
+    )
+    assert larger(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+
+
+def test_plain_classifiers_fill_the_backbones_of_the_others(tmp_path: Path) -> None:
+    for donor, name, model, part in (
+        (resnet18(RAF_LABELS), "resnet18", FDRL(RAF_LABELS), "backbone"),
+        (ir50(RAF_LABELS), "ir50", poster_v2(RAF_LABELS), "image"),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        write_weights(donor, MODELS[name], path)
+        assert load_weights(model, path, relabel=(RAF_LABELS, RAF_LABELS)).prefix == part
+        key, value = next(iter(donor.trunk.state_dict().items()))
+        filled = model.get_submodule(part).state_dict()[key]
+        torch.testing.assert_close(filled, value, atol=1e-3, rtol=1e-3)

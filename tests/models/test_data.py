@@ -4,13 +4,16 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from models.data import DatasetError, Faces, Sample, hold_out, read_picture, require_classes
 from models.data.layouts import (
     CK_LABELS,
+    FER_PLUS_COLUMNS,
     fer_plus_label,
     fer_plus_shares,
     find_source,
@@ -180,6 +183,30 @@ def test_raf_db_in_its_own_order(tmp_path: Path) -> None:
         open_faces(tmp_path, RAF_LABELS, (8, 8), "train")
 
 
+def test_raf_db_and_fer_plus_in_one_parquet_file_are_told_apart(tmp_path: Path) -> None:
+    faces = {"split": ["train", "test"], "name": ["a.jpg", "b.jpg"], "image": [picture(1)] * 2}
+    path = tmp_path / "rafdb.parquet"
+    parquet.write_table(
+        pa.table(faces | {"label": [2, 5], "label_name": ["disgust", "anger"]}), path
+    )
+    assert find_source(path).name == "RAF-DB"
+    assert [s.label for s in open_faces(path, RAF_LABELS, (8, 8), "train").samples] == ["disgust"]
+    assert open_faces(path, RAF_LABELS, (8, 8), "test").counts["anger"] == 1
+    parquet.write_table(pa.table(faces | {key: [9, 0] for key in FER_PLUS_COLUMNS}), path)
+    assert find_source(path).name == "FER+"
+    parquet.write_table(pa.table(faces), path)
+    with pytest.raises(DatasetError, match=r"neither FER.'s votes nor RAF-DB's"):
+        find_source(path)
+
+
+def test_a_teachers_answers_are_mixed_into_the_targets() -> None:
+    faces = Faces(samples(("a", "b"), 1), ("a", "b"), (8, 8))
+    softened = faces.softened(torch.tensor([[0.5, 0.5], [0.0, 1.0]]), 0.4)
+    torch.testing.assert_close(softened.targets, torch.tensor([[0.8, 0.2], [0.0, 1.0]]))
+    assert softened.truth.tolist() == [0, 1]
+    assert faces.targets.tolist() == [[1, 0], [0, 1]]
+
+
 def test_affectnet_with_and_without_contempt(tmp_path: Path) -> None:
     for number, stem in enumerate(("a", "b", "c")):
         save(tmp_path / "val_set" / "images" / f"{stem}.jpg")
@@ -230,7 +257,7 @@ def test_what_is_no_data_set_is_told(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a layout we know"):
         find_source(tmp_path)
     (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(DatasetError, match="not a FER"):
+    with pytest.raises(DatasetError, match="not a parquet file"):
         open_faces(tmp_path / "x.parquet", FER_PLUS_LABELS, (8, 8), "train")
 
 

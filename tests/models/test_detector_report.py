@@ -18,7 +18,7 @@ from models.evaluation.detector import (
     roc_area,
     worst,
 )
-from models.inference.boxes import Faces
+from models.inference.boxes import FaceBoxes
 from models.report import Report
 
 LABELS = ("awake", "sleep", "yawn")
@@ -32,9 +32,9 @@ def picture(label: str, person: str = "anna", path: Path = Path("x.png")) -> Pic
 
 def judged(label: str, said: tuple[float, float, float] | None, box: Any = BOX) -> Judged:
     if said is None:
-        nothing = Faces(np.zeros((0, 4), np.float32), np.zeros((0, 3), np.float32))
+        nothing = FaceBoxes(np.zeros((0, 4), np.float32), np.zeros((0, 3), np.float32))
         return Judged(picture(label), BOX, nothing)
-    return Judged(picture(label), BOX, Faces(np.asarray(box), np.array([said], np.float32)))
+    return Judged(picture(label), BOX, FaceBoxes(np.asarray(box), np.array([said], np.float32)))
 
 
 AWAKE, SLEEP, YAWN = (0.9, 0.05, 0.02), (0.05, 0.9, 0.02), (0.02, 0.1, 0.9)
@@ -111,8 +111,8 @@ def test_each_person_has_figures_and_the_document_is_that_of_all_models(tmp_path
 def test_the_worst_errors_are_drawn_first(tmp_path: Path) -> None:
     path = tmp_path / "face.png"
     cv2.imwrite(str(path), np.full((100, 100, 3), 90, np.uint8))
-    right = Judged(picture("awake", path=path), BOX, Faces(BOX, np.array([AWAKE], np.float32)))
-    wrong = Judged(picture("awake", path=path), BOX, Faces(BOX, np.array([SLEEP], np.float32)))
+    right = Judged(picture("awake", path=path), BOX, FaceBoxes(BOX, np.array([AWAKE], np.float32)))
+    wrong = Judged(picture("awake", path=path), BOX, FaceBoxes(BOX, np.array([SLEEP], np.float32)))
     assert worst([right, wrong], 1) == [wrong]
     draw_grid([wrong, right], LABELS, tmp_path / "grid.png", columns=2, side=120)
     assert cv2.imread(str(tmp_path / "grid.png")).shape == (120, 240, 3)
@@ -123,9 +123,9 @@ def test_a_detector_is_shown_every_picture(tmp_path: Path) -> None:
     cv2.imwrite(str(path), np.full((100, 100, 3), 90, np.uint8))
     seen: list[Any] = []
 
-    def look(image: Any) -> Faces:
+    def look(image: Any) -> FaceBoxes:
         seen.append(image.shape)
-        return Faces(BOX, np.array([AWAKE], np.float32))
+        return FaceBoxes(BOX, np.array([AWAKE], np.float32))
 
     found = judge(look, [picture("awake", path=path)] * 2)
     assert seen == [(100, 100, 3)] * 2

@@ -17,10 +17,10 @@ from models.data.yolo import PictureSetError, read_picture_set
 from models.training.detector import (
     CURVES_FILE,
     STATE_FILE,
-    Recipe,
-    TrainingError,
+    DetectorRecipe,
     train_detector,
 )
+from models.training.recipe import TrainingError
 from tests.support.paths import ROOT
 
 TINY = {"image_px": 64, "epochs": 4, "batch": 4, "mosaic": 0.5, "plain_epochs": 1}
@@ -53,9 +53,9 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from models.data.yolo import read_picture_set
-from models.training.detector import Recipe, train_detector
+from models.training.detector import DetectorRecipe, train_detector
 data, run, resume = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "resume"
-train_detector(read_picture_set(data), None, run, Recipe(**{tiny}), resume=resume)
+train_detector(read_picture_set(data), None, run, DetectorRecipe(**{tiny}), resume=resume)
 """.replace("{tiny}", repr(TINY))
 
 
@@ -88,16 +88,18 @@ def test_a_killed_training_resumes_to_the_same_curve(data: Path, tmp_path: Path)
 
 def test_nothing_to_resume_is_told(data: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing to resume"):
-        train_detector(read_picture_set(data), None, tmp_path / "run", Recipe(**TINY), resume=True)
+        train_detector(
+            read_picture_set(data), None, tmp_path / "run", DetectorRecipe(**TINY), resume=True
+        )
 
 
 def test_another_recipe_cannot_go_on_with_a_run(data: Path, tmp_path: Path) -> None:
     pictures, run = read_picture_set(data), tmp_path / "run"
-    first = Recipe(**{**TINY, "epochs": 1})
+    first = DetectorRecipe(**{**TINY, "epochs": 1})
     weights = train_detector(pictures, None, run, first)
     assert weights["model.0.conv.weight"].dtype == torch.float32
     with pytest.raises(TrainingError, match="another recipe"):
-        train_detector(pictures, None, run, Recipe(**TINY), resume=True)
+        train_detector(pictures, None, run, DetectorRecipe(**TINY), resume=True)
     with pytest.raises(TrainingError, match="is finished after 1 epochs"):
         train_detector(pictures, None, run, first, resume=True)
 
@@ -106,7 +108,7 @@ def test_one_class_only_is_told_before_anything_starts(data: Path, tmp_path: Pat
     for label in (data / "labels").iterdir():
         label.write_text("0 0.5 0.5 0.4 0.5\n")
     with pytest.raises(PictureSetError, match="no box of class sleep"):
-        train_detector(read_picture_set(data), None, tmp_path / "run", Recipe(**TINY))
+        train_detector(read_picture_set(data), None, tmp_path / "run", DetectorRecipe(**TINY))
     assert not (tmp_path / "run").exists()
 
 
@@ -116,4 +118,4 @@ def test_torchrun_needs_a_gpu_for_each_process(
     monkeypatch.setenv("WORLD_SIZE", "2")
     pictures = read_picture_set(data)
     with pytest.raises(TrainingError, match="--device 0,1"):
-        train_detector(pictures, None, tmp_path / "run", Recipe(**TINY), device="cpu")
+        train_detector(pictures, None, tmp_path / "run", DetectorRecipe(**TINY), device="cpu")

@@ -62,14 +62,17 @@ def test_forty_own_pictures_a_class_make_a_model(faces: Path, tmp_path: Path) ->
     assert (into / "curves.png").is_file()
     card = json.loads((into / "best.json").read_text())
     assert card["labels"] == ["calm", "tired"]
+    listed = tmp_path / "near_duplicates.csv"
+    listed.write_text("train,of\ntrain/calm/0.png,x\ntrain/tired/1.png,y\n")
     done = run(
         "evaluate", "cnn", "--data", str(faces), "--split", "train", "--threads", "none",
         "--weights", str(into / "best.safetensors"), "--json", str(tmp_path / "r.json"),
-        "--trained-in", str(into),
+        "--trained-in", str(into), "--without", str(listed),
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     report = Report.load(tmp_path / "r.json")
-    assert report.accuracy[0].n == 80
+    assert [record.n for record in report.accuracy] == [80, 78]
+    assert report.accuracy[1].filter == "without 2 near duplicates of training faces"
     assert report.budget is not None
     assert report.budget.epochs == 3
 

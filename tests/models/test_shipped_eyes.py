@@ -88,7 +88,7 @@ def test_two_hundred_pictures_are_read_as_ultralytics_reads_them(portrait: Actor
     assert found > 150
 
 
-def sleep_share(faces: boxes.Faces) -> float:
+def sleep_share(faces: boxes.FaceBoxes) -> float:
     awake, sleep, _ = faces.scores[boxes.prominent(faces)[0]]
     return float(sleep / (awake + sleep))
 

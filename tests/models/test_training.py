@@ -1,5 +1,6 @@
 """Training: it learns, it goes on after a kill, it stops on nonsense. Tiny pictures, real loop."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -18,10 +19,16 @@ from models.architectures.poster_v2 import poster_v2_s
 from models.checkpoint import load_weights, read_card
 from models.data import Faces, Sample
 from models.registry import MODELS
-from models.training import Trainer, TrainingError, class_weights, epoch_order
+from models.training import Trainer, class_weights, epoch_order
 from models.training.optimisation import Averaged, Sam, build_optimizer, learning_rate
-from models.training.recipe import Recipe, RecipeError, load_recipe, make_recipe
-from models.training.runs import find_recipe, read_budget, recipes_folder
+from models.training.recipe import (
+    Recipe,
+    RecipeError,
+    TrainingError,
+    load_recipe,
+    make_recipe,
+)
+from models.training.runs import answers_of, find_recipe, read_budget, recipes_folder
 from tests.models.test_data import picture
 
 LABELS = ("dark", "bright")
@@ -146,6 +153,48 @@ def test_fdrl_and_the_landmark_branch_learn_with_their_own_losses(tmp_path: Path
     assert not any("head.linear" in k for k in run.model.state_dict())
 
 
+def test_a_training_by_the_clock_anneals_within_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that moves a second a look: the schedule ends where the time ends."""
+    clock = itertools.count()
+    monkeypatch.setattr("models.training.time.monotonic", lambda: float(next(clock)))
+    recipe = make_recipe(QUICK | {"epochs": 1000, "schedule": "one_cycle"})
+    run = Trainer(small(), CARD, recipe, faces(), faces(4), tmp_path, limit_s=30)
+    progress = run.fit()
+    assert progress.epoch < 30
+    assert progress.seconds >= 30
+    assert progress.curves[-1].lr < 0.05 * max(line.lr for line in progress.curves)
+    again = Trainer(small(), CARD, recipe, faces(), faces(4), tmp_path, limit_s=30)
+    assert again.fit(resume=True).epoch == progress.epoch
+
+
+def test_pictures_grow_as_the_recipe_says(tmp_path: Path) -> None:
+    sides: list[int] = []
+    model = small()
+    model.register_forward_pre_hook(
+        lambda module, seen: sides.append(seen[0].shape[-1]) if module.training else None
+    )
+    recipe = make_recipe(QUICK | {"epochs": 4, "grow": [{"until": 0.5, "px": 16}]})
+    large = Faces(faces().samples, LABELS, (24, 24), source="made")
+    Trainer(model, replace(CARD, input_hw=(24, 24)), recipe, large, large, tmp_path).fit()
+    steps = len(large) // QUICK["batch"]
+    assert sides == [16] * 2 * steps + [24] * 2 * steps
+
+
+def test_a_teacher_must_know_every_label(tmp_path: Path) -> None:
+    card = replace(CARD, arguments={"widths": (8, 8, 8)})
+    recipe = make_recipe(QUICK | {"epochs": 1})
+    Trainer(small(), card, recipe, faces(), faces(4), tmp_path).fit()
+    weights = tmp_path / "best.safetensors"
+    answers = answers_of(weights, faces(2), torch.device("cpu"))
+    assert answers.shape == (4, 2)
+    torch.testing.assert_close(answers.sum(1), torch.ones(4))
+    other = Faces([Sample("x", picture(0), "tired")], ("tired",), (16, 16))
+    with pytest.raises(TrainingError, match="does not know tired"):
+        answers_of(weights, other, torch.device("cpu"))
+
+
 def test_sam_steps_along_the_gradient_found_uphill() -> None:
     weight = nn.Parameter(torch.tensor([1.0, 0.0]))
     optimizer = torch.optim.SGD([weight], lr=0.1)
@@ -227,6 +276,7 @@ def test_the_papers_recipes_are_the_papers() -> None:
         ("lr: fast", "lr: Input should be a valid number"),
         ("augmentation: {flip: 2}", "augmentation.flip"),
         ("milestones: [9, 3]", "milestones must rise"),
+        ("grow: [{until: 0.5, px: 64}, {until: 0.7, px: 32}]", "must rise"),
         ("[1, 2]", "a recipe is a mapping"),
         ("a: [", "not a YAML file"),
     ],

@@ -3,12 +3,20 @@
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.architectures.yolov5 import yolov5
+from models.checkpoint import write_weights
+from models.registry import MODELS
+from monitor.app import overrides
+from monitor.config import PerceptionConfig
+from monitor.errors import ConfigError
 from monitor.perception.expression import (
     LOOKS_UNDER_WAY,
     SMOOTHING_S,
@@ -18,6 +26,7 @@ from monitor.perception.expression import (
     cut,
 )
 from monitor.perception.face import eye_centre
+from monitor.perception.networks import open_parts
 from monitor.types import Box, Emotion, Image
 from tests.support.fakes import FakeEmotionNet, a_mesh
 from tests.support.servers import until
@@ -264,3 +273,28 @@ def test_a_turned_heads_crop_does_not_shrink_to_its_eyes() -> None:
     points[:, 0] = 280 + (points[:, 0] - 280) * 0.2
     square = Framing(eyes_xy=(0.5, 0.39), eyes_apart=0.37).square(face, points)
     assert square.height_px >= face.height_px
+
+
+def test_yolov5_reads_expressions_where_it_is_asked_for(tmp_path: Path) -> None:
+    """`wakeful run --expressions FILE`: untrained weights, the real network and runtime."""
+    torch.manual_seed(0)
+    card = MODELS["yolov5_faces"]
+    weights = tmp_path / "faces.safetensors"
+    write_weights(yolov5(card.labels, **card.arguments), card, weights)
+    asked = overrides(
+        cameras=None, policy=None, vehicle=None, broker=None, trace=None, realtime=False,
+        expressions=str(weights),
+    )  # fmt: skip
+    parts = open_parts(PerceptionConfig(detector=None, eyes=None, **asked["perception"]))
+    assert parts.emotion is not None
+    found = parts.emotion(cut(IMAGE, parts.emotion.framing.square(FACE)))
+    assert [label for label, _ in found.probabilities] == list(card.labels)
+    assert sum(share for _, share in found.probabilities) == pytest.approx(1)
+    assert found.probability == max(share for _, share in found.probabilities)
+
+
+def test_a_model_that_reads_no_expressions_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"perception\.emotion: awake_sleep_n is a model for"):
+        open_parts(PerceptionConfig(detector=None, eyes=None, emotion="awake_sleep_n"))
+    with pytest.raises(ConfigError, match="yolov5_faces: no weights at"):
+        open_parts(PerceptionConfig(detector=None, eyes=None, emotion="yolov5_faces"))
