@@ -18,6 +18,8 @@ from models.registry import RESULTS
 Origin = Literal["published", "measured"]
 Interval = tuple[float, float]
 PUBLISHED = "published.json"
+# Behind a split's name: counted without the faces that are nearly in the training split too.
+WITHOUT = " without near duplicates"
 
 
 class ReportError(ValueError):

@@ -308,8 +308,8 @@ def cost(
 
 @models_app.command("compare")
 def compare_models(
-    dataset: Annotated[str, typer.Option(help="Data set to compare on.")] = "FER+",
-    split: Annotated[str, typer.Option(help="Its split.")] = "PublicTest",
+    dataset: Annotated[str, typer.Option(help="Data set to compare on.")] = "RAF-DB",
+    split: Annotated[str, typer.Option(help="Its split.")] = "test",
     results: Annotated[Path, typer.Option(help="Folder of reports.")] = RESULTS,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="For a document.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw accuracy against cost.")] = None,

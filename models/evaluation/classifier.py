@@ -20,6 +20,7 @@ from models.inference import load
 from models.inference.backend import InferenceError, Precision, Runtime, this_machine
 from models.registry import ModelCard
 from models.report import (
+    WITHOUT,
     Accuracy,
     Agreement,
     Cost,
@@ -71,7 +72,7 @@ def _without(
         return
     yield accuracy_of(
         faces.truth.numpy()[kept], found[kept], faces.labels, dataset=record.dataset,
-        split=record.split, selection=record.selection, source=record.source,
+        split=f"{record.split}{WITHOUT}", selection=record.selection, source=record.source,
         filter=f"without {len(faces) - len(kept)} near duplicates of training faces",
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.report import Accuracy, Budget, Cost, Latency, Report, Robustness
+from models.report import WITHOUT, Accuracy, Budget, Cost, Latency, Report, Robustness
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,7 @@ class Row:
 
     model: str
     accuracy: Accuracy | None
+    without: Accuracy | None
     cost: Cost | None
     latency: Latency | None
     budget: Budget | None
@@ -20,20 +21,36 @@ class Row:
 
 
 def compare(reports: Iterable[Report], dataset: str, split: str) -> list[Row]:
-    """Rows of every expression model, best first; those without a figure come last."""
-    rows = [
-        Row(
-            report.model,
-            next((a for a in report.accuracy if (a.dataset, a.split) == (dataset, split)), None),
-            report.cost,
-            _latency(report),
-            report.budget,
-            max(report.robustness, key=lambda r: r.drop, default=None),
-        )
-        for report in reports
-        if report.task == "expression"
-    ]
-    return sorted(rows, key=lambda row: -(row.accuracy.overall or 0) if row.accuracy else 1)
+    """What was measured on one split, best first; then the models that nobody trained for it.
+
+    A report is called `MODEL` or `MODEL at 64 px`; a model stands among the untrained once, with
+    its cost at its own size, if none of its reports has a figure for this split.
+    """
+    known = [report for report in reports if report.task == "expression"]
+    rows = [_row(report, dataset, split) for report in known]
+    measured = sorted(
+        (row for row in rows if row.accuracy), key=lambda row: -(row.accuracy.overall or 0)
+    )
+    trained = {row.model.split()[0] for row in measured}
+    untrained = {
+        report.model: Row(report.model, None, None, report.cost, None, None, None)
+        for report in known
+        if report.model.split()[0] not in trained and " " not in report.model
+    }
+    return measured + list(untrained.values())
+
+
+def _row(report: Report, dataset: str, split: str) -> Row:
+    figures = {a.split: a for a in report.accuracy if a.dataset == dataset}
+    return Row(
+        report.model,
+        figures.get(split),
+        figures.get(f"{split}{WITHOUT}"),
+        report.cost,
+        _latency(report),
+        report.budget,
+        max(report.robustness, key=lambda r: r.drop, default=None),
+    )
 
 
 def _latency(report: Report) -> Latency | None:
@@ -53,7 +70,8 @@ def millions(value: int | None) -> str:
 
 
 COLUMNS = (
-    "model", "overall % (95 % CI)", "mean class %", "n", "params total / live, M", "MMACs",
+    "model", "overall % (95 % CI)", "without near duplicates", "mean class %", "n",
+    "params total / live, M", "MMACs",
     "input", "p50 / p95 ms", "worst condition", "training",
 )  # fmt: skip
 
@@ -68,6 +86,7 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         row.model,
         overall,
+        percent(row.without.overall if row.without else None),
         percent(accuracy.mean_class) if accuracy else "-",
         str(accuracy.n) if accuracy else "-",
         f"{millions(cost.params_total)} / {millions(cost.params_live)}" if cost else "-",

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from models.cli import models_app
 from models.registry import MODELS
-from models.report import Report
+from models.report import WITHOUT, Report
 from tests.models.test_data import picture
 
 
@@ -71,7 +71,7 @@ def test_forty_own_pictures_a_class_make_a_model(faces: Path, tmp_path: Path) ->
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     report = Report.load(tmp_path / "r.json")
-    assert [record.n for record in report.accuracy] == [80, 78]
+    assert [(a.split, a.n) for a in report.accuracy] == [("train", 80), (f"train{WITHOUT}", 78)]
     assert report.accuracy[1].filter == "without 2 near duplicates of training faces"
     assert report.budget is not None
     assert report.budget.epochs == 3

@@ -151,6 +151,10 @@ def test_the_best_comes_first_and_the_untrained_last() -> None:
     table = markdown(rows)
     assert "**80.0** (71.1-86.7)" in table
     assert len(table.splitlines()) == 2 + 3
+    assert [row.model for row in compare([report("a at 64 px", 0.7, 10)], "RAF-DB", "test")] == []
+    own, sized = report("a", 0.8, 20), report("a at 64 px", 0.7, 10)
+    assert [row.model for row in compare([own, sized], "RAF-DB", "test")] == ["a"]
+    assert [row.model for row in compare([own, sized], "FER+", "PublicTest")] == ["a", "a at 64 px"]
     assert "92.21" in published_markdown(load_published())
 
 
