@@ -10,13 +10,15 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from models.registry import MODELS
+from models.registry import MODELS, with_labels
 from models.report import Budget, Report, accuracy_of
 
 console = Console()
 NAME = "yolov5_faces"
 # Faces on which the runtimes are held against eager fp32.
 SAME_ON = 1000
+# Faces as they are set into scenes, where they are at most 0.8 of 128 px; the share to choose by.
+FACE_HW, HELD_OUT = (100, 100), 0.1
 
 DataOption = Annotated[Path, typer.Option(help="Faces of any layout; see `models train --help`.")]
 
@@ -33,24 +35,32 @@ def train(
     faces: Annotated[int, typer.Option(min=1, help="Use this many; the first ones.")] = 1_000_000,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     batch: Annotated[int, typer.Option(min=2)] = 32,
+    weights: Annotated[
+        Path | None, typer.Option(help="To start from: ours, or a legacy YOLOv5 .pt.")
+    ] = None,
     seed: int = 0,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, or 0 for the first GPU.")] = "cpu",
+    resume: Annotated[bool, typer.Option(help="Go on where a killed run stopped.")] = False,
 ) -> None:
     """Set faces into scenes and train YOLOv5n to find and name them."""
     import torch
 
     from models.architectures.yolov5 import load_tensors, yolov5
     from models.checkpoint import write_weights
-    from models.data.layouts import open_for_training
+    from models.data.layouts import find_source, open_for_training
     from models.synthesis.expression_scenes import SCENE_PX, write_scenes
     from models.training.detector import DetectorRecipe, train_detector
+    from models.training.detector_runs import starting_tensors
+    from models.training.runs import labels_for
 
     if threads:
         torch.set_num_threads(threads)
-    card = MODELS[NAME]
-    learn, _ = open_for_training(data, card.labels, (48, 48), soft=False, validation=0.08)
+    card = with_labels(MODELS[NAME], labels_for(MODELS[NAME], find_source(data)))
+    learn, _ = open_for_training(data, card.labels, FACE_HW, soft=False, validation=HELD_OUT)
     learn = learn.part(range(min(faces, len(learn)))).cached()
+    size = str(card.arguments["size"])
+    start, origin = starting_tensors(str(weights) if weights else "none", size)
     recipe = DetectorRecipe(
         image_px=SCENE_PX, epochs=epochs, batch=batch, seed=seed, mosaic=0.0, plain_epochs=0
     )
@@ -62,7 +72,7 @@ def train(
         )
         task = bar.add_task("training", total=None)
         tensors = train_detector(
-            pictures, None, into, recipe, device=device,
+            pictures, None, into, recipe, start=start, device=device, resume=resume,
             progress=lambda n, total, _: bar.update(task, completed=n, total=total),
         )  # fmt: skip
     network = yolov5(card.labels, **card.arguments)
@@ -71,7 +81,7 @@ def train(
     budget = Budget(
         epochs=epochs, hours=round((time.monotonic() - began) / 3600, 3), device=device,
         threads=torch.get_num_threads(), pictures=len(learn), input_hw=(SCENE_PX, SCENE_PX),
-        recipe="YOLOv5n from nothing, scenes of one face; no mosaic",
+        recipe=f"YOLOv5n {origin}, scenes of one face; no mosaic",
     )  # fmt: skip
     (into / "budget.json").write_text(budget.model_dump_json(indent=1) + "\n", encoding="utf-8")
     console.print(f"weights and card: {into / 'best.safetensors'}", highlight=False)
@@ -87,13 +97,21 @@ def evaluate(
     from models.data.layouts import find_source, open_faces
     from models.evaluation.classifier import cost_of, measure_latency, robustness_of
     from models.evaluation.corruptions import CONDITIONS
+    from models.evaluation.detector import Judged, detection_of
     from models.export.onnx_export import build
-    from models.synthesis.expression_scenes import agreement, answer, scenes
+    from models.synthesis.expression_scenes import (
+        ANSWER_SEED,
+        agreement,
+        answer,
+        look_at,
+        scenes,
+        true_picture,
+    )
     from models.training.runs import weights_and_card
 
     path, card = weights_and_card(NAME, str(weights))
     model = build(card, path)
-    faces = open_faces(data, card.labels, (48, 48), split).cached()
+    faces = open_faces(data, card.labels, FACE_HW, split).cached()
     with console.status(f"{NAME} on {len(faces)} scenes"):
         said = answer(model, faces)
         clean = float((said.labels == faces.truth.numpy()).mean())
@@ -101,6 +119,12 @@ def evaluate(
             robustness_of(name, answer(model, faces, change=change).labels, faces, clean)
             for name, change in CONDITIONS.items()
         ]
+        shown = scenes(faces, seed=ANSWER_SEED)
+        truth = [true_picture(faces, index, scene) for index, scene in enumerate(shown)]
+        judged = [
+            Judged(t, t.xyxy, found) for t, found in zip(truth, look_at(model, faces), strict=True)
+        ]
+        detection = detection_of(judged, card.labels, faces.source, split)
         picture = next(scenes(faces)).image[None]
         latency = tuple(measure_latency(path, picture, (1,)))
         some = faces.part(range(min(SAME_ON, len(faces))))
@@ -115,7 +139,7 @@ def evaluate(
     report = Report(
         model=NAME, labels=card.labels, weights_sha256=card.sha256, command=command,
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"), accuracy=(record,),
-        cost=cost_of(model, card), budget=budget, robustness=tuple(spoiled), latency=latency,
+        detection=(detection,), cost=cost_of(model, card), budget=budget, robustness=tuple(spoiled), latency=latency,
         agreement=same,
         notes=(f"face found (IoU >= 0.5 of the best box): {100 * said.found:.1f} % of the scenes",),
     )  # fmt: skip
@@ -125,6 +149,6 @@ def evaluate(
     console.print(
         f"{NAME}: overall {100 * (record.overall or 0):.2f} % (95 % {100 * low:.2f}-"
         f"{100 * high:.2f}), mean class {100 * (record.mean_class or 0):.2f} %, n = {record.n}; "
-        f"face found in {100 * said.found:.1f} %",
+        f"mAP50 {detection.map50:.3f}, face found in {100 * said.found:.1f} %",
         highlight=False,
     )

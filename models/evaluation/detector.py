@@ -244,6 +244,23 @@ def as_report(measured: dict[str, Any], *, command: str, notes: Sequence[str] = 
     )
 
 
+def detection_of(
+    judged: Sequence[Judged], labels: Sequence[str], dataset: str, split: str
+) -> Detection:
+    """The record of a detector of any classes on one split."""
+    row = figures(judged, labels)
+    means = {
+        key: float(np.mean([values[key] for values in row["classes"].values()]))
+        for key in ("precision", "recall")
+    }
+    return Detection(
+        dataset=dataset, split=split, n=row["n"], instances=row["boxes"], map50=row["map50"],
+        map50_95=row["map50_95"], ci_map50=tuple(row["intervals_95"]["map50"]),
+        per_class={label: dict(values) for label, values in row["classes"].items()},
+        selection="validation", origin="measured", **means,
+    )  # fmt: skip
+
+
 def _detection(dataset: str, group: str, row: dict[str, Any]) -> Detection:
     classes = {label: dict(values) for label, values in row["classes"].items()}
     if row.get("sleep_roc") is not None and "sleep" in classes:

@@ -5,7 +5,7 @@ best box's class is its answer and can be counted as a classifier's is.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from models.data import Faces
 from models.data.yolo import Picture, PictureSet
 from models.evaluation.classifier import runtimes
-from models.inference import load
+from models.inference import boxes, load
+from models.inference.boxes import FaceBoxes
 from models.report import Agreement
 from models.synthesis.scenes import cabin
 
@@ -26,6 +27,8 @@ SCENE_PX = 128
 FACE_SHARE = (0.45, 0.8)
 BATCH = 64
 ANSWER_SEED = 1
+# Of boxes that are ranked for the average precision, as `models.evaluation.detector` ranks them.
+LEAST_SCORE = 0.01
 Change = Callable[[Tensor], Tensor]
 
 
@@ -86,8 +89,7 @@ def write_scenes(
     for index, scene in enumerate(scenes(faces, side_px, seed)):
         path = folder / f"{index:06d}.png"
         cv2.imwrite(str(path), scene.image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        classes = np.array([int(faces.truth[index])], np.int64)
-        pictures.append(Picture(path, (side_px, side_px), classes, scene.box[None]))
+        pictures.append(replace(true_picture(faces, index, scene), path=path))
         if told:
             told(index + 1, len(faces))
     return PictureSet(folder, faces.labels, tuple(pictures))
@@ -133,6 +135,26 @@ def answer(
     return Answers(np.concatenate(labels), np.concatenate(overlaps))
 
 
+@torch.inference_mode()
+def look_at(
+    network: nn.Module, faces: Faces, side_px: int = SCENE_PX, seed: int = ANSWER_SEED
+) -> Iterator[tuple[Picture, FaceBoxes]]:
+    """What is true of every scene, and every box found in it that is worth ranking."""
+    network.eval()
+    for index, scene in enumerate(scenes(faces, side_px, seed)):
+        out = network(torch.from_numpy(boxes.to_input(scene.image))).numpy()
+        xyxy, scores = boxes.decode(out, len(faces.labels))
+        kept = boxes.suppress(xyxy, scores, LEAST_SCORE)
+        yield true_picture(faces, index, scene), FaceBoxes(xyxy[kept], scores[kept])
+
+
+def true_picture(faces: Faces, index: int, scene: FaceScene) -> Picture:
+    """What is true of a scene, as the detectors' figures ask for it."""
+    side = scene.image.shape[0]
+    classes = np.array([int(faces.truth[index])], np.int64)
+    return Picture(Path(faces.samples[index].name), (side, side), classes, scene.box[None])
+
+
 def agreement(weights: Path, faces: Faces, eager: NDArray[np.int64]) -> Iterator[Agreement]:
     """How often each runtime's best box bears the class that eager fp32 gave it.
 
@@ -164,9 +186,9 @@ def _best(
     scores, cells = out[:, 4:].max(-1)  # (B, classes) each
     best = scores.argmax(1)  # (B)
     rows = torch.arange(len(batch))
-    boxes = out[rows, :4, cells[rows, best]].numpy() / side_px
+    found = out[rows, :4, cells[rows, best]].numpy() / side_px
     truth = np.stack([scene.box for scene in batch])
-    return best.numpy(), _iou(boxes, truth)
+    return best.numpy(), _iou(found, truth)
 
 
 def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

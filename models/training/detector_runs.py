@@ -84,7 +84,7 @@ def plan_training(
         raise PictureSetError(
             f"{data}: nothing to train on; pictures lie in images/ or images/train/"
         )
-    tensors, origin = _start(start, chosen["size"])
+    tensors, origin = starting_tensors(start, chosen["size"])
     card = replace(
         with_labels(find(NAME), pictures.labels), arguments={"size": chosen["size"]},
         training_data=f"{len(train.pictures)} pictures of {data.name}", licence="AGPL-3.0-only",
@@ -94,7 +94,16 @@ def plan_training(
     )
 
 
-def _start(start: str, size: str) -> tuple[dict[str, Tensor] | None, str]:
+def starting_tensors(start: str, size: str) -> tuple[dict[str, Tensor] | None, str]:
+    """Tensors to start from, and where they come from in words.
+
+    Args:
+        start: `shipped`, `none`, or a file: ours, or a legacy YOLOv5 checkpoint.
+        size: of the network, n or s.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
     if start == "none":
         return None, "from scratch"
     if start == "shipped":

@@ -11,9 +11,17 @@ from typer.testing import CliRunner
 from models.cli import models_app
 from models.data import Faces, Sample
 from models.data.yolo import check_classes
+from models.evaluation.detector import Judged, detection_of
 from models.registry import find
 from models.report import Report
-from models.synthesis.expression_scenes import answer, compose, scenes, write_scenes
+from models.synthesis.expression_scenes import (
+    answer,
+    compose,
+    look_at,
+    scenes,
+    true_picture,
+    write_scenes,
+)
 from tests.models.test_data import picture
 
 LABELS = ("dark", "bright")
@@ -80,6 +88,24 @@ def test_a_detector_is_judged_by_its_best_box() -> None:
     assert said.found == pytest.approx(5 / 6)
 
 
+def test_average_precision_is_of_all_boxes_of_all_scenes() -> None:
+    """A sure wrong name costs precision though the face is found."""
+    made = faces(8)
+    shown = list(scenes(made, 96, 1))
+    truth = [true_picture(made, index, scene) for index, scene in enumerate(shown)]
+    right = made.truth.tolist()
+
+    def map50(said: list[int]) -> float:
+        oracle = Oracle([scene.box for scene in shown], said, 96)
+        judged = [
+            Judged(t, t.xyxy, b) for t, b in zip(truth, look_at(oracle, made, 96), strict=True)
+        ]
+        return detection_of(judged, LABELS, "made", "test").map50 or 0.0
+
+    assert map50(right) > 0.99
+    assert map50([1 - right[0], *right[1:]]) < 0.95
+
+
 @pytest.mark.slow
 def test_a_detector_of_expressions_is_trained_and_measured(tmp_path: Path) -> None:
     """Through the door: what `train` writes, `evaluate` reads."""
@@ -103,4 +129,7 @@ def test_a_detector_of_expressions_is_trained_and_measured(tmp_path: Path) -> No
          "--weights", str(run / "best.safetensors"), "--json", str(report)],
     )  # fmt: skip
     assert measured.exit_code == 0, measured.output
-    assert Report.load(report).accuracy[0].n == 16
+    written = Report.load(report)
+    assert written.accuracy[0].n == 16
+    assert written.detection[0].instances == 16
+    assert written.detection[0].map50 is not None
