@@ -28,9 +28,8 @@ def compare(reports: Iterable[Report], dataset: str, split: str) -> list[Row]:
     """
     known = [report for report in reports if report.task == "expression"]
     rows = [_row(report, dataset, split) for report in known]
-    measured = sorted(
-        (row for row in rows if row.accuracy), key=lambda row: -(row.accuracy.overall or 0)
-    )
+    measured = [row for row in rows if row.accuracy is not None]
+    measured.sort(key=lambda row: -(row.accuracy.overall or 0) if row.accuracy else 0)
     trained = {row.model.split()[0] for row in measured}
     untrained = {
         report.model: Row(report.model, None, None, report.cost, None, None, None)

@@ -19,7 +19,6 @@ from models.synthesis.expression_scenes import (
     compose,
     look_at,
     scenes,
-    true_picture,
     write_scenes,
 )
 from tests.models.test_data import picture
@@ -91,15 +90,12 @@ def test_a_detector_is_judged_by_its_best_box() -> None:
 def test_average_precision_is_of_all_boxes_of_all_scenes() -> None:
     """A sure wrong name costs precision though the face is found."""
     made = faces(8)
-    shown = list(scenes(made, 96, 1))
-    truth = [true_picture(made, index, scene) for index, scene in enumerate(shown)]
+    boxes = [scene.box for scene in scenes(made, 96, 1)]
     right = made.truth.tolist()
 
     def map50(said: list[int]) -> float:
-        oracle = Oracle([scene.box for scene in shown], said, 96)
-        judged = [
-            Judged(t, t.xyxy, b) for t, b in zip(truth, look_at(oracle, made, 96), strict=True)
-        ]
+        seen = look_at(Oracle(boxes, said, 96), made, 96)
+        judged = [Judged(picture, picture.xyxy, found) for picture, found in seen]
         return detection_of(judged, LABELS, "made", "test").map50 or 0.0
 
     assert map50(right) > 0.99
