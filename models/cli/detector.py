@@ -4,7 +4,7 @@ The detector has other settings than the classifiers, so its commands are its ow
 them behind the same words.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,10 @@ console = Console()
 
 DataOption = Annotated[
     Path, typer.Option(help="Folder in the YOLO layout: data.yaml, images/, labels/, people.csv.")
+]
+ClassesOption = Annotated[
+    list[str] | None,
+    typer.Option(help="What a class of the set is here, e.g. drowsy=sleep; may be repeated."),
 ]
 HoldOutOption = Annotated[
     list[str] | None, typer.Option(help="Person of people.csv to validate on; may be repeated.")
@@ -70,6 +74,7 @@ def train_awake_sleep(
         str, typer.Option(help="`shipped`, `none`, or a file: ours, or a legacy YOLOv5 .pt.")
     ] = "shipped",
     hold_out: HoldOutOption = None,
+    classes: ClassesOption = None,
     image_px: Annotated[int, typer.Option(min=64, help="Side of the training pictures.")] = 416,
     epochs: Annotated[int, typer.Option(min=1)] = 60,
     batch: Annotated[int, typer.Option(min=2)] = 16,
@@ -90,15 +95,18 @@ def train_awake_sleep(
     """Train the awake/sleep detector on pictures in the YOLO layout."""
     import torch
 
+    from models.data.yolo import parse_classes
     from models.training.detector_runs import plan_training, run_training
 
     if threads:
         torch.set_num_threads(threads)
     plan = plan_training(
-        data, into, start=start, hold_out=tuple(hold_out or ()), size=size, image_px=image_px,
+        data, into, start=start, hold_out=tuple(hold_out or ()),
+        classes=parse_classes(classes or ()), size=size, image_px=image_px,
         epochs=epochs, batch=batch, lr=lr, mosaic=mosaic, mixup=mixup, copy_paste=copy_paste,
         freeze=freeze, seed=seed, class_gain=class_gain, teach_steps=teach,
     )  # fmt: skip
+    _say(plan.train.notices)
     counts = ", ".join(f"{label} {count}" for label, count in plan.train.counts().items())
     console.print(
         f"{len(plan.train.pictures)} pictures to learn ({counts}), "
@@ -158,6 +166,10 @@ def evaluate_awake_sleep(
         str, typer.Option(help="`shipped`, or a file: ours, a legacy YOLOv5 .pt, or its .onnx.")
     ] = "shipped",
     hold_out: HoldOutOption = None,
+    split: Annotated[
+        str, typer.Option(help="train, val, test or all; without it test, else val, else all.")
+    ] = "",
+    classes: ClassesOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
     grid: Annotated[Path | None, typer.Option(help="Draw the worst errors here.")] = None,
     input_px: Annotated[int, typer.Option(min=64, help="Side of the first look's input.")] = 320,
@@ -167,17 +179,21 @@ def evaluate_awake_sleep(
     ] = "",
 ) -> None:
     """Measure a detector: per class and per person, with intervals and the worst errors."""
+    from models.data.yolo import parse_classes
     from models.training.detector_runs import evaluate
 
     with _bar("looking") as told:
         report, judged = evaluate(
-            data, weights, people=tuple(hold_out or ()), input_px=input_px, closer=closer,
-            scene=scene, told=told,
+            data, weights, people=tuple(hold_out or ()), split=split,
+            classes=parse_classes(classes or ()), input_px=input_px, closer=closer, scene=scene,
+            told=told,
         )  # fmt: skip
     from models.evaluation.detector import as_report, draw_grid, worst
 
     if json_file:
         command = f"wakeful models evaluate awake_sleep --data {data.name}"
+        command += f" --split {report['split']}"
+        command += "".join(f" --classes {pair}" for pair in classes or ())
         command += f" --scene {scene}" if scene else ""
         as_report(report, command=command).save(json_file)
     if grid:
@@ -201,9 +217,16 @@ def convert(
     )
 
 
+def _say(notices: Iterable[str]) -> None:
+    for notice in notices:
+        console.print(f"note: {notice}", highlight=False, markup=False)
+
+
 def tell(report: dict[str, Any]) -> None:
     """Print a report as tables."""
-    table = Table(title=f"{report['model']} on {report['dataset']}", title_justify="left")
+    _say(report["notices"])
+    title = f"{report['model']} on {report['dataset']}, split {report['split']}"
+    table = Table(title=title, title_justify="left")
     for column in ("", "n", "mAP50 awake/sleep", "mAP50", "mAP50-95", "right", "ROC of sleep"):
         table.add_column(column, justify="left" if not column else "right")
     groups = {**report["people"], "all": report["all"]}

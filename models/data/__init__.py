@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -57,8 +57,9 @@ def read_picture(picture: Path | bytes, name: str = "") -> NDArray[np.uint8]:
     """
     where = name or str(picture)
     try:
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
-            opened.load()
+        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as stored:
+            stored.load()
+            opened = ImageOps.exif_transpose(stored)
             if opened.mode.startswith("I") or opened.mode == "F":
                 return _from_deep(np.asarray(opened, dtype=np.float64))
             if opened.mode in {"RGBA", "LA", "PA"} or "transparency" in opened.info:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.data import DatasetError, Faces, Sample, hold_out
+from models.data.pictures import is_litter, is_picture
 from models.registry import FER_PLUS_LABELS, RAF_LABELS
 
 FER_PLUS_COLUMNS = (*FER_PLUS_LABELS, "unknown", "NF")
@@ -25,7 +26,6 @@ AFFECTNET_LABELS = (
 CK_LABELS = (
     "neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise",
 )  # fmt: skip
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 # How folders are called that mean one of our labels.
 ALIASES = {
     "angry": "anger", "disgusted": "disgust", "fearful": "fear", "afraid": "fear",
@@ -177,7 +177,7 @@ def ck_plus(root: Path, split: str) -> list[Sample]:
 def folder_a_class(root: Path, split: str) -> list[Sample]:
     """`root/split/label/picture` or `root/label/picture`; RAF-DB's 1..7 are known by number."""
     base = root / split if (root / split).is_dir() else root
-    classes = sorted(p for p in base.iterdir() if p.is_dir())
+    classes = sorted(p for p in base.iterdir() if p.is_dir() and not is_litter(p))
     if base == root and split not in {"all", "train"}:
         known = ", ".join(p.name for p in classes) or "nothing"
         raise DatasetError(f"{root}: has no split {split!r} (there is {known})")
@@ -186,7 +186,7 @@ def folder_a_class(root: Path, split: str) -> list[Sample]:
     for folder in classes:
         name = folder.name.lower()
         label = RAF_LABELS[int(name) - 1] if numbers else ALIASES.get(name, name)
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+        files = sorted(p for p in folder.rglob("*") if is_picture(p) and not is_litter(p.parent))
         samples += [Sample(str(p.relative_to(root)), p, label) for p in files]
     return samples
 
@@ -250,7 +250,7 @@ def find_source(path: Path) -> Source:
         return Source("AffectNet", lambda split, _: affectnet(path, split), AFFECTNET_LABELS)
     if (path / "cohn-kanade-images").is_dir():
         return Source("CK+", lambda split, _: ck_plus(path, split), CK_LABELS)
-    if any(p.is_dir() for p in path.iterdir()):
+    if any(p.is_dir() and not is_litter(p) for p in path.iterdir()):
         return Source(path.name, lambda split, _: folder_a_class(path, split))
     raise DatasetError(
         f"--data {path}: not a layout we know: FER+ (csv or parquet), RAF-DB, AffectNet, CK+, "

@@ -1,32 +1,42 @@
-"""Picture sets for the detector: the YOLO layout, read strictly.
+"""Picture sets for the detector: the YOLO layout, checked before anything is trained on it.
 
-    DIR/data.yaml                     names: the classes in order
+    DIR/data.yaml                     names: the classes in order; or data.yml, classes.txt
     DIR/images/*.jpg, labels/*.txt    one flat set, or
     DIR/images/train|val, labels/...  given splits, or
     DIR/train|val/images|labels       the same as Roboflow writes it
+    DIR/*.jpg, *.txt                  each label beside its picture, as labelling tools write it
     DIR/people.csv                    file, person: lets a split go by person
+
+Classes are matched by name, in any order and case; `classes` renames them (`drowsy` is `sleep`).
 
 Nothing but text and pictures is read: `labels.cache` files, which are pickles, are left alone, and
 `data.yaml` is parsed without tags. Whatever is wrong with a set is told in one line, with the
 file, before any training starts.
 """
 
-import csv
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from PIL import Image
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+from models.data.label_files import (
+    ClassList,
+    LabelError,
+    LabelRow,
+    class_list,
+    label_rows,
+    people_of,
+    read_text,
+)
+from models.data.pictures import PictureError, picture_files, upright_size
+
 SPLITS = ("train", "val", "test")
-# Boxes drawn to a picture's very edge come out a rounding error beyond it.
-EDGE_TOLERANCE = 1e-3
+# What a detector of drivers tells, in the order of the shipped one's outputs.
+DRIVER_CLASSES = ("awake", "sleep", "yawn")
 
 
 class PictureSetError(ValueError):
@@ -72,11 +82,13 @@ class PictureSet:
         root: its folder.
         labels: class names in the order of the indices.
         pictures: all of them, sorted by path.
+        notices: what was read otherwise than written, each in one line.
     """
 
     root: Path
     labels: tuple[str, ...]
     pictures: tuple[Picture, ...]
+    notices: tuple[str, ...] = ()
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -97,12 +109,16 @@ class PictureSet:
         return {label: tally[index] for index, label in enumerate(self.labels)}
 
 
-def read_picture_set(root: Path, labels: Sequence[str] | None = None) -> PictureSet:
+def read_picture_set(
+    root: Path, labels: Sequence[str] | None = None, classes: Mapping[str, str] | None = None
+) -> PictureSet:
     """Read and check a set in the YOLO layout.
 
     Args:
         root: its folder.
-        labels: the classes it must have, in this order; None takes the set's own.
+        labels: the classes a model tells; the set's are brought into their order. None takes the
+            set's own, those of drivers first and without those that never occur.
+        classes: what a class of the set is called here, as {"drowsy": "sleep"}.
 
     Raises:
         PictureSetError: anything is missing, unreadable or out of range; the first three
@@ -110,29 +126,77 @@ def read_picture_set(root: Path, labels: Sequence[str] | None = None) -> Picture
     """
     if not root.is_dir():
         raise PictureSetError(f"{root}: no such folder; --data names a folder with data.yaml")
-    names = _class_names(root / "data.yaml")
-    if labels is not None and names != tuple(labels):
-        raise PictureSetError(
-            f"{root / 'data.yaml'}: classes are {', '.join(names)}; "
-            f"this model's are {', '.join(labels)}, in this order"
-        )
-    persons = _people(root / "people.csv")
     files = list(_picture_files(root))
+    try:
+        named = class_list(root)
+        persons = people_of(root / "people.csv", [path for _, path, _ in files])
+    except LabelError as error:
+        raise PictureSetError(str(error)) from None
     if not files:
         raise PictureSetError(f"{root}: no pictures under images/ or train/images/")
-    problems: list[str] = []
-    pictures = [
-        picture
-        for split, path, label_file in files
-        if (picture := _read(path, label_file, split, len(names), problems)) is not None
-    ]
-    _tell(root, problems)
+    reading = _Reading(named)
+    read = [reading.picture(split, path, label_file) for split, path, label_file in files]
+    reading.tell(root)
+    pictures = [replace(p, person=persons.get(p.path, "")) for p in read if p is not None]
     if not any(len(p.classes) for p in pictures):
         raise PictureSetError(f"{root}: not one box in {len(pictures)} label files")
-    named = (replace(p, person=persons.get(p.path.name, "")) for p in pictures)
-    found = PictureSet(root, names, tuple(named))
+    found = _by_name(PictureSet(root, named.names, tuple(pictures)), named, labels, classes or {})
+    found = replace(found, notices=found.notices + reading.notices(persons, pictures))
     check_splits(found)
     return found
+
+
+def parse_classes(texts: Iterable[str]) -> dict[str, str]:
+    """`drowsy=sleep` of the command line, repeated or with commas, as a mapping.
+
+    Raises:
+        PictureSetError: a text without `=`.
+    """
+    pairs = [pair.strip() for text in texts for pair in text.split(",") if pair.strip()]
+    for pair in pairs:
+        if not all(part.strip() for part in pair.split("=")) or pair.count("=") != 1:
+            raise PictureSetError(f"--classes {pair}: write it as OURS, e.g. drowsy=sleep")
+    return {a.strip(): b.strip() for a, b in (pair.split("=") for pair in pairs)}
+
+
+def check_driver_classes(pictures: PictureSet) -> None:
+    """A detector of drivers must tell awake and sleep, or `run` could not use it.
+
+    Raises:
+        PictureSetError: naming what is missing and how to say which class it is.
+    """
+    missing = [label for label in ("awake", "sleep") if label not in pictures.labels]
+    if missing:
+        others = [label for label in pictures.labels if label not in DRIVER_CLASSES]
+        example = f"--classes {others[0] if others else 'NAME'}={missing[0]}"
+        raise PictureSetError(
+            f"{pictures.root}: classes are {', '.join(pictures.labels)}; a detector of drivers "
+            f"must tell awake and sleep: say which class is {' and '.join(missing)}, "
+            f"e.g. {example}"
+        )
+
+
+def of_split(pictures: PictureSet, split: str) -> tuple[PictureSet, str]:
+    """The pictures to measure on, and what they are called.
+
+    Args:
+        pictures: the set.
+        split: `train`, `val`, `test` or `all`; empty takes the test split, else val, else all:
+            a figure on pictures that were trained on measures memory.
+
+    Raises:
+        PictureSetError: there is no such split, or it is empty.
+    """
+    there = sorted({p.split for p in pictures.pictures} - {""})
+    wanted = "val" if split in {"valid", "validation"} else split
+    wanted = wanted or next((name for name in ("test", "val") if name in there), "all")
+    if wanted == "all":
+        return pictures, wanted
+    part = pictures.of_split(wanted)
+    if not part:
+        splits = ", ".join((*there, "all"))
+        raise PictureSetError(f"--split {split}: {pictures.root} has {splits}")
+    return pictures.only(part), wanted
 
 
 def check_splits(pictures: PictureSet) -> None:
@@ -175,7 +239,11 @@ def check_classes(pictures: PictureSet) -> None:
 
 
 def split_by_person(
-    pictures: PictureSet, held_out: Sequence[str], together: Sequence[Sequence[str]] = ()
+    pictures: PictureSet,
+    held_out: Sequence[str],
+    together: Sequence[Sequence[str]] = (),
+    *,
+    everybody_may_go: bool = False,
 ) -> tuple[PictureSet, PictureSet]:
     """Everybody else to train on, and the people held out.
 
@@ -183,6 +251,7 @@ def split_by_person(
         pictures: a set with people.
         held_out: persons to hold out.
         together: groups of persons who must be on one side (look-alikes).
+        everybody_may_go: nobody need be left to train on.
 
     Raises:
         PictureSetError: an unknown person, a group torn apart, or a side left empty.
@@ -197,112 +266,149 @@ def split_by_person(
         inside = set(group) & set(held_out)
         if inside and inside != set(group):
             raise PictureSetError(f"{' and '.join(group)} must be held out together or not at all")
+    nameless = [p for p in pictures.pictures if not p.person and len(p.classes)]
+    if nameless:
+        pictures = replace(
+            pictures,
+            notices=(*pictures.notices, _nameless(pictures.root, nameless)),
+        )
     kept = pictures.only(p for p in pictures.pictures if p.person not in set(held_out))
     held = pictures.only(p for p in pictures.pictures if p.person in set(held_out))
-    if not kept.pictures or not held.pictures:
+    if not (kept.pictures or everybody_may_go) or not held.pictures:
         raise PictureSetError(
             f"{pictures.root}: holding out {', '.join(held_out)} leaves a side empty"
         )
     return kept, held
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise PictureSetError(f"{path}: missing; it must name the classes") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).replace("\n", " ")[:160]
-        raise PictureSetError(f"{path}: not plain YAML ({line})") from None
-    names = document.get("names") if isinstance(document, dict) else None
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
-        names = [names[index] for index in range(len(names))]
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise PictureSetError(f"{path}: 'names' must list the classes, e.g. [awake, sleep, yawn]")
-    if len(set(names)) != len(names):
-        raise PictureSetError(f"{path}: a class is named twice")
-    return tuple(names)
-
-
-def _people(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        if not {"file", "person"} <= set(rows.fieldnames or ()):
-            raise PictureSetError(f"{path}: needs the columns file and person")
-        return {row["file"]: row["person"] for row in rows}
-
-
-def _picture_files(root: Path) -> Iterable[tuple[str, Path, Path]]:
-    """(split, picture, label file) of every picture under one of the three layouts."""
-    layouts = [("", root / "images", root / "labels")]
-    layouts += [(s, root / "images" / s, root / "labels" / s) for s in SPLITS]
-    layouts += [
-        ("val" if s == "valid" else s, root / s / "images", root / s / "labels")
-        for s in (*SPLITS, "valid")
-    ]
-    for split, images, labels in layouts:
-        if images.is_dir():
-            for path in sorted(images.iterdir()):
-                if path.suffix.lower() in PICTURES:
-                    yield split, path, labels / f"{path.stem}.txt"
-
-
-def _read(
-    path: Path, label_file: Path, split: str, classes: int, problems: list[str]
-) -> Picture | None:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            width, height = picture.size
-    except (OSError, SyntaxError, Image.DecompressionBombError, ImportError):
-        # ImportError: ultralytics makes Pillow look for a HEIF plug-in when it knows no better
-        problems.append(f"{path}: not a readable picture")
-        return None
-    try:
-        text = label_file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        problems.append(f"{label_file}: missing; a picture without a face has an empty file")
-        return None
-    except (OSError, UnicodeDecodeError):
-        problems.append(f"{label_file}: not a readable text file")
-        return None
-    rows = [_box(line, classes) for line in text.splitlines() if line.strip()]
-    for row in rows:
-        if isinstance(row, str):
-            problems.append(f"{label_file}: {row}")
-            return None
-    table = np.array(rows, np.float64).reshape(-1, 5)
-    return Picture(
-        path=path,
-        hw=(height, width),
-        classes=table[:, 0].astype(np.int64),
-        boxes=table[:, 1:].astype(np.float32),
-        split=split,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+def _nameless(root: Path, pictures: Sequence[Picture]) -> str:
+    return (
+        f"{root / 'people.csv'}: names nobody for {len(pictures)} pictures, first "
+        f"{pictures[0].path.name}; they are trained on, whoever they show"
     )
 
 
-def _box(line: str, classes: int) -> list[float] | str:
-    """Class, x, y, w, h of a label line, or what is wrong with it."""
-    try:
-        values = [float(word) for word in line.split()]
-    except ValueError:
-        return f"not five numbers: {line[:60]!r}"
-    if len(values) != 5 or not all(np.isfinite(values)):
-        return f"not five numbers: {line[:60]!r}"
-    index, x, y, w, h = values
-    if index != int(index) or not 0 <= index < classes:
-        return f"class {index:g}, but data.yaml names {classes}: 0 to {classes - 1}"
-    sides = (x - w / 2, y - h / 2, 1 - x - w / 2, 1 - y - h / 2)
-    if w <= 0 or h <= 0 or min(sides) < -EDGE_TOLERANCE:
-        return f"box outside the picture: {line[:60]!r} (shares 0..1: centre x, y, width, height)"
-    return values
+def _picture_files(root: Path) -> Iterator[tuple[str, Path, Path]]:
+    """(split, picture, label file) of every picture under one of the layouts."""
+    names = [*((s, s) for s in SPLITS), ("val", "valid")]
+    layouts = [("", root / "images", root / "labels")]
+    layouts += [(split, root / "images" / name, root / "labels" / name) for split, name in names]
+    layouts += [(split, root / name / "images", root / name / "labels") for split, name in names]
+    layouts += [("", root, root), *((split, root / name, root / name) for split, name in names)]
+    for split, images, labels in layouts:
+        if images.is_dir():
+            for path in picture_files(images):
+                yield split, path, labels / f"{path.stem}.txt"
 
 
-def _tell(root: Path, problems: list[str]) -> None:
-    if problems:
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        count = f"{root}: {len(problems)} problems: " if len(problems) > 1 else ""
-        raise PictureSetError(count + "; ".join(problems[:3]) + more)
+@dataclass
+class _Reading:
+    """Reads pictures one by one and keeps what is wrong with them."""
+
+    named: ClassList
+    problems: list[str] = field(default_factory=list)
+    clipped: int = 0
+
+    def picture(self, split: str, path: Path, label_file: Path) -> Picture | None:
+        """A checked picture; None where there is a problem."""
+        try:
+            height, width = upright_size(path)
+        except PictureError as error:
+            self.problems.append(str(error))
+            return None
+        try:
+            rows = self._rows(label_file)
+        except LabelError as error:
+            self.problems.append(str(error))
+            return None
+        self.clipped += sum(row.clipped for row in rows)
+        return Picture(
+            path=path,
+            hw=(height, width),
+            classes=np.array([row.index for row in rows], np.int64),
+            boxes=np.array([row.box for row in rows], np.float32).reshape(-1, 4),
+            split=split,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+
+    def _rows(self, label_file: Path) -> list[LabelRow]:
+        if not label_file.is_file():
+            raise LabelError(f"{label_file}: missing; a picture without a face has an empty file")
+        text = read_text(label_file)
+        try:
+            return label_rows(text, len(self.named.names), keypoints=self.named.keypoints)
+        except LabelError as error:
+            raise LabelError(f"{label_file}: {error}") from None
+
+    def tell(self, root: Path) -> None:
+        """Raise what is wrong, the first three and how many."""
+        problems = self.problems
+        if problems:
+            more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+            count = f"{root}: {len(problems)} problems: " if len(problems) > 1 else ""
+            raise PictureSetError(count + "; ".join(problems[:3]) + more)
+
+    def notices(self, persons: Mapping[Path, str], pictures: Sequence[Picture]) -> tuple[str, ...]:
+        """What was read otherwise than written."""
+        told = []
+        if self.clipped:
+            told.append(f"{self.clipped} boxes reach a little beyond their picture and were cut")
+        if persons and len(persons) < len(pictures):
+            told.append(f"people.csv names {len(persons)} of {len(pictures)} pictures")
+        return tuple(told)
+
+
+def _by_name(
+    pictures: PictureSet,
+    named: ClassList,
+    labels: Sequence[str] | None,
+    classes: Mapping[str, str],
+) -> PictureSet:
+    """The set with its classes called as here and in the model's order.
+
+    Raises:
+        PictureSetError: a class that was to be renamed does not exist, or one that occurs is none
+            of the model's.
+    """
+    ours = {name.casefold(): new for name, new in classes.items()}
+    absent = sorted(set(ours) - {name.casefold() for name in named.names})
+    if absent:
+        raise PictureSetError(
+            f"--classes {absent[0]}: {named.path} has no such class, it has "
+            f"{', '.join(named.names)}"
+        )
+    known = {label.casefold(): label for label in labels or DRIVER_CLASSES}
+    called = [ours.get(name.casefold(), name) for name in named.names]
+    called = [known.get(name.casefold(), name) for name in called]
+    counts = Counter(called[int(c)] for p in pictures.pictures for c in p.classes)
+    order = list(labels) if labels is not None else _own_order(called, counts)
+    strangers = [name for name in counts if name not in order]
+    if strangers:
+        raise PictureSetError(
+            f"{named.path}: has {', '.join(strangers)}, this model tells {', '.join(order)}; say "
+            f"which of them it is, e.g. --classes {strangers[0]}={order[-1]}"
+        )
+    place = np.array([order.index(name) if name in order else -1 for name in called], np.int64)
+    notices = list(pictures.notices)
+    if list(named.names) != order and counts:
+        said = ", ".join(f"{a} is {b}" for a, b in zip(named.names, called, strict=True) if a != b)
+        unused = [name for name in called if name not in order]
+        notices += [f"classes in our order: {', '.join(order)}" + (f" ({said})" if said else "")]
+        notices += [f"no box of class {', '.join(unused)}; left out"] if unused else []
+    return replace(
+        pictures,
+        labels=tuple(order),
+        pictures=tuple(replace(p, classes=place[p.classes]) for p in pictures.pictures),
+        notices=tuple(notices),
+    )
+
+
+def _own_order(called: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+    """Classes of drivers first, in the shipped order, then the others, all that occur.
+
+    Awake and sleep stay though they never occur, so that they are missed.
+    """
+    distinct = list(dict.fromkeys(called))
+    kept = [name for name in distinct if counts.get(name) or name in DRIVER_CLASSES[:2]]
+    drivers = [name for name in DRIVER_CLASSES if name in kept]
+    return drivers + [name for name in kept if name not in drivers]

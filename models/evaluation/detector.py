@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.pictures import read_upright
 from models.data.yolo import Picture, PictureSet
 from models.inference.boxes import FaceBoxes, prominent
 from models.report import Accuracy, Detection, Report, wilson
@@ -60,8 +61,7 @@ def judge(
     """
     judged = []
     for picture in pictures:
-        image = cv2.imread(str(picture.path), cv2.IMREAD_COLOR)
-        judged.append(Judged(picture, picture.xyxy, look(np.asarray(image, np.uint8))))
+        judged.append(Judged(picture, picture.xyxy, look(read_upright(picture.path))))
         told()
     return judged
 
@@ -334,7 +334,7 @@ def draw_grid(
 
 
 def _tile(one: Judged, labels: Sequence[str], side: int) -> NDArray[np.uint8]:
-    image = cv2.imread(str(one.picture.path), cv2.IMREAD_COLOR)
+    image = read_upright(one.picture.path)
     scale = side / max(image.shape[:2])
     tile = np.full((side, side, 3), 24, np.uint8)
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.data.layouts import open_faces
+from models.data.pictures import is_picture, read_upright
 from models.evaluation.classifier import pixels_of
 from models.export.onnx_export import build, to_onnx
 from models.inference import boxes
@@ -26,7 +26,6 @@ MOST_LOST = 0.005
 # What the watch runs its detector at: the whole picture, and a face from close by.
 DETECTOR_HW = ((320, 320), (256, 256))
 SURE_OF_A_FACE = 0.25
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 class QuantisationError(ValueError):
@@ -88,13 +87,9 @@ def _faces(card: ModelCard, pictures: Path) -> tuple[list[Pixels], NDArray[np.in
 
 
 def _cabins(folder: Path, hw: tuple[int, int]) -> list[Pixels]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    images = [cv2.imread(str(path)) for path in files[:: max(1, len(files) // COMPARED_PICTURES)]]
-    return [
-        boxes.letterbox(np.asarray(image, np.uint8), hw)[0][None]
-        for image in images
-        if image is not None
-    ]
+    files = sorted(path for path in folder.rglob("*") if is_picture(path))
+    images = map(read_upright, files[:: max(1, len(files) // COMPARED_PICTURES)])
+    return [boxes.letterbox(image, hw)[0][None] for image in images]
 
 
 def _calibrated(

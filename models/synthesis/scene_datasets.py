@@ -19,7 +19,8 @@ import yaml
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from models.data.yolo import PICTURES, PictureSet, PictureSetError
+from models.data.pictures import picture_files, read_upright
+from models.data.yolo import PictureSet, PictureSetError
 from models.inference.boxes import overlaps
 from models.synthesis.face_warp import find_landmarks
 from models.synthesis.scenes import (
@@ -67,7 +68,7 @@ def list_portraits(folder: Path) -> list[Portrait]:
         raise PictureSetError(f"{folder}: no such folder of portraits")
     eyes = _eyes_table(folder / "portraits.csv")
     images = folder / "images" if (folder / "images").is_dir() else folder
-    files = sorted(p for p in images.iterdir() if p.suffix.lower() in PICTURES)
+    files = picture_files(images)
     if not files:
         raise PictureSetError(f"{images}: no pictures of faces in it")
     return [Portrait(p, "sleep" if eyes.get(p.name) == "closed" else "awake") for p in files]
@@ -137,8 +138,7 @@ def write_scenes(
 
 
 def _actor(portrait: Portrait) -> Actor | None:
-    image = cv2.imread(str(portrait.path), cv2.IMREAD_COLOR)
-    return None if image is None else actor_of(np.asarray(image, np.uint8), portrait.label)
+    return actor_of(read_upright(portrait.path), portrait.label)
 
 
 def _scene(actor: Actor, others: Sequence[Actor], size: int, rng: Generator) -> Scene | None:
@@ -198,7 +198,7 @@ def write_views(
     writer = _Writer(out, size)
     rng = np.random.default_rng(seed)
     for done, picture in enumerate(pictures.pictures):
-        image = np.asarray(cv2.imread(str(picture.path), cv2.IMREAD_COLOR), np.uint8)
+        image = read_upright(picture.path)
         labels = tuple(LABELS[int(c)] for c in picture.classes)
         boxes = np.stack([_redrawn(image, box) for box in picture.xyxy]) if labels else picture.xyxy
         for seen in _views(Scene(image, boxes, labels), size, rng):

@@ -20,14 +20,19 @@ import numpy as np
 import torch
 
 from models.architectures.yolov5 import transfer
+from models.data.pictures import read_upright
 from models.data.yolo import Picture, PictureSet, check_classes
 from models.training.recipe import TrainingError
 from models.training.ultralytics_safe import ultralytics
 
 ultralytics()
+from ultralytics.data import base as ultralytics_data  # noqa: E402  (only after it was made safe)
 from ultralytics.data.dataset import YOLODataset  # noqa: E402  (only after it was made safe)
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402
+
+# Its own reader takes pictures as the sensor lay where we, and people, see them upright.
+ultralytics_data.imread = lambda path, **_: read_upright(Path(path))
 
 STATE_FILE = "state.pt"
 CURVES_FILE = "results.csv"

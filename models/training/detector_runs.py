@@ -1,12 +1,11 @@
 """A whole training or evaluation of the detector, from folders to files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,9 +14,12 @@ from torch import Tensor
 from models import inference
 from models.architectures.yolov5 import load_tensors, transfer, yolov5
 from models.checkpoint import read_card, read_tensors, write_weights
+from models.data.pictures import read_upright
 from models.data.yolo import (
     PictureSet,
     PictureSetError,
+    check_driver_classes,
+    of_split,
     read_picture_set,
     split_by_person,
 )
@@ -54,6 +56,7 @@ def plan_training(
     *,
     start: str,
     hold_out: tuple[str, ...],
+    classes: Mapping[str, str] | None = None,
     teach_steps: int = 0,
     **chosen: Any,
 ) -> DetectorPlan:
@@ -64,6 +67,7 @@ def plan_training(
         run: folder of the run.
         start: `shipped`, `none`, or a file.
         hold_out: persons to validate on.
+        classes: what a class of the set is called here, as {"drowsy": "sleep"}.
         teach_steps: how long the backbone classifies faces before it must find them; 0 skips it.
         chosen: fields of the recipe.
 
@@ -72,7 +76,8 @@ def plan_training(
     """
     if chosen["size"] not in get_args(DetectorRecipe.__annotations__["size"]):
         raise PictureSetError(f"--size {chosen['size']}: ultralytics YOLOv5 comes as n or s here")
-    pictures = read_picture_set(data)
+    pictures = read_picture_set(data, classes=classes)
+    check_driver_classes(pictures)
     val: PictureSet | None
     if hold_out:
         train, val = split_by_person(pictures, hold_out)
@@ -276,6 +281,8 @@ def evaluate(
     weights: str,
     *,
     people: tuple[str, ...] = (),
+    split: str = "",
+    classes: Mapping[str, str] | None = None,
     input_px: int = 320,
     closer: bool = True,
     scene: str = "",
@@ -287,6 +294,8 @@ def evaluate(
         data: the set.
         weights: see `open_network`.
         people: only these persons; all if empty.
+        split: `train`, `val`, `test` or `all`; empty takes the best there is, see `of_split`.
+        classes: what a class of the set is called here, as {"drowsy": "sleep"}.
         input_px: side of the first look's input.
         closer: look at small faces a second time.
         scene: `WIDTHxHEIGHT` of a cabin every picture is shrunk into; empty shows them as they are.
@@ -296,9 +305,10 @@ def evaluate(
         PictureSetError, CheckpointError, ValueError: one line each.
     """
     detector = open_network(weights)
-    pictures = read_picture_set(data, detector.labels)
+    whole = read_picture_set(data, detector.labels, classes)
     if people:
-        pictures = pictures.only(p for p in pictures.pictures if p.person in people)
+        _, whole = split_by_person(whole, people, everybody_may_go=True)
+    pictures, split = of_split(whole, split)
     look = looker(detector, input_px, closer=closer)
     count = iter(range(1, len(pictures.pictures) + 1))
     done = lambda: told(next(count), len(pictures.pictures))  # noqa: E731
@@ -308,8 +318,8 @@ def evaluate(
         judged = judge(look, pictures.pictures, done)
     measured = report(judged, pictures)
     measured |= {
-        "model": detector.name, "dataset": data.name, "scene": scene, "input_px": input_px,
-        "closer": closer,
+        "model": detector.name, "dataset": data.name, "split": split, "scene": scene,
+        "input_px": input_px, "closer": closer, "notices": list(pictures.notices),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     return measured, judged
@@ -337,7 +347,7 @@ def judge_in_cabins(
     rng = np.random.default_rng(seed)
     judged = []
     for picture in pictures.pictures:
-        image = np.asarray(cv2.imread(str(picture.path), cv2.IMREAD_COLOR), np.uint8)
+        image = read_upright(picture.path)
         labels = tuple(LABELS[int(c)] for c in picture.classes)
         placed = shrunk_into_cabin(Scene(image, picture.xyxy, labels), hw, rng, rng.uniform(*share))
         judged.append(Judged(picture, placed.boxes, look(placed.image)))

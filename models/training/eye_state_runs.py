@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from models.architectures.eye_state import EyeState, eye_state
 from models.architectures.yolov5 import load_tensors
 from models.checkpoint import read_card, read_tensors, write_weights
+from models.data.pictures import read_upright
 from models.data.yolo import Picture, PictureSet, PictureSetError
 from models.evaluation.detector import roc_area
 from models.inference.eye_crops import eye_probabilities
@@ -59,8 +60,7 @@ def split_portraits(portraits: Sequence[Portrait]) -> tuple[list[Portrait], list
 def portrait_faces(portraits: Sequence[Portrait]) -> Iterator[Face]:
     """Portraits whose mesh was found."""
     for portrait in portraits:
-        image = cv2.imread(str(portrait.path), cv2.IMREAD_COLOR)
-        actor = None if image is None else actor_of(np.asarray(image, np.uint8), portrait.label)
+        actor = actor_of(read_upright(portrait.path), portrait.label)
         if actor is not None:
             yield Face(actor.image, actor.landmarks, portrait.label == "sleep", portrait.path.stem)
 
@@ -74,7 +74,7 @@ def set_faces(pictures: PictureSet) -> Iterator[Face]:
     if not {"awake", "sleep"} <= set(pictures.labels):
         raise PictureSetError(f"{pictures.root}: needs the classes awake and sleep")
     for picture in pictures.pictures:
-        image = np.asarray(cv2.imread(str(picture.path), cv2.IMREAD_COLOR), np.uint8)
+        image = read_upright(picture.path)
         for label, box in zip(picture.classes, picture.xyxy, strict=True):
             state = pictures.labels[int(label)]
             mesh = mesh_in(image, box) if state in {"awake", "sleep"} else None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.architectures.yolov5 import YOLOv5
+from models.data.pictures import read_upright
 from models.data.yolo import Picture
 
 Image = NDArray[np.uint8]
@@ -57,7 +58,7 @@ def face_crops(pictures: Sequence[Picture]) -> tuple[Image, NDArray[np.int64]]:
     """Crops (N, 192, 192, 3) BGR of all faces large enough, and their classes."""
     crops, classes = [], []
     for picture in pictures:
-        image = cv2.imread(str(picture.path), cv2.IMREAD_COLOR)
+        image = read_upright(picture.path)
         for box, label in zip(picture.xyxy, picture.classes, strict=True):
             side = float(max(box[2] - box[0], box[3] - box[1]))
             if side < SMALLEST_FACE_PX:

@@ -111,8 +111,9 @@ def test_an_absent_or_empty_folder_is_told(tmp_path: Path) -> None:
 
 
 def test_labels_of_another_class_list_are_refused(folder: Path) -> None:
-    assert "this model's are awake, sleep" in fault(folder, ("awake", "sleep"))
-    assert "in this order" in fault(folder, ("sleep", "awake", "yawn"))
+    message = fault(folder, ("awake", "sleep"))
+    assert "has yawn, this model tells awake, sleep" in message
+    assert "--classes yawn=" in message
 
 
 @pytest.mark.parametrize(
