@@ -57,6 +57,7 @@ CAUSE_WORDS: Final = {
     "monitored": "monitored",
     "camera_lost": "camera lost",
     "camera_frozen": "camera frozen",
+    "camera_turned": "camera turned: set cameras[].rotate",
     "obscured": "camera covered",
     "low_light": "too dark",
     "glare": "glare",

@@ -34,7 +34,14 @@ from monitor.types import (
 )
 
 _BLIND = frozenset(
-    {Cause.CAMERA_LOST, Cause.CAMERA_FROZEN, Cause.OBSCURED, Cause.LOW_LIGHT, Cause.GLARE}
+    {
+        Cause.CAMERA_LOST,
+        Cause.CAMERA_FROZEN,
+        Cause.CAMERA_TURNED,
+        Cause.OBSCURED,
+        Cause.LOW_LIGHT,
+        Cause.GLARE,
+    }
 )
 
 

@@ -7,7 +7,7 @@ Every part arrives through a seam and may break: its name then stands in the obs
 `errors` and the rest still holds. What is not seen is `None`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import cv2
@@ -25,9 +25,19 @@ from monitor.perception.face_tracker import (
 )
 from monitor.perception.facemesh import FaceFinder as MediaPipeFinder
 from monitor.perception.facemesh import Landmarker
+from monitor.perception.orientation import Orientation
 from monitor.perception.stages import Stages
 from monitor.perception.tracking import DriverTrack
-from monitor.types import Box, Emotion, EyeProbabilities, Frame, Image, Observation, Quality
+from monitor.types import (
+    Box,
+    CameraCondition,
+    Emotion,
+    EyeProbabilities,
+    Frame,
+    Image,
+    Observation,
+    Quality,
+)
 
 if TYPE_CHECKING:
     from monitor.perception.networks import Parts
@@ -103,6 +113,7 @@ class Perception:
             config.detector_every_n,
             self._stages,
         )
+        self._orientation = Orientation(detector, finder, self._stages, camera.id)
         self._expression = (
             ExpressionReader(emotion, config.emotion_hz, live=live) if emotion else None
         )
@@ -114,10 +125,16 @@ class Perception:
         self._stages.begin(frame.timestamp_s)
         if frame.image is None or frame.image.size == 0:
             self.overlay = Overlay()
+            self._orientation.forget()
             return _observation(frame)
         image = frame.image
+        if self._orientation.look(image, frame.timestamp_s):
+            self.overlay = Overlay()
+            return self._turned(frame, image)
         sighting = self._follow(image, frame.timestamp_s)
         self.overlay = Overlay(sighting.box, sighting.landmarks, sighting.others)
+        if sighting.landmarks is not None:
+            self._orientation.seen(frame.timestamp_s)
         measured = self._stages.run("measures", {}, self._measures, sighting, image)
         measured["eye_left"], measured["eye_right"] = self._eye_states(image, sighting)
         measured["emotion"] = self._emotion(image, sighting, frame.timestamp_s)
@@ -129,6 +146,17 @@ class Perception:
             face=sighting.box,
             faces=sighting.faces,
             **measured,
+            errors=self._stages.failed,
+        )
+
+    def _turned(self, frame: Frame, image: Image) -> Observation:
+        """A face that lies or hangs is not measured: whatever came of it would be wrong."""
+        fine = frame.condition is CameraCondition.OK
+        condition = CameraCondition.TURNED if fine else frame.condition
+        return _observation(
+            replace(frame, condition=condition),
+            size_px=(image.shape[1], image.shape[0]),
+            quality=self._stages.run("quality", None, quality_of, image, None),
             errors=self._stages.failed,
         )
 

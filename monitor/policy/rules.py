@@ -222,6 +222,7 @@ class DegradedAfter(Section):
 
     camera_lost: Short = 1.0
     camera_frozen: Short = 0.5
+    camera_turned: Short = 1.0
     obscured: Short = 2.0
     low_light: Short = 2.0
     glare: Short = 2.0

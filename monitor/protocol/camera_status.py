@@ -10,6 +10,7 @@ _BY_CAUSE = {
     Cause.CAMERA_LOST: CameraStatus.OFFLINE,
     Cause.CAMERA_FROZEN: CameraStatus.FROZEN,
     Cause.OBSCURED: CameraStatus.OBSCURED,
+    Cause.CAMERA_TURNED: CameraStatus.OBSCURED,
 }
 _BY_CONDITION = {
     CameraCondition.OK: CameraStatus.ONLINE,
@@ -17,6 +18,7 @@ _BY_CONDITION = {
     CameraCondition.FROZEN: CameraStatus.FROZEN,
     CameraCondition.DARK: CameraStatus.OBSCURED,
     CameraCondition.GLARE: CameraStatus.OBSCURED,
+    CameraCondition.TURNED: CameraStatus.OBSCURED,
 }
 
 

@@ -31,7 +31,13 @@ from monitor.types import Cause, DriverState, Event, Evidence, Kind, Level, Phas
 from monitor.types.evidence import evidence_json
 
 # VSS Vehicle.ADAS.DMS.IsError: the system itself failed, unlike a driver out of sight.
-_ERRORS = {Cause.CAMERA_LOST, Cause.CAMERA_FROZEN, Cause.OBSCURED, Cause.MODEL_ERROR}
+_ERRORS = {
+    Cause.CAMERA_LOST,
+    Cause.CAMERA_FROZEN,
+    Cause.CAMERA_TURNED,
+    Cause.OBSCURED,
+    Cause.MODEL_ERROR,
+}
 _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Annotated[Evidence, Field(discriminator="rule")])
 
 

@@ -53,6 +53,7 @@ class Cause(StrEnum):
 
     CAMERA_LOST = "camera_lost"
     CAMERA_FROZEN = "camera_frozen"
+    CAMERA_TURNED = "camera_turned"  # upside down or on its side: set cameras[].rotate
     OBSCURED = "obscured"
     LOW_LIGHT = "low_light"
     GLARE = "glare"
@@ -80,4 +81,5 @@ class CameraCondition(StrEnum):
     LOST = "lost"
     FROZEN = "frozen"
     DARK = "dark"
+    TURNED = "turned"  # the picture lies on its side or hangs upside down
     GLARE = "glare"

@@ -54,6 +54,7 @@ _CONDITIONS = {
     CameraCondition.FROZEN: Cause.CAMERA_FROZEN,
     CameraCondition.DARK: Cause.LOW_LIGHT,
     CameraCondition.GLARE: Cause.GLARE,
+    CameraCondition.TURNED: Cause.CAMERA_TURNED,
 }
 
 

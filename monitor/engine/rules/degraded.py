@@ -74,6 +74,7 @@ URGENCY: Mapping[Cause, int] = {
         (
             Cause.CAMERA_LOST,
             Cause.CAMERA_FROZEN,
+            Cause.CAMERA_TURNED,
             Cause.MODEL_ERROR,
             Cause.OBSCURED,
             Cause.LOW_LIGHT,
