@@ -221,7 +221,7 @@ def _print_differences(differences: list[Any], before: str, after: str) -> None:
         one = row.before or row.after
         table.add_row(
             f"{one.started_s:.2f} s",
-            one.kind.family,
+            one.kind.track,
             *map(_cell, (row.before, row.after)),
             row.word,
         )

@@ -45,7 +45,7 @@ class Difference:
 
 
 def compare(before: Iterable[Event], after: Iterable[Event]) -> list[Difference]:
-    """Pair the alerts of two runs over one trace: same family of kinds, overlapping in time."""
+    """Pair the alerts of two runs over one trace: same track, overlapping in time."""
     left, right = _last_told(before), _last_told(after)
     found: list[Difference] = []
     for event in left:
@@ -72,4 +72,4 @@ def _last_told(events: Iterable[Event]) -> list[Event]:
 
 def _same_occasion(one: Event, other: Event) -> bool:
     overlap = min(one.at_s, other.at_s) >= max(one.started_s, other.started_s)
-    return overlap and one.kind.family == other.kind.family
+    return overlap and one.kind.track == other.kind.track

@@ -1,4 +1,4 @@
-"""Observations in, the driver's state and events out. Pure: no clock, no I/O, no randomness.
+"""Observations in, the driver's state and events out. No clock, no I/O, no randomness.
 
     observation ──Evidence──▶ reading ──rules──▶ findings ──Alerts──▶ events
          │                       ▲
@@ -16,10 +16,11 @@ from monitor.engine.alerts import AlertContext, Alerts, Origin
 from monitor.engine.calibration import Baseline
 from monitor.engine.eye_state.fusion import Evidence
 from monitor.engine.finding import Finding
-from monitor.engine.rules.degraded import URGENCY
-from monitor.engine.ruleset import Ladder
+from monitor.engine.ruleset import Ruleset
 from monitor.policy import Policy
 from monitor.types import (
+    CAUSES,
+    KINDS,
     CameraCondition,
     Cause,
     Command,
@@ -33,16 +34,7 @@ from monitor.types import (
     Reading,
 )
 
-_BLIND = frozenset(
-    {
-        Cause.CAMERA_LOST,
-        Cause.CAMERA_FROZEN,
-        Cause.CAMERA_TURNED,
-        Cause.OBSCURED,
-        Cause.LOW_LIGHT,
-        Cause.GLARE,
-    }
-)
+_URGENCY = list(CAUSES)
 
 
 class Engine:
@@ -62,7 +54,7 @@ class Engine:
         self._drive, self._camera, self._models = drive, camera, models
         self._baseline = Baseline(policy)
         self._evidence = Evidence(policy)
-        self._ladder = Ladder(policy)
+        self._ruleset = Ruleset(policy)
         self._alerts: Alerts | None = None
         self._anchor_s = 0.0
         self._learning_s = 0.0
@@ -94,13 +86,13 @@ class Engine:
             self._learn_anew(looking_ahead=True)
         reading = self._read(observation, speed_kmh)
         self._last_s = observation.timestamp_s
-        findings = [self._capped(found, speed_kmh) for found in self._ladder.update(reading)]
+        findings = [self._capped(finding, speed_kmh) for finding in self._ruleset.update(reading)]
         self._context = now = self._now(reading)
         events = self._alerts.update(findings, now)
         if Command.ACKNOWLEDGE in commands:
             events.extend(self._alerts.acknowledge(now))
         if now.abandoned:
-            self._ladder.forget_driver()
+            self._ruleset.forget_driver()
             self._learn_anew(looking_ahead=False)
         self._baseline.update(observation, frozen=self._frozen(reading))
         return self._state(reading), events
@@ -136,9 +128,9 @@ class Engine:
     def _now(self, reading: Reading) -> AlertContext:
         return AlertContext(
             now_s=reading.timestamp_s,
-            attentive_s=self._ladder.attentive_s,
-            answered_s=self._ladder.answered_s,
-            blind=bool(reading.causes & _BLIND),
+            attentive_s=self._ruleset.attentive_s,
+            answered_s=self._ruleset.answered_s,
+            blind=any(CAUSES[cause].blind for cause in reading.causes),
             silent=self._stands(reading.speed_kmh),
             speed_kmh=reading.speed_kmh,
             abandoned=self._abandoned(reading.speed_kmh),
@@ -155,7 +147,7 @@ class Engine:
 
     def _abandoned(self, speed_kmh: float | None) -> bool:
         """Nobody for long. In a vehicle known to move somebody must be there: never."""
-        limits, gone_s = self._policy.abandoned, self._ladder.gone_s
+        limits, gone_s = self._policy.abandoned, self._ruleset.gone_s
         if speed_kmh is not None and not self._stands(speed_kmh):
             return False
         limit_s = limits.speed_unknown_s if speed_kmh is None else limits.standstill_s
@@ -163,29 +155,24 @@ class Engine:
 
     def _capped(self, finding: Finding, speed_kmh: float | None) -> Finding:
         """Below its activation speed a rule may inform, not warn."""
-        if finding.kind is Kind.DEGRADED:
+        if KINDS[finding.kind].about == "watch":
             return finding
         activation = self._policy.activation
         most = activation.standstill.max_level if self._stands(speed_kmh) else Level.CRITICAL
-        least_kmh = {
-            "closure": activation.closure.min_speed_kmh,
-            "drowsy": activation.drowsiness.min_speed_kmh,
-            "distraction": activation.distraction.min_speed_kmh,
-        }.get(finding.track, 0.0)
-        if speed_kmh is not None and speed_kmh < least_kmh:
+        if speed_kmh is not None and speed_kmh < activation.min_speed_kmh(finding.kind):
             most = min(most, Level.INFO)
         if finding.level <= most:
             return finding
         evidence = replace(finding.evidence, capped_by_speed_kmh=speed_kmh)
         return replace(finding, level=most, evidence=evidence)
 
-    # --- learning and telling ----------------------------------------------------------------
+    # --- learning, and what is true now -----------------------------------------------------
 
     def _frozen(self, reading: Reading) -> bool:
         """Not the time to learn what is normal: an alert, closing lids, a look away, too slow."""
         speed, least_kmh = reading.speed_kmh, self._policy.eye.calibration.min_speed_kmh
         alerted = self._alerts is not None and any(
-            alert.kind not in {Kind.DEGRADED, Kind.YAWNING} for alert in self._alerts.open
+            KINDS[alert.kind].hinders_learning for alert in self._alerts.open
         )
         return (
             alerted
@@ -197,7 +184,7 @@ class Engine:
 
     def _state(self, reading: Reading) -> DriverState:
         alerts = self._alerts.open if self._alerts is not None else ()
-        ladder = self._ladder
+        rules = self._ruleset
         causes = [a.evidence.cause for a in alerts if isinstance(a.evidence, DegradedEvidence)]
         if any(alert.kind is Kind.ABSENT for alert in alerts):
             causes.append(Cause.NO_FACE)
@@ -208,15 +195,15 @@ class Engine:
             kind=alerts[0].kind if alerts else None,
             eyes=reading.eyes,
             openness=reading.openness,
-            closure_s=round(ladder.closed_s, 3),
-            perclos=ladder.perclos,
-            coverage=ladder.coverage,
-            fatigue=ladder.fatigue,
-            distraction=ladder.distraction,
-            eyes_on_road=ladder.eyes_on_road,
+            closure_s=round(rules.closed_s, 3),
+            perclos=rules.perclos,
+            coverage=rules.coverage,
+            fatigue=rules.fatigue,
+            distraction=rules.distraction,
+            eyes_on_road=rules.eyes_on_road,
             pose=reading.pose,
             emotion=reading.emotion,
-            degraded=tuple(sorted(causes, key=lambda cause: URGENCY[cause])),
+            degraded=tuple(sorted(causes, key=_URGENCY.index)),
             calibration=self._baseline.calibration,
             open_alerts=tuple(alert.id for alert in alerts),
             speed_kmh=reading.speed_kmh,

@@ -1,4 +1,4 @@
-"""The life of an alert: told, escalated, repeated, acknowledged, latched, released, over.
+"""The life of an alert: begun, escalated, repeated, acknowledged, latched, released, over.
 
     (finding) ──▶ open ──finding rises──▶ UPDATE        one id from START to END
                    │ ──repeat_s──▶ UPDATE  until acknowledged
@@ -12,21 +12,27 @@ must have left does it end, and it says so. `END` carries the time at which the 
 (the eyes opened), not the later one at which the driver was believed.
 """
 
+import math
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.engine.finding import Finding, reached
 from monitor.policy import Policy
-from monitor.types import EndedBy, Event, Evidence, Kind, Level, Phase
+from monitor.types import (
+    CAUSES,
+    KINDS,
+    DegradedEvidence,
+    EndedBy,
+    Event,
+    Evidence,
+    Kind,
+    Level,
+    Phase,
+)
 from monitor.types.evidence import merged
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wakeful.example/events")
-# What a driver can answer to by looking at the road.
-_ANSWERABLE = frozenset({"closure", "distraction"})
-_DRIVER = frozenset({"closure", "distraction", "drowsy", "yawning"})
-# What a head that drops in sleep brings along: one alert, not four.
-_TOLD_BY_CLOSURE = frozenset({"distraction", "absent", "yawning", "degraded:eyes_not_visible"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,28 +126,28 @@ class Alerts:
         return tuple(sorted(self._open.values(), key=lambda a: (-a.level, a.started_s)))
 
     def update(self, findings: Sequence[Finding], now: AlertContext) -> list[Event]:
-        """Take what the rules found; give what is to be told."""
+        """Take what the rules found; give the events to send."""
         step_s = 0.0 if self._before_s is None else now.now_s - self._before_s
         self._before_s = now.now_s
         if any(alert.level is Level.CRITICAL for alert in self._open.values()):
             self._critical_s += step_s
-        found = {finding.track: finding for finding in findings}
-        told: list[Event] = []
+        by_track = {finding.track: finding for finding in findings}
+        events: list[Event] = []
         for finding in findings:
-            if not (finding.track in _DRIVER and now.abandoned):
-                told.extend(self._take(finding, now))
+            if not (KINDS[finding.kind].ends_with_driver and now.abandoned):
+                events.extend(self._take(finding, now))
         for alert in list(self._open.values()):
-            told.extend(self._follow(alert, found.get(alert.track), now, step_s))
-        return told
+            events.extend(self._follow(alert, by_track.get(alert.track), now, step_s))
+        return events
 
     def acknowledge(self, now: AlertContext) -> list[Event]:
         """The driver answered: the repeating ends, the watch does not."""
-        told = []
+        events = []
         for alert in self.open:
             if alert.level >= Level.CAUTION and not alert.acknowledged:
                 alert.acknowledged = True
-                told.append(self._tell(alert, Phase.UPDATE, now))
-        return told
+                events.append(self._event(alert, Phase.UPDATE, now))
+        return events
 
     def finish(self, now: AlertContext) -> list[Event]:
         """Close what is open: the drive is over."""
@@ -152,28 +158,33 @@ class Alerts:
     def _take(self, finding: Finding, now: AlertContext) -> Iterator[Event]:
         alert = self._open.get(finding.track)
         if alert is None:
-            if self._hushed(finding, now):
+            if self._suppressed(finding, now):
                 return
             alert = self._open[finding.track] = self._begin(finding, now)
-            yield self._tell(alert, Phase.START, now)
+            yield self._event(alert, Phase.START, now)
             return
         alert.evidence = merged(alert.evidence, finding.evidence)
         alert.over_s = finding.until_s
-        rises = (finding.level, _rank(finding.kind)) > (alert.level, _rank(alert.kind))
+        rises = (finding.level, KINDS[finding.kind].rank) > (alert.level, KINDS[alert.kind].rank)
         # Eyes that are opening raise no alarm, whatever the vehicle has begun to do meanwhile.
         fading = finding.until_s < now.now_s
         if not fading and (rises or finding.rung > alert.rung):
             alert.rung = max(alert.rung, finding.rung)
             yield self._escalate(alert, max(alert.level, finding.level), finding.kind, now)
 
-    def _hushed(self, finding: Finding, now: AlertContext) -> bool:
-        """A warned closure speaks for itself; a slow state that just ended is not told again."""
-        closure = self._open.get("closure")
-        latched = closure is not None and closure.level >= self._policy.escalation.latch.from_level
-        if latched and finding.track in _TOLD_BY_CLOSURE:
+    def _suppressed(self, finding: Finding, now: AlertContext) -> bool:
+        """A latched alert speaks for what comes with it; a slow state just ended is not new."""
+        evidence = finding.evidence
+        by = (
+            CAUSES[evidence.cause].suppressed_by
+            if isinstance(evidence, DegradedEvidence)
+            else KINDS[finding.kind].suppressed_by
+        )
+        spokesman = self._open.get(by) if by else None
+        if spokesman is not None and self._latched(spokesman):
             return True
         if finding.kind in self._policy.escalation.cooldown_kinds:
-            ended_s, level = self._cooling.get(finding.track, (-1e18, Level.NONE))
+            ended_s, level = self._cooling.get(finding.track, (-math.inf, Level.NONE))
             quiet_s = self._policy.escalation.cooldown_s.of(level)
             return finding.level <= level and now.now_s - ended_s < quiet_s
         return False
@@ -200,7 +211,7 @@ class Alerts:
     def _follow(
         self, alert: OpenAlert, finding: Finding | None, now: AlertContext, step_s: float
     ) -> Iterator[Event]:
-        if alert.track in _DRIVER and now.abandoned:
+        if KINDS[alert.kind].ends_with_driver and now.abandoned:
             yield self._end(alert, now, EndedBy.NOBODY_THERE)
             return
         if finding is None and self._released(alert, now):
@@ -211,7 +222,7 @@ class Alerts:
 
     def _latched(self, alert: OpenAlert) -> bool:
         latch = self._policy.escalation.latch
-        return alert.track in _DRIVER | {"absent"} and alert.level >= latch.from_level
+        return KINDS[alert.kind].latched and alert.level >= latch.from_level
 
     def _released(self, alert: OpenAlert, now: AlertContext) -> bool:
         if not self._latched(alert):
@@ -221,7 +232,7 @@ class Alerts:
     def _unanswered(self, alert: OpenAlert, now: AlertContext, step_s: float) -> Iterator[Event]:
         """Warned, and not seen attentive since (Euro NCAP 2023: within 3 s)."""
         latch = self._policy.escalation.latch
-        waits = alert.track in _ANSWERABLE and alert.level >= latch.from_level
+        waits = KINDS[alert.kind].answered and alert.level >= latch.from_level
         answered = alert.acknowledged or now.answered_s > alert.warned_s
         if not waits or answered or now.silent or alert.kind is Kind.UNRESPONSIVE:
             alert.unanswered_s = 0.0
@@ -242,30 +253,30 @@ class Alerts:
             return
         if reached(now.now_s - alert.sent_s, every_s):
             alert.repeats += 1
-            yield self._tell(alert, Phase.UPDATE, now, repeat=alert.repeats)
+            yield self._event(alert, Phase.UPDATE, now, repeat=alert.repeats)
 
     def _escalate(self, alert: OpenAlert, level: Level, kind: Kind, now: AlertContext) -> Event:
         if level > alert.level:
             self._criticals += level is Level.CRITICAL
             alert.acknowledged = False
-        if _rank(kind) > _rank(alert.kind):
+        if KINDS[kind].rank > KINDS[alert.kind].rank:
             alert.kind = kind
         alert.level = level
         alert.warned_s = now.now_s
         alert.unanswered_s = 0.0
         alert.evidence = replace(alert.evidence, speed_kmh=now.speed_kmh)
-        return self._tell(alert, Phase.UPDATE, now)
+        return self._event(alert, Phase.UPDATE, now)
 
-    # --- telling ---------------------------------------------------------------------------
+    # --- events ----------------------------------------------------------------------------
 
     def _end(self, alert: OpenAlert, now: AlertContext, why: EndedBy) -> Event:
         del self._open[alert.track]
         self._cooling[alert.track] = (now.now_s, alert.level)
         alert.evidence = replace(alert.evidence, ended_by=why)
-        # Never before what was told last, so that the tellings of one alert stay in order.
-        return self._tell(alert, Phase.END, now, max(alert.over_s, alert.sent_s))
+        # Never before the latest event, so that those of one alert stay in order.
+        return self._event(alert, Phase.END, now, max(alert.over_s, alert.sent_s))
 
-    def _tell(
+    def _event(
         self,
         alert: OpenAlert,
         phase: Phase,
@@ -300,10 +311,3 @@ class Alerts:
         notice = self._policy.escalation.fleet_notice
         often = self._criticals >= notice.terminal_count
         return alert.level is Level.CRITICAL and (often or self._critical_s >= notice.terminal_s)
-
-
-_CLIMB = (Kind.DISTRACTION, Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)
-
-
-def _rank(kind: Kind) -> int:
-    return _CLIMB.index(kind) if kind in _CLIMB else -1

@@ -6,10 +6,10 @@ from pydantic import Field, model_validator
 
 from monitor.config import Section
 from monitor.policy.perception import Degrees, LevelName, Long, Share, Short, Speed, rising
-from monitor.types import Cause, Kind, Level
+from monitor.types import KINDS, Cause, Kind, Level
 
 
-class Window(Section):
+class PerclosWindow(Section):
     """A share of closed time over a window, valid once enough of it was observed."""
 
     window_s: Long = Field(60.0, gt=0)
@@ -29,10 +29,10 @@ class Window(Section):
 class Drowsy(Section):
     """Drowsiness proper: every window over its share; over when the first falls below `exit`."""
 
-    all_of: tuple[Window, ...] = Field(
+    all_of: tuple[PerclosWindow, ...] = Field(
         (
-            Window(window_s=60, enter=0.15, min_observed_s=30),
-            Window(window_s=180, enter=0.10, min_observed_s=90),
+            PerclosWindow(window_s=60, enter=0.15, min_observed_s=30),
+            PerclosWindow(window_s=180, enter=0.10, min_observed_s=90),
         ),
         min_length=1,
     )
@@ -48,9 +48,9 @@ class PerclosPolicy(Section):
     """Share of observed time in which the eyes are closed, slow closures only."""
 
     exclude_blink_shorter_s: Short = 0.4
-    advisory: Window | None = Window(window_s=60, enter=0.08, min_observed_s=30)
+    advisory: PerclosWindow | None = PerclosWindow(window_s=60, enter=0.08, min_observed_s=30)
     drowsy: Drowsy = Drowsy()
-    severe: Window | None = Window(window_s=60, enter=0.30, min_observed_s=30)
+    severe: PerclosWindow | None = PerclosWindow(window_s=60, enter=0.30, min_observed_s=30)
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -216,9 +216,14 @@ class ActivationPolicy(Section):
     standstill: Standstill = Standstill()
     speed_unknown: Literal["assume_moving", "assume_standstill"] = "assume_moving"
 
+    def min_speed_kmh(self, kind: Kind) -> float:
+        """Below this an alert of `kind` may inform, not warn; 0 where any speed will do."""
+        section = KINDS[kind].activation
+        return 0.0 if section is None else float(getattr(self, section).min_speed_kmh)
+
 
 class DegradedAfter(Section):
-    """How long each cause must hold before it is told; `absence` tells `no_face`."""
+    """How long each cause must hold before it is raised; `absence` raises `no_face`."""
 
     camera_lost: Short = 1.0
     camera_frozen: Short = 0.5
@@ -234,13 +239,17 @@ class DegradedAfter(Section):
 
 
 class DegradedPolicy(Section):
-    """When an impaired watch is told; every time is within `notify_within_s`."""
+    """When an impaired watch is raised; every time is within `notify_within_s`."""
 
     notify_within_s: Short = 10.0
     after_s: DegradedAfter = DegradedAfter()
     clear_s: Short = 1.0
     min_fps: float = Field(5.0, ge=0, le=60)
     minor: tuple[Cause, ...] = (Cause.LOW_FPS, Cause.MULTIPLE_FACES, Cause.UNCALIBRATED)
+
+    def after(self, cause: Cause) -> float:
+        """Seconds that `cause` must hold before it is raised."""
+        return float(getattr(self.after_s, cause.value))
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -325,9 +334,8 @@ class EscalationPolicy(Section):
     fleet_notice: FleetNotice = FleetNotice()
 
     @model_validator(mode="after")
-    def _each_act_is_told(self) -> Self:
-        told = {Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE, Kind.DEGRADED, Kind.ABSENT}
-        muted = told.intersection(self.cooldown_kinds)
-        if muted:
-            raise ValueError(f"cooldown_kinds: {min(muted)} must be told each time")
+    def _only_slow_states_cool_down(self) -> Self:
+        for kind in self.cooldown_kinds:
+            if not KINDS[kind].cools_down:
+                raise ValueError(f"cooldown_kinds: {kind} must be told each time")
         return self

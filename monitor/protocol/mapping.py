@@ -27,17 +27,9 @@ from monitor.protocol.schemas import (
     State,
     level_name,
 )
-from monitor.types import Cause, DriverState, Event, Evidence, Kind, Level, Phase
+from monitor.types import CAUSES, KINDS, DriverState, Event, Evidence, Kind, Level, Phase
 from monitor.types.evidence import evidence_json
 
-# VSS Vehicle.ADAS.DMS.IsError: the system itself failed, unlike a driver out of sight.
-_ERRORS = {
-    Cause.CAMERA_LOST,
-    Cause.CAMERA_FROZEN,
-    Cause.CAMERA_TURNED,
-    Cause.OBSCURED,
-    Cause.MODEL_ERROR,
-}
 _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Annotated[Evidence, Field(discriminator="rule")])
 
 
@@ -192,7 +184,7 @@ def alert_data(event: Event, vehicle: str) -> AlertData:
     """The payload of an event."""
     values = {field.name: getattr(event, field.name) for field in fields(Event)}
     over = event.phase is Phase.END
-    failed = event.cause in _ERRORS
+    failed = event.cause is not None and CAUSES[event.cause].failed
     return AlertData(
         **values,
         vehicle=vehicle,
@@ -287,7 +279,7 @@ def utc(at: float) -> datetime:
 
 
 def _is_warning(level: Level, kind: Kind | None) -> bool:
-    return level >= Level.CAUTION and kind is not Kind.DEGRADED
+    return level >= Level.CAUTION and (kind is None or KINDS[kind].about == "driver")
 
 
 def _calibration(state: DriverState) -> CalibrationStatus | None:
@@ -307,7 +299,7 @@ def _signals(state: DriverState) -> Signals:
         pitch_deg=_within(pose.pitch_deg, 90) if pose else None,
         roll_deg=_within(pose.roll_deg, 180) if pose else None,
         warning=_is_warning(state.level, state.kind),
-        error=not _ERRORS.isdisjoint(state.degraded),
+        error=any(CAUSES[cause].failed for cause in state.degraded),
         speed_kmh=state.speed_kmh,
     )
 

@@ -19,6 +19,7 @@ from monitor.types.evidence import (
     PerclosEvidence,
     YawnEvidence,
 )
+from monitor.types.kinds import CAUSES, KINDS, Kind
 from monitor.types.observation import (
     Box,
     Detection,
@@ -31,9 +32,11 @@ from monitor.types.observation import (
     Quality,
 )
 from monitor.types.reading import Calibration, DriverState, Event, Reading
-from monitor.types.terms import CameraCondition, Cause, Command, Eyes, Kind, Level, Phase
+from monitor.types.terms import CameraCondition, Cause, Command, Eyes, Level, Phase
 
 __all__ = [
+    "CAUSES",
+    "KINDS",
     "AbsenceEvidence",
     "Box",
     "Calibration",

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from monitor.types.checks import finite, share
 from monitor.types.evidence import DegradedEvidence, Evidence
+from monitor.types.kinds import Kind
 from monitor.types.observation import HeadPose
-from monitor.types.terms import CameraCondition, Cause, Eyes, Kind, Level, Phase
+from monitor.types.terms import CameraCondition, Cause, Eyes, Level, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Reading:
         emotion: label of the smoothed expression, context only.
         camera: the source's word on the picture.
         causes: what impairs this very frame.
-        speed_kmh: vehicle speed; None if no source tells.
+        speed_kmh: vehicle speed; None if no source says.
     """
 
     timestamp_s: float
@@ -92,10 +93,10 @@ class DriverState:
         fatigue: 0..100, a project convention (docs), never called KSS.
         distraction: 0..100, a project convention.
         eyes_on_road: None if unknown.
-        degraded: causes told at this moment, most important first.
+        degraded: what impairs the watch at this moment, most important first.
         calibration: of the driver's baseline.
         open_alerts: ids of the events now open.
-        speed_kmh: as told by the vehicle; None without.
+        speed_kmh: the vehicle's; None if no source says.
     """
 
     timestamp_s: float
@@ -128,12 +129,12 @@ class DriverState:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling. Told at its start, when it changes, and at its end.
+    """Something that happened, as it stood at its start, at a change or at its end.
 
     Attributes:
         id: deterministic (UUIDv5 of drive, camera, track and start); the same in every phase.
         kind, phase, level: what, where in its life, how urgent now.
-        started_at, at: wall clock of its start and of this telling, UTC epoch seconds. Both come
+        started_at, at: wall clock of its start and of this phase, UTC epoch seconds. Both come
             from one wall-clock anchor and monotonic differences, so a clock step cannot make an
             event end before it began.
         started_s, at_s: the same two instants on the monotonic capture clock.
@@ -163,7 +164,7 @@ class Event:
     def __post_init__(self) -> None:
         finite(self, "started_at", "at", "started_s", "at_s")
         if self.at_s < self.started_s:
-            raise ValueError(f"Event {self.id} told at {self.at_s} before its start")
+            raise ValueError(f"Event {self.id} at {self.at_s} is before its start")
 
     @property
     def cause(self) -> Cause | None:
@@ -172,5 +173,5 @@ class Event:
 
     @property
     def duration_s(self) -> float:
-        """From the start to this telling, on the monotonic clock."""
+        """From the start to this phase, on the monotonic clock."""
         return self.at_s - self.started_s

@@ -1,4 +1,4 @@
-"""The closed vocabularies: what eyes, levels, kinds, phases, causes and commands there are."""
+"""The closed vocabularies: what eyes, levels, phases, causes and commands there are."""
 
 from enum import IntEnum, StrEnum
 
@@ -21,27 +21,8 @@ class Level(IntEnum):
     CRITICAL = 4
 
 
-class Kind(StrEnum):
-    """What an event is about: the rungs of the ladder and what stands beside it."""
-
-    DROWSY = "drowsy"  # PERCLOS
-    MICROSLEEP = "microsleep"  # >= 1 s closed
-    SLEEP = "sleep"  # >= 3 s closed
-    UNRESPONSIVE = "unresponsive"  # >= 6 s closed, or no answer to a warning
-    DISTRACTION = "distraction"  # one long look away, or VATS: 10 s in 30 s
-    YAWNING = "yawning"  # corroborates, never alone a warning
-    ABSENT = "absent"  # nobody in the driver's place
-    DEGRADED = "degraded"  # the watch itself is impaired; the cause is in the evidence
-
-    @property
-    def family(self) -> str:
-        """What one occasion is about while its kind climbs: the three closures are one."""
-        closures = (Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)
-        return "closure" if self in closures else self.value
-
-
 class Phase(StrEnum):
-    """One event is told up to this often, always with the same id."""
+    """Where in its life an event is; its id is the same in all of them."""
 
     START = "start"
     UPDATE = "update"

@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 
 from monitor.engine.finding import Elapsed, Finding
 from monitor.engine.rules.absence import Absence
-from monitor.engine.rules.closure import Closure, Rung
-from monitor.engine.rules.degraded import URGENCY, Degraded, FrameRate
+from monitor.engine.rules.closure import Closure
+from monitor.engine.rules.degraded import Degraded
 from monitor.engine.rules.distraction import Look, Sharing
 from monitor.engine.rules.perclos import Timeline
 from monitor.engine.rules.yawn import Yawn
-from monitor.engine.ruleset import Ladder
+from monitor.engine.ruleset import Ruleset
 from monitor.engine.signals.attention import Attention, Road
 from monitor.engine.signals.fatigue import Fatigue
-from monitor.engine.signals.nod import Nod
+from monitor.engine.signals.frame_rate import FrameRate
 from monitor.policy import Policy
-from monitor.types import Cause, Eyes, HeadPose, Kind, Level, Reading
+from monitor.types import CAUSES, KINDS, Cause, Eyes, HeadPose, Kind, Reading
 
 P = Policy()
 EYES = st.sampled_from(list(Eyes))
@@ -45,19 +45,7 @@ def readings(spans: list[tuple[Eyes, float]], fps: float) -> list[Reading]:
 
 def closure() -> Closure:
     return Closure(
-        rungs=(
-            Rung(1.0, Kind.MICROSLEEP, Level.INFO),
-            Rung(1.5, Kind.MICROSLEEP, Level.WARNING),
-            Rung(3.0, Kind.SLEEP, Level.CRITICAL),
-        ),
-        hold_from_s=0.5,
-        hold_over_unknown_s=1.0,
-        reopen_s=0.25,
-        reopen_decay=0.5,
-        bridge_share=0.6,
-        max_gap_s=0.5,
-        turned_deg=25,
-        nod=Nod(15, 1.0, 0.3),
+        P.closure, P.levels, P.nod, max_gap_s=P.max_gap_s, turned_deg=P.eye.pose_gate_deg.yaw
     )
 
 
@@ -99,7 +87,7 @@ def test_no_closure_is_found_before_eyes_were_seen_closed_long_enough(
     for frame in readings(spans, fps):
         shut_s += (frame.eyes is Eyes.CLOSED) / fps
         if rule.update(frame) is not None:
-            assert shut_s >= rule.hold_from_s - 2 / fps
+            assert shut_s >= P.closure.hold_from_s - 2 / fps
 
 
 @given(spans=SPANS, fps=FPS)
@@ -117,7 +105,7 @@ def test_unknown_eyes_start_nothing_and_end_nothing(
     later = found(rule, blind)
     if was_found:
         assert all(later)
-    elif rule.closed_s < rule.hold_from_s:
+    elif rule.closed_s < P.closure.hold_from_s:
         assert not any(later)
 
 
@@ -304,7 +292,7 @@ def test_a_look_goes_on_over_the_unknown_for_a_while_and_then_stands_still() -> 
 def test_shared_attention_never_exceeds_its_window_or_the_time_away(
     states: list[tuple[bool | None, float]],
 ) -> None:
-    sharing, t, away_s = Sharing(10, 30, 2.0, 0.1, 0.5), 0.0, 0.0
+    sharing, t, away_s = Sharing(P.distraction.vats, P.max_gap_s), 0.0, 0.0
     looked = 0
     for away, seconds in states:
         looked += away is True
@@ -355,13 +343,13 @@ def test_attention_grows_only_while_the_eyes_are_open_on_the_road() -> None:
 
 
 def test_a_face_lost_for_a_moment_is_not_an_absent_driver() -> None:
-    rule = Absence(3, 0.5, 20, Level.CAUTION, Level.WARNING, 0.5)
+    rule = Absence(P.absence, P.levels, P.max_gap_s)
     told = [rule.update(replace(reading(k / 10), present=k % 20 >= 15)) for k in range(200)]
     assert not any(told)
 
 
 def test_a_blind_camera_makes_nobody_absent_and_brings_nobody_back() -> None:
-    rule = Absence(3, 0.5, 20, Level.CAUTION, Level.WARNING, 0.5)
+    rule = Absence(P.absence, P.levels, P.max_gap_s)
     for k in range(100):
         assert rule.update(replace(reading(k / 10), present=None)) is None
     for k in range(100, 140):
@@ -370,7 +358,7 @@ def test_a_blind_camera_makes_nobody_absent_and_brings_nobody_back() -> None:
 
 
 def test_an_impairment_that_flickers_is_told_once() -> None:
-    rule = Degraded(Cause.GLARE, after_s=2, clear_s=1, level=Level.CAUTION)
+    rule = Degraded(Cause.GLARE, P.degraded, P.levels)
     told = []
     for k in range(300):
         causes = frozenset({Cause.GLARE}) if k % 10 < 8 or k < 100 else frozenset[Cause]()
@@ -387,11 +375,15 @@ def test_a_frame_rate_too_low_to_see_a_closure_is_noticed(fps: float, low: bool)
 
 
 def test_every_cause_has_its_place_in_the_order_of_urgency() -> None:
-    assert set(URGENCY) == set(Cause)
+    assert set(CAUSES) == set(Cause)
+
+
+def test_every_kind_has_its_row() -> None:
+    assert set(KINDS) == set(Kind)
 
 
 def yawn() -> Yawn:
-    return Yawn(1.4, 1.5, 12, 0.3, 3, 600, Level.INFO, Level.CAUTION, 0.5)
+    return Yawn(P.yawn, P.levels, P.max_gap_s)
 
 
 def mouths(rule: Yawn, spans: list[tuple[float | None, float]]) -> list[Finding | None]:
@@ -441,10 +433,10 @@ def test_yawns_corroborate_and_no_more() -> None:
     assert Fatigue(60).update(reading(0), 0.0, 0.0, 10) == 20
 
 
-def test_a_ladder_finds_nothing_in_an_attentive_driver() -> None:
-    ladder = Ladder(P)
+def test_a_rules_finds_nothing_in_an_attentive_driver() -> None:
+    rules = Ruleset(P)
     for k in range(3000):
         pose = HeadPose(0, 0, 0)
-        assert ladder.update(reading(k / 30, pose=pose, mouth=0.5, openness=1.0)) == []
-    assert ladder.eyes_on_road is True
-    assert ladder.distraction == 0
+        assert rules.update(reading(k / 30, pose=pose, mouth=0.5, openness=1.0)) == []
+    assert rules.eyes_on_road is True
+    assert rules.distraction == 0

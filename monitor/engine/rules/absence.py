@@ -3,24 +3,22 @@
 from dataclasses import dataclass
 
 from monitor.engine.finding import EPSILON_S, Finding, reached
-from monitor.types import AbsenceEvidence, Kind, Level, Reading
+from monitor.policy.rules import AbsencePolicy, LevelsPolicy
+from monitor.types import AbsenceEvidence, Kind, Reading
 
 
 @dataclass
 class Absence:
     """No face for `after_s`; back when one is seen for `back_s`. A blind camera says nothing."""
 
-    after_s: float
-    back_s: float
-    moving_kmh: float
-    level: Level
-    moving_level: Level
+    limits: AbsencePolicy
+    levels: LevelsPolicy
     max_gap_s: float
     _since_s: float | None = None
     _until_s: float = 0.0
     _back_since_s: float | None = None
     _before_s: float | None = None
-    _told: bool = False
+    _raised: bool = False
 
     @property
     def gone_s(self) -> float:
@@ -37,17 +35,17 @@ class Absence:
             self._gone(now_s, before_s)
         elif reading.present is True:
             self._came(now_s)
-        elif not self._told:
+        elif not self._raised:
             self._since_s = None
-        if self._since_s is None or not (self._told or reached(self.gone_s, self.after_s)):
+        if self._since_s is None or not (self._raised or reached(self.gone_s, self.limits.after_s)):
             return None
-        self._told = True
+        self._raised = True
         speed = reading.speed_kmh
-        moving = speed is not None and speed >= self.moving_kmh
+        moving = speed is not None and speed >= self.limits.moving_kmh
         return Finding(
             track="absent",
             kind=Kind.ABSENT,
-            level=self.moving_level if moving else self.level,
+            level=self.levels.absent_moving if moving else self.levels.absent,
             since_s=self._since_s,
             until_s=self._until_s,
             evidence=AbsenceEvidence(gone_s=round(self.gone_s, 3)),
@@ -63,5 +61,5 @@ class Absence:
         if self._since_s is None:
             return
         self._back_since_s = now_s if self._back_since_s is None else self._back_since_s
-        if not self._told or now_s - self._back_since_s >= self.back_s - EPSILON_S:
-            self._since_s, self._told, self._back_since_s = None, False, None
+        if not self._raised or now_s - self._back_since_s >= self.limits.back_s - EPSILON_S:
+            self._since_s, self._raised, self._back_since_s = None, False, None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from monitor.engine.finding import EPSILON_S, Elapsed, Finding, reached, rounded
 from monitor.engine.signals.nod import Nod
+from monitor.policy.rules import ClosurePolicy, LevelsPolicy, NodPolicy
 from monitor.types import ClosureEvidence, Eyes, Kind, Level, Reading
 
 
@@ -57,24 +58,35 @@ class Episode:
         return self.until_s - self.since_s - self.standing_s + self.held_s
 
 
-@dataclass
 class Closure:
-    """The ladder of one closure; `rungs` from the shortest to the longest."""
+    """The rungs of one closure, from the shortest to the longest.
 
-    rungs: tuple[Rung, ...]
-    hold_from_s: float
-    hold_over_unknown_s: float
-    reopen_s: float
-    reopen_decay: float
-    bridge_share: float
-    max_gap_s: float
-    turned_deg: float
-    nod: Nod
-    _elapsed: Elapsed | None = None
-    _episode: Episode | None = None
-    _eyes: Eyes = Eyes.UNKNOWN
-    _nodded: bool = False
-    _confidence: float = 0.0
+    Args:
+        limits, levels: of the policy.
+        nod: of the policy: how a head drops.
+        max_gap_s: a longer gap between readings was observed by nobody.
+        turned_deg: turned further than this, the lids cannot be judged.
+    """
+
+    def __init__(
+        self,
+        limits: ClosurePolicy,
+        levels: LevelsPolicy,
+        nod: NodPolicy,
+        *,
+        max_gap_s: float,
+        turned_deg: float,
+    ) -> None:
+        self._limits = limits
+        self._rungs = _rungs(limits, levels)
+        self._nod = Nod(nod.pitch_drop_deg, nod.within_s, nod.eyes_closed_s)
+        self._max_gap_s = max_gap_s
+        self._turned_deg = turned_deg
+        self._elapsed = Elapsed(max_gap_s)
+        self._episode: Episode | None = None
+        self._eyes = Eyes.UNKNOWN
+        self._nodded = False
+        self._confidence = 0.0
 
     @property
     def closed_s(self) -> float:
@@ -84,12 +96,11 @@ class Closure:
 
     def update(self, reading: Reading) -> Finding | None:
         """What the closure in progress has come to, if it has come to anything."""
-        self._elapsed = self._elapsed or Elapsed(self.max_gap_s)
-        self._nodded = self.nod.update(reading)
+        self._nodded = self._nod.update(reading)
         was, self._eyes = self._eyes, reading.eyes
         if reading.eyes is Eyes.CLOSED:
             self._confidence = reading.confidence
-        turned = reading.pose is not None and abs(reading.pose.yaw_deg) > self.turned_deg
+        turned = reading.pose is not None and abs(reading.pose.yaw_deg) > self._turned_deg
         spans = self._elapsed.spans(reading.timestamp_s, was, reading.eyes, Eyes.UNKNOWN)
         for start_s, end_s, eyes in spans:
             if eyes is Eyes.CLOSED:
@@ -113,7 +124,7 @@ class Closure:
         seconds = end_s - start_s
         episode.until_s = end_s
         episode.shut_s += seconds
-        episode.debt_s = max(0.0, episode.debt_s - seconds * self.reopen_decay)
+        episode.debt_s = max(0.0, episode.debt_s - seconds * self._limits.reopen_decay)
         if episode.debt_s == 0:
             episode.debt_since_s = None
         self._episode = episode
@@ -121,7 +132,7 @@ class Closure:
     def _blinks(self, episode: Episode) -> bool:
         """Open nearly as often as closed and not yet a closure: blinking, not sleeping."""
         seen_s = episode.shut_s + episode.open_s
-        return not self._slept(episode) and episode.shut_s < self.bridge_share * seen_s
+        return not self._slept(episode) and episode.shut_s < self._limits.bridge_share * seen_s
 
     def _resume(self, episode: Episode) -> Episode | None:
         """Closed again after the unknown: a short one was closed too, a long one stood still.
@@ -130,7 +141,7 @@ class Closure:
         """
         if not self._slept(episode) and episode.unknown_s > self._patience_s(episode) + EPSILON_S:
             return None
-        if episode.unknown_s > self.max_gap_s + EPSILON_S:
+        if episode.unknown_s > self._max_gap_s + EPSILON_S:
             episode.standing_s += episode.unknown_s - episode.held_s
         else:
             episode.standing_s += min(episode.lowered_s, episode.unknown_s - episode.held_s)
@@ -145,7 +156,7 @@ class Closure:
             episode.debt_since_s = start_s
         episode.open_s += end_s - start_s
         episode.debt_s += end_s - start_s
-        if reached(episode.debt_s, self.reopen_s):
+        if reached(episode.debt_s, self._limits.reopen_s):
             self._episode = None
 
     def _unseen(self, seconds: float, *, turned: bool, lowered: bool) -> None:
@@ -156,7 +167,7 @@ class Closure:
         episode.lowered_s += seconds if lowered else 0.0
         # Nobody falls asleep by turning the head aside.
         if self._holds(episode) and not turned and not lowered:
-            episode.held_s = min(episode.held_s + seconds, self.hold_over_unknown_s)
+            episode.held_s = min(episode.held_s + seconds, self._limits.hold_over_unknown_s)
         if not self._slept(episode) and episode.unknown_s > self._patience_s(episode) + EPSILON_S:
             self._episode = None
 
@@ -168,21 +179,21 @@ class Closure:
 
     def _holds(self, episode: Episode) -> bool:
         """Longer than a blink, or the head fell with it: the sleep goes on unseen."""
-        long_enough = reached(episode.elapsed_s(), self.hold_from_s)
+        long_enough = reached(episode.elapsed_s(), self._limits.hold_from_s)
         return episode.debt_s == 0 and (self._nodded or long_enough)
 
     def _patience_s(self, episode: Episode) -> float:
-        return self.hold_over_unknown_s if self._holds(episode) else self.max_gap_s
+        return self._limits.hold_over_unknown_s if self._holds(episode) else self._max_gap_s
 
     def _slept(self, episode: Episode) -> bool:
-        return reached(episode.closed_s, self.rungs[0].after_s)
+        return reached(episode.closed_s, self._rungs[0].after_s)
 
     def _finding(self, reading: Reading) -> Finding | None:
         episode = self._episode
         if episode is None or not self._slept(episode):
             return None
-        climbed = sum(reached(episode.closed_s, rung.after_s) for rung in self.rungs)
-        rung = self.rungs[climbed - 1]
+        climbed = sum(reached(episode.closed_s, rung.after_s) for rung in self._rungs)
+        rung = self._rungs[climbed - 1]
         over_s = episode.debt_since_s
         return Finding(
             track="closure",
@@ -200,3 +211,13 @@ class Closure:
                 pitch_deg=rounded(reading.pose.pitch_deg, 1) if reading.pose else None,
             ),
         )
+
+
+def _rungs(limits: ClosurePolicy, levels: LevelsPolicy) -> tuple[Rung, ...]:
+    return (
+        Rung(limits.microsleep_log_s, Kind.MICROSLEEP, levels.microsleep_logged),
+        Rung(limits.microsleep_warn_s, Kind.MICROSLEEP, levels.microsleep),
+        Rung(limits.microsleep_repeat_warn_s, Kind.MICROSLEEP, levels.microsleep),
+        Rung(limits.sleep_s, Kind.SLEEP, levels.sleep),
+        Rung(limits.unresponsive_s, Kind.UNRESPONSIVE, levels.unresponsive),
+    )

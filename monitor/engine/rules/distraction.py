@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from monitor.engine.finding import EPSILON_S, Elapsed, Finding, reached, rounded
-from monitor.types import DistractionEvidence, Kind, Level, Reading
+from monitor.policy.rules import DistractionPolicy, LevelsPolicy, VatsPolicy
+from monitor.types import DistractionEvidence, Kind, Reading
 
 LimitName = Literal["long", "addw", "vats"]
 
@@ -62,10 +63,7 @@ class Look:
 class Sharing:
     """VATS: seconds away within a window, forgotten after enough seconds forward."""
 
-    cumulative_s: float
-    window_s: float
-    reset_forward_s: float
-    adaptation_s: float
+    limits: VatsPolicy
     max_gap_s: float
     seconds: float = 0.0
     since_s: float | None = None
@@ -84,7 +82,7 @@ class Sharing:
                 self._extend(start_s, end_s)
             elif state is False:
                 self._look_forward(start_s, end_s)
-        from_s = now_s - self.window_s
+        from_s = now_s - self.limits.window_s
         while self._away and self._away[0][1] <= from_s:
             self._away.popleft()
         self.since_s = self._away[0][0] if self._away else None
@@ -93,11 +91,11 @@ class Sharing:
 
     def _look_forward(self, start_s: float, end_s: float) -> None:
         # The eye needs a moment to adapt after it has come back to the road.
-        adapting_s = min(self.adaptation_s - self._forward_s, end_s - start_s)
+        adapting_s = min(self.limits.adaptation_s - self._forward_s, end_s - start_s)
         if self._away and adapting_s > 0:
             self._extend(start_s, start_s + adapting_s)
         self._forward_s += end_s - start_s
-        if reached(self._forward_s, self.reset_forward_s):
+        if reached(self._forward_s, self.limits.reset_forward_s):
             self._away.clear()
 
     def _extend(self, start_s: float, end_s: float) -> None:
@@ -106,41 +104,45 @@ class Sharing:
         self._away.append((start_s, end_s))
 
 
-@dataclass(frozen=True, slots=True)
-class LowArea:
-    """From `min_speed_kmh` on, looking `low_deg` down longer than `max_s` is too long."""
-
-    min_speed_kmh: float
-    max_s: float
-    low_deg: float
-
-
-@dataclass
 class Distraction:
-    """Long look, low area and VATS in one track: the driver hears of one distraction at a time."""
+    """Long look, low area and VATS in one track: the driver hears of one distraction at a time.
 
-    long_s: float
-    low_areas: tuple[LowArea, ...]
-    level: Level
-    look: Look
-    low_look: Look
-    sharing: Sharing
-    _broken_limit: tuple[LimitName, float, float] | None = None
+    Args:
+        limits, levels: of the policy.
+        hold_s: over the unknown a look in progress goes on for so long.
+        max_gap_s: a longer gap between readings was observed by nobody.
+    """
+
+    def __init__(
+        self,
+        limits: DistractionPolicy,
+        levels: LevelsPolicy,
+        *,
+        hold_s: float,
+        max_gap_s: float,
+    ) -> None:
+        self._limits = limits
+        self._level = levels.distraction
+        self._look = Look(limits.in_out_tolerance_s, hold_s, max_gap_s)
+        self._low_look = Look(limits.in_out_tolerance_s, hold_s, max_gap_s)
+        self._sharing = Sharing(limits.vats, max_gap_s)
+        self._broken_limit: tuple[LimitName, float, float] | None = None
 
     @property
     def strength(self) -> float:
         """0..1: how near the nearest of the limits is."""
-        long = self.look.seconds / self.long_s if self.long_s else 0.0
-        limit_s = self.sharing.cumulative_s
-        shared = self.sharing.seconds / limit_s if limit_s else 0.0
+        long_s = self._limits.long.nominal_s
+        long = self._look.seconds / long_s if long_s else 0.0
+        limit_s = self._limits.vats.cumulative_s
+        shared = self._sharing.seconds / limit_s if limit_s else 0.0
         return min(max(long, shared), 1.0)
 
     def update(self, reading: Reading, away: bool | None) -> Finding | None:
         """The distraction in progress, with the limit that was broken."""
         now_s = reading.timestamp_s
-        self.look.update(now_s, away)
-        self.low_look.update(now_s, self._low(reading, away))
-        self.sharing.update(now_s, away)
+        self._look.update(now_s, away)
+        self._low_look.update(now_s, self._low(reading, away))
+        self._sharing.update(now_s, away)
         self._broken_limit = self._broken(reading.speed_kmh, away)
         if self._broken_limit is None:
             return None
@@ -149,9 +151,9 @@ class Distraction:
         return Finding(
             track="distraction",
             kind=Kind.DISTRACTION,
-            level=self.level,
+            level=self._level,
             since_s=since_s,
-            until_s=max(self.look.until_s, since_s),
+            until_s=max(self._look.until_s, since_s),
             evidence=DistractionEvidence(
                 limit=limit,
                 away_s=round(seconds, 3),
@@ -169,11 +171,11 @@ class Distraction:
         Half a frame is guessed, so eyes seen on the road break no new limit.
         """
         broken = self._broken_limit[0] if self._broken_limit else None
-        look, low, sharing = self.look, self.low_look, self.sharing
+        look, low, sharing = self._look, self._low_look, self._sharing
         limits: tuple[tuple[LimitName, float | None, float, float], ...] = (
-            ("long", look.since_s, look.seconds, self.long_s),
+            ("long", look.since_s, look.seconds, self._limits.long.nominal_s),
             ("addw", low.since_s, low.seconds, self._low_limit_s(speed_kmh)),
-            ("vats", sharing.since_s, sharing.seconds, sharing.cumulative_s),
+            ("vats", sharing.since_s, sharing.seconds, self._limits.vats.cumulative_s),
         )
         for name, since_s, seconds, limit_s in limits:
             if since_s is None or not reached(seconds, limit_s):
@@ -185,13 +187,13 @@ class Distraction:
     def _low(self, reading: Reading, away: bool | None) -> bool | None:
         if not away or reading.pose is None:
             return away if away is not True else None
-        steep = min((area.low_deg for area in self.low_areas), default=90.0)
+        steep = min((area.low_deg for area in self._limits.addw), default=90.0)
         return bool(reading.looking_down) or reading.pose.pitch_deg <= -steep
 
     def _low_limit_s(self, speed_kmh: float | None) -> float:
         fast = (
             area.max_s
-            for area in self.low_areas
+            for area in self._limits.addw
             if speed_kmh is None or speed_kmh >= area.min_speed_kmh
         )
         return min(fast, default=math.inf)

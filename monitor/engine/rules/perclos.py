@@ -1,16 +1,16 @@
 """PERCLOS: the share of observed time in which the eyes are closed, slow closures only.
 
 Wierwille 1994 (DOT HS 808 247). Time in which the eyes were unknown counts in neither numerator
-nor denominator, and no share is told before enough of its window was observed: one closed frame
+nor denominator, and there is no share before enough of its window was observed: one closed frame
 at the start is not a drowsy driver.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal
 
 from monitor.engine.finding import Elapsed, Finding, reached, rounded
+from monitor.policy.rules import LevelsPolicy, PerclosPolicy, PerclosWindow
 from monitor.types import Eyes, Kind, Level, PerclosEvidence, Reading
 
 
@@ -97,39 +97,44 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A degree of drowsiness: each window (seconds, share, least observed) is over its share."""
+    """A degree of drowsiness: every window is over its share."""
 
     name: Literal["advisory", "drowsy", "severe"]
     level: Level
-    windows: tuple[tuple[float, float, float], ...]
+    windows: tuple[PerclosWindow, ...]
 
 
-@dataclass
 class Perclos:
-    """Drowsiness by PERCLOS, with hysteresis: entered by a band, left below `exit_share`."""
+    """Drowsiness by PERCLOS, with hysteresis: entered by a band, left below `drowsy.exit`.
 
-    bands: tuple[Band, ...]
-    exit_share: float
-    window_s: float
-    min_observed_s: float
-    timeline: Timeline
-    _since_s: float | None = None
-    _band: Band | None = None
-    perclos: float | None = None
-    coverage: float = 0.0
+    Args:
+        limits, levels: of the policy.
+        max_gap_s: a longer gap between readings was observed by nobody.
 
-    def __post_init__(self) -> None:
-        levels = [band.level for band in self.bands]
-        if any(a > b for a, b in pairwise(levels)):
-            raise ValueError(f"bands must rise in level, got {levels}")
+    Attributes:
+        perclos: share of observed time with closed eyes over the first window, 0..1; None until
+            enough was observed.
+        coverage: share of that window in which the eyes were observed, 0..1.
+    """
+
+    def __init__(self, limits: PerclosPolicy, levels: LevelsPolicy, max_gap_s: float) -> None:
+        self.perclos: float | None = None
+        self.coverage = 0.0
+        self._exit_share = limits.drowsy.exit
+        self._window = limits.drowsy.all_of[0]
+        self._bands = _bands(limits, levels)
+        longest_s = max(window.window_s for band in self._bands for window in band.windows)
+        self._timeline = Timeline(longest_s, max_gap_s, limits.exclude_blink_shorter_s)
+        self._since_s: float | None = None
+        self._band: Band | None = None
 
     def update(self, reading: Reading) -> Finding | None:
         """The band reached; an unknown share changes nothing."""
-        self.timeline.update(reading)
-        now_s = reading.timestamp_s
-        share = self.timeline.share(self.window_s, now_s)
-        self.perclos = share.value(self.min_observed_s)
-        self.coverage = min(share.observed_s / self.window_s, 1.0) if self.window_s else 0.0
+        self._timeline.update(reading)
+        now_s, window = reading.timestamp_s, self._window
+        share = self._timeline.share(window.window_s, now_s)
+        self.perclos = share.value(window.min_observed_s)
+        self.coverage = min(share.observed_s / window.window_s, 1.0)
         self._decide(now_s)
         if self._band is None or self._since_s is None:
             return None
@@ -143,22 +148,32 @@ class Perclos:
                 band=self._band.name,
                 perclos=rounded(self.perclos, 3),
                 coverage=round(self.coverage, 3),
-                window_s=self.window_s,
+                window_s=window.window_s,
             ),
         )
 
     def _decide(self, now_s: float) -> None:
-        reached_bands = [band for band in self.bands if self._over(band, now_s)]
+        reached_bands = [band for band in self._bands if self._over(band, now_s)]
         if reached_bands:
             if self._band is None:
                 self._since_s = now_s
             self._band = reached_bands[-1]
-        elif self.perclos is not None and self.perclos < self.exit_share:
+        elif self.perclos is not None and self.perclos < self._exit_share:
             self._band, self._since_s = None, None
 
     def _over(self, band: Band, now_s: float) -> bool:
-        for window_s, enter, min_observed_s in band.windows:
-            share = self.timeline.share(window_s, now_s).value(min_observed_s)
-            if share is None or share < enter:
+        for window in band.windows:
+            share = self._timeline.share(window.window_s, now_s).value(window.min_observed_s)
+            if share is None or share < window.enter:
                 return False
         return True
+
+
+def _bands(limits: PerclosPolicy, levels: LevelsPolicy) -> tuple[Band, ...]:
+    """From the mildest to the most severe."""
+    bands = [Band("drowsy", levels.drowsy, limits.drowsy.all_of)]
+    if limits.advisory is not None:
+        bands.insert(0, Band("advisory", levels.drowsy_advisory, (limits.advisory,)))
+    if limits.severe is not None:
+        bands.append(Band("severe", levels.drowsy_severe, (limits.severe,)))
+    return tuple(bands)

@@ -4,21 +4,16 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from monitor.engine.finding import EPSILON_S, Finding, reached
-from monitor.types import Kind, Level, Reading, YawnEvidence
+from monitor.policy.rules import LevelsPolicy, YawnPolicy
+from monitor.types import Kind, Reading, YawnEvidence
 
 
 @dataclass
 class Yawn:
-    """Mouth at `ratio` of the own resting mouth, `min_s` to `max_s`; `count` in `window_s`."""
+    """Mouth at `mar_ratio` of the own resting mouth, `min_s` to `max_s`; `count` in `window_s`."""
 
-    ratio: float
-    min_s: float
-    max_s: float
-    bridge_s: float
-    count: int
-    window_s: float
-    level: Level
-    repeated_level: Level
+    limits: YawnPolicy
+    levels: LevelsPolicy
     max_gap_s: float
     _since_s: float | None = None
     _until_s: float = 0.0
@@ -33,9 +28,9 @@ class Yawn:
     def update(self, reading: Reading) -> Finding | None:
         """The yawn in progress; a covered mouth (unknown) neither begins nor ends it."""
         now_s = reading.timestamp_s
-        while self._yawns and now_s - self._yawns[0] > self.window_s:
+        while self._yawns and now_s - self._yawns[0] > self.limits.window_s:
             self._yawns.popleft()
-        if reading.mouth is not None and reading.mouth >= self.ratio:
+        if reading.mouth is not None and reading.mouth >= self.limits.mar_ratio:
             if self._since_s is None:
                 self._since_s, self._counted = now_s, False
             self._until_s = now_s
@@ -47,27 +42,28 @@ class Yawn:
         """A dip of speech is bridged; a hand before the mouth may stay until `max_s`."""
         now_s = reading.timestamp_s
         if reading.mouth is not None:
-            return now_s - self._until_s > self.bridge_s + EPSILON_S
+            return now_s - self._until_s > self.limits.bridge_s + EPSILON_S
         if self._counted:
-            return self._since_s is not None and now_s - self._since_s > self.max_s
-        return now_s - self._until_s > max(self.bridge_s, self.max_gap_s)
+            return self._since_s is not None and now_s - self._since_s > self.limits.max_s
+        return now_s - self._until_s > max(self.limits.bridge_s, self.max_gap_s)
 
     def _finding(self, now_s: float) -> Finding | None:
         if self._since_s is None:
             return None
         open_s = self._until_s - self._since_s
-        if not reached(open_s, self.min_s) or open_s > self.max_s:
+        if not reached(open_s, self.limits.min_s) or open_s > self.limits.max_s:
             return None
         if not self._counted:
             self._counted = True
             self._yawns.append(now_s)
+        often = self.recent >= self.limits.count
         return Finding(
             track="yawning",
             kind=Kind.YAWNING,
-            level=self.repeated_level if self.recent >= self.count else self.level,
+            level=self.levels.yawning_repeated if often else self.levels.yawning,
             since_s=self._since_s,
             until_s=self._until_s,
             evidence=YawnEvidence(
-                open_s=round(open_s, 3), yawns=self.recent, window_s=self.window_s
+                open_s=round(open_s, 3), yawns=self.recent, window_s=self.limits.window_s
             ),
         )
