@@ -6,7 +6,7 @@ from pathlib import Path
 SIZE_BYTES = 1_000_000
 
 
-class Ballast:
+class DiskReserve:
     """Some room put aside next to the database.
 
     Args:

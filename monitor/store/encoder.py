@@ -1,50 +1,24 @@
 """Makes requests to the event log ready: numbers them and writes the message that goes out."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection
 
 from monitor.protocol import messages
 from monitor.protocol.mapping import coverage_rows, event_row
 from monitor.protocol.messages import Message, Narrator, Topics
 from monitor.protocol.schemas import CoverageData
 from monitor.store import event_log, schema
-from monitor.store.outbox import Outbox, Pending
+from monitor.store.outbox import Outbox
+from monitor.store.outbox_table import Pending
+from monitor.store.requests import Clip, Mark, Request, Row
 from monitor.store.upsert import ONCE, insert_rows, upsert_events
 from monitor.types import Event
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row for one of the tables; a sample may be lost in need, an audit may not."""
-
-    table: Table
-    values: Mapping[str, Any]
-    vital: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """The file that shows an event."""
-
-    event_id: str
-    file_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Calls `reached` once everything before it is on disk."""
-
-    reached: Callable[[], None]
-
-
-Request = Event | CoverageData | Row | Clip | Pending | Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +36,7 @@ class MessageEncoder:
 
     Args:
         topics: of the vehicle.
-        outbox: where messages go; None where nobody is told.
+        outbox: where messages go; None where nothing is sent.
         max_payload_bytes: what the broker takes; a larger message would stop those behind it.
 
     Attributes:
@@ -131,6 +105,6 @@ class MessageEncoder:
 
         def both(connection: Connection) -> None:
             write(connection)
-            outbox.insert(connection, pending)
+            outbox.add(connection, pending)
 
         return Job(both, pending)

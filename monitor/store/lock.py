@@ -9,14 +9,14 @@ from monitor.errors import StoreError
 from monitor.store.database import UnwritableError
 
 
-class Claim:
+class DatabaseLock:
     """Held from construction until `release`.
 
     Args:
         database: the SQLite file to be written.
 
     Attributes:
-        renewed: the database was claimed before, so the file is ours and not a stranger's.
+        taken_before: the database was locked before, so the file is ours and not a stranger's.
 
     Raises:
         StoreError: another process holds it.
@@ -25,7 +25,7 @@ class Claim:
 
     def __init__(self, database: Path) -> None:
         path = database.with_name(f"{database.name}.lock")
-        self.renewed = path.exists()
+        self.taken_before = path.exists()
         try:
             self._file: IO[str] = path.open("a+", encoding="ascii")
         except OSError as error:

@@ -1,7 +1,7 @@
-"""The one hand that writes the event log: opens it, writes batches, makes room, sets it aside.
+"""The vehicle's database: opened, written in batches, kept small, set aside when damaged.
 
-No thread and no queue in here; `monitor.store` has those. Every method raises `StoreError`s of
-`monitor.store.database` and leaves nothing half done.
+No thread and no queue in here; `monitor.store.writer` has those. Every method raises `StoreError`s
+of `monitor.store.database` and leaves nothing half done.
 """
 
 import sqlite3
@@ -24,12 +24,12 @@ from monitor.store.database import (
     sqlite_file,
     upgrade,
 )
-from monitor.store.disk_reserve import Ballast
+from monitor.store.disk_reserve import DiskReserve
 from monitor.store.encoder import Job
-from monitor.store.lock import Claim
+from monitor.store.lock import DatabaseLock
 from monitor.store.maintenance import Retention
 from monitor.store.outbox import Outbox
-from monitor.store.recovery import Salvage, quarantine
+from monitor.store.recovery import Rescued, quarantine
 from monitor.types import Event
 
 log = structlog.get_logger(__name__)
@@ -39,8 +39,8 @@ BUSY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What an opened log held.
+class Earlier:
+    """What an earlier process left in the log.
 
     Attributes:
         sequence: the last number given to a durable message.
@@ -53,14 +53,14 @@ class Found:
     restarts: int
 
 
-class Writer:
+class LogDatabase:
     """The database of one vehicle.
 
     Args:
         config: where it is and what is kept how long.
         vehicle: whose it is.
-        outbox: told what is on disk; None where nobody is told.
-        passing: called at named points; tests crash there.
+        outbox: kept up with what is on disk; None where nothing is sent.
+        failpoint: called at named points; tests crash there.
     """
 
     def __init__(
@@ -68,18 +68,18 @@ class Writer:
         config: StoreConfig,
         vehicle: str,
         outbox: Outbox | None,
-        passing: Callable[[str], None],
+        failpoint: Callable[[str], None],
     ) -> None:
         self._url = config.resolved_url()
         self._path = sqlite_file(self._url)
         self._vehicle = vehicle
         self._outbox = outbox
-        self._passing = passing
+        self._failpoint = failpoint
         self._retention = Retention(config, outbox)
-        self._ballast: Ballast | None = None
+        self._reserve: DiskReserve | None = None
         if self._path is not None:
-            self._ballast = Ballast(self._path.with_name(f"{self._path.name}.ballast"))
-        self._claim: Claim | None = None
+            self._reserve = DiskReserve(self._path.with_name(f"{self._path.name}.reserve"))
+        self._lock: DatabaseLock | None = None
         self._engine: Engine | None = None
         self._reader: Engine | None = None
 
@@ -91,17 +91,17 @@ class Writer:
     @property
     def ours(self) -> bool:
         """The file was written by this vehicle before: a damaged one may be set aside."""
-        return self._claim is not None and self._claim.renewed
+        return self._lock is not None and self._lock.taken_before
 
-    def open(self, began_at: float) -> Found:
-        """Claim, migrate and check the database, and note that the watch began.
+    def open(self, began_at: float) -> Earlier:
+        """Lock, migrate and check the database, and note that the watch began.
 
         Raises:
-            StoreError: of another version, claimed by another process, or no database.
+            StoreError: of another version, written by another process, or no database.
         """
-        if self._path is not None and self._claim is None:
+        if self._path is not None and self._lock is None:
             make_folder(self._path.parent)
-            self._claim = Claim(self._path)
+            self._lock = DatabaseLock(self._path)
         new = self._path is not None and not self._path.exists()
         upgrade(self._url)
         if self._path is not None and new:
@@ -111,13 +111,13 @@ class Writer:
         self._engine = open_engine(self._url, busy_s=BUSY_S, immediate=True)
         self._reader = open_engine(self._url)
         try:
-            found = self._take_up(self._engine, self._reader, began_at)
+            earlier = self._take_up(self._engine, self._reader, began_at)
         except BaseException:
             self._dispose()
             raise
-        if self._ballast:
-            self._ballast.fill()
-        return found
+        if self._reserve:
+            self._reserve.fill()
+        return earlier
 
     def write(self, jobs: Sequence[Job]) -> None:
         """Write `jobs` in one transaction; all of them or, with an error, none."""
@@ -126,8 +126,8 @@ class Writer:
         with explained(self._url), self._engine.begin() as connection:
             for job in jobs:
                 job.write(connection)
-            self._passing("store.before_commit")
-        self._passing("store.after_commit")
+            self._failpoint("store.before_commit")
+        self._failpoint("store.after_commit")
         if self._outbox is not None:
             self._outbox.committed([job.pending for job in jobs if job.pending])
         for job in jobs:
@@ -136,32 +136,30 @@ class Writer:
     def forget_delivered(self) -> bool:
         """Delete a batch of delivered messages; False when there was none."""
         outbox, engine = self._outbox, self._engine
-        ids = outbox.take_confirmed() if outbox else []
-        if outbox is None or engine is None or not ids:
+        if outbox is None or engine is None or not outbox.confirmed:
             return False
-        self._passing("outbox.before_delete")
-        with explained(self._url), engine.begin() as connection:
-            gone = outbox.delete(connection, ids)
-        outbox.deleted(ids, *gone)
-        self._passing("outbox.after_delete")
+        self._failpoint("outbox.before_delete")
+        with explained(self._url):
+            outbox.forget_confirmed(engine)
+        self._failpoint("outbox.after_delete")
         return True
 
     def due_s(self) -> float:
-        """Seconds until `keep_house` has something to do."""
+        """Seconds until `maintain` has something to do."""
         return self._retention.due_s()
 
-    def keep_house(self) -> None:
+    def maintain(self) -> None:
         """Forget what is old or too much."""
         if self._engine is None:
             return
         with explained(self._url):
-            self._retention.keep_house(self._engine)
-        if self._ballast:
-            self._ballast.fill()
+            self._retention.apply(self._engine)
+        if self._reserve:
+            self._reserve.fill()
 
     def make_room(self) -> None:
-        """The disk is full: give back the ballast, shorten the log, drop the oldest samples."""
-        if self._ballast and self._ballast.drop():
+        """The disk is full: give back the reserve, shorten the log, drop the oldest samples."""
+        if self._reserve and self._reserve.drop():
             log.warning("disk full: the reserve was given back")
         if self._engine is None or self._path is None:
             return
@@ -176,7 +174,7 @@ class Writer:
                 return
         _checkpoint(self._engine)
 
-    def set_aside(self) -> Salvage:
+    def set_aside(self) -> Rescued:
         """Move the damaged file away and read what is readable; open a new one afterwards.
 
         Raises:
@@ -195,16 +193,16 @@ class Writer:
     def close(self) -> None:
         """Let go of the database."""
         self._dispose()
-        if self._claim is not None:
-            self._claim.release()
-            self._claim = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
-    def _take_up(self, engine: Engine, reader: Engine, began_at: float) -> Found:
+    def _take_up(self, engine: Engine, reader: Engine, began_at: float) -> Earlier:
         with explained(self._url), engine.begin() as connection:
             damage = event_log.damage(connection) if self._path else None
             if damage is not None:
                 raise CorruptError(f"{self._path}: is damaged ({damage}); move it away")
-            found = Found(
+            earlier = Earlier(
                 event_log.highest_sequence(connection),
                 tuple(event_log.unended_events(connection, self._vehicle)),
                 event_log.unclean_ends(connection, self._vehicle),
@@ -213,7 +211,7 @@ class Writer:
             event_log.add_row(connection, schema.availability, online)
             if self._outbox is not None:
                 self._outbox.open(reader, connection)
-            return found
+            return earlier
 
     def _dispose(self) -> None:
         if self._outbox is not None:

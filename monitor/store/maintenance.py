@@ -1,4 +1,4 @@
-"""What is forgotten, and when: samples soon, alerts late, single kinds as told, never too much."""
+"""What is forgotten, and when: samples soon, alerts late, single kinds as set, never too much."""
 
 import time
 
@@ -33,7 +33,7 @@ class Retention:
             return 0.0
         return max(0.0, self._next_s - time.monotonic())
 
-    def keep_house(self, engine: Engine) -> None:
+    def apply(self, engine: Engine) -> None:
         """One pass, in small transactions."""
         now_at = time.time()
         self._prune_outbox(engine, now_at)
@@ -45,12 +45,9 @@ class Retention:
             self._shrink(engine)
 
     def _prune_outbox(self, engine: Engine, now_at: float) -> None:
-        for _ in range(BATCHES if self._outbox else 0):
-            with engine.begin() as connection:
-                rows, size = self._outbox.prune(connection, now_at)  # type: ignore[union-attr]
-            if not rows:
+        for _ in range(BATCHES):
+            if self._outbox is None or not self._outbox.prune(engine, now_at):
                 return
-            self._outbox.pruned(rows, size)  # type: ignore[union-attr]
 
     def _forget_old(self, engine: Engine, now_at: float) -> None:
         config = self._config

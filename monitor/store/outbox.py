@@ -1,45 +1,27 @@
 """What has still to be delivered, oldest first, and what was lost on the way.
 
 A row enters in the transaction of its event and leaves when its delivery is confirmed: by the
-broker's PUBACK or by the fleet's own acknowledgement. Rows are written and deleted by the store's
-writer alone; whoever delivers only reads and confirms. While the database cannot be written,
-messages wait in memory and are delivered from there.
+broker's PUBACK or by the fleet's own acknowledgement. Rows are written and deleted on the store's
+thread; whoever delivers only reads and confirms. While the database cannot be written, messages
+wait in memory and are delivered from there. The statements are in `monitor.store.outbox_table`.
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
-from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, delete, func, select
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from monitor.protocol.messages import CLOUDEVENTS_JSON, Message
-from monitor.store import schema
-from monitor.store.database import insert
+from monitor.store import outbox_table
 from monitor.store.event_log import BATCH_ROWS
+from monitor.store.outbox_table import Pending, Size
 
 log = structlog.get_logger(__name__)
 
 # Some 20 MB; beyond it the oldest give way, counted as lost.
 MEMORY_MESSAGES = 10_000
-LOST = "outbox.lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A durable message that is not delivered yet, with the vehicle's own number for it."""
-
-    sequence: int
-    created_at: float
-    message: Message
-
-    @property
-    def id(self) -> str:
-        """The message's id."""
-        return self.message.id
 
 
 class Outbox:
@@ -54,6 +36,9 @@ class Outbox:
         on_confirm: called when something was confirmed and its row may go.
         depth, bytes: messages and payload bytes on disk.
         lost: messages dropped undelivered since the log was begun.
+
+    More than fifteen methods: two threads meet here, six of them serve the one that delivers and
+    eight the one that writes, over the same lock and sets.
     """
 
     def __init__(self, max_bytes: int, keep_s: float) -> None:
@@ -69,6 +54,8 @@ class Outbox:
         self.bytes = 0
         self.lost = 0
 
+    # --- for whoever delivers --------------------------------------------------------------
+
     def next(self, limit: int, in_flight: Collection[str] = (), *, after: int = 0) -> list[Pending]:
         """The oldest messages that are neither confirmed nor `in_flight`, at most `limit`.
 
@@ -79,12 +66,12 @@ class Outbox:
         """
         with self._lock:
             confirmed = set(self._confirmed)
-            found = {p.id: p for p in self._memory.values() if p.sequence > after}
+            pending = {p.id: p for p in self._memory.values() if p.sequence > after}
         # What is in flight or confirmed may come first in the table, so it is asked for on top.
-        for pending in self._stored(limit + len(confirmed) + len(in_flight), after):
-            found[pending.id] = pending
-        waiting = [p for p in found.values() if p.id not in confirmed and p.id not in in_flight]
-        return sorted(waiting, key=lambda pending: pending.sequence)[:limit]
+        stored = self._stored(limit + len(confirmed) + len(in_flight), after)
+        pending.update({p.id: p for p in stored})
+        waiting = [p for p in pending.values() if p.id not in confirmed and p.id not in in_flight]
+        return sorted(waiting, key=lambda p: p.sequence)[:limit]
 
     def confirm(self, ids: Iterable[str]) -> None:
         """These were delivered: they are not handed out again."""
@@ -107,6 +94,8 @@ class Outbox:
         with self._lock:
             return max(0, self.depth - len(self._confirmed)) + len(self._memory)
 
+    # --- for the thread that writes --------------------------------------------------------
+
     @property
     def confirmed(self) -> bool:
         """There are delivered messages whose rows may go."""
@@ -117,19 +106,13 @@ class Outbox:
         """More is on disk than may be."""
         return self.bytes > self._max_bytes
 
-    # From here on only the store's writer calls.
-
     def open(self, reader: Engine, connection: Connection) -> None:
         """Take up what an earlier process left."""
-        table, audit = schema.outbox, schema.audit
-        count, size = connection.execute(
-            select(func.count(), func.coalesce(func.sum(func.length(table.c.payload)), 0))
-        ).one()
-        losses = connection.scalars(select(audit.c.detail).where(audit.c.action == LOST))
+        size, lost = outbox_table.size(connection), outbox_table.lost(connection)
         with self._lock:
             self._reader = reader
-            self.depth, self.bytes = int(count), int(size)
-            self.lost += sum(int(detail["messages"]) for detail in losses)
+            self.depth, self.bytes = size.messages, size.bytes
+            self.lost += lost
         self.on_news()
 
     def closed(self) -> None:
@@ -137,15 +120,12 @@ class Outbox:
         with self._lock:
             self._reader = None
 
-    def insert(self, connection: Connection, pending: Pending) -> None:
+    def add(self, connection: Connection, pending: Pending) -> None:
         """Write the row, in the transaction of its event; not if it was delivered meanwhile."""
         with self._lock:
             delivered = pending.id in self._confirmed
         if not delivered:
-            values = _row(pending)
-            statement = insert(connection.dialect.name, schema.outbox).values(values)
-            # A message already there is the same one; any other clash is an error.
-            connection.execute(statement.on_conflict_do_nothing(index_elements=["message"]))
+            outbox_table.add(connection, pending)
 
     def committed(self, batch: Sequence[Pending]) -> None:
         """The rows of `batch` are on disk."""
@@ -170,83 +150,42 @@ class Outbox:
                 self.lost += 1
         self.on_news()
 
-    def take_confirmed(self) -> list[str]:
-        """A batch of delivered messages whose rows may go; hand it to `deleted` afterwards."""
+    def forget_confirmed(self, engine: Engine) -> None:
+        """Delete the rows of a batch of delivered messages, in a transaction of its own."""
         with self._lock:
-            return list(islice(self._confirmed, BATCH_ROWS))
-
-    def delete(self, connection: Connection, ids: Sequence[str]) -> tuple[int, int]:
-        """Delete delivered rows; returns how many there were and their payload bytes."""
-        table = schema.outbox
-        chosen = table.c.message.in_(ids)
-        size = connection.scalar(
-            select(func.coalesce(func.sum(func.length(table.c.payload)), 0)).where(chosen)
-        )
-        return connection.execute(delete(table).where(chosen)).rowcount, int(size or 0)
-
-    def deleted(self, ids: Sequence[str], rows: int, size: int) -> None:
-        """The deletion of `ids` is committed."""
+            ids = list(islice(self._confirmed, BATCH_ROWS))
+        with engine.begin() as connection:
+            removed = outbox_table.remove(connection, ids)
         with self._lock:
             self._confirmed.difference_update(ids)
-            self.depth = max(0, self.depth - rows)
-            self.bytes = max(0, self.bytes - size)
+            self._shrink(removed)
 
-    def prune(self, connection: Connection, now_at: float) -> tuple[int, int]:
-        """Drop at most a batch of what is too old or too much; returns rows and bytes.
-
-        The loss is written to the audit in the same transaction; hand it to `pruned` afterwards.
-        """
-        table = schema.outbox
-        query = select(table.c.sequence, func.length(table.c.payload), table.c.created_at)
-        oldest = connection.execute(query.order_by(table.c.sequence).limit(BATCH_ROWS)).all()
-        doomed, excess = [], self.bytes - self._max_bytes
-        for sequence, size, created_at in oldest:
-            if excess <= 0 and created_at >= now_at - self._keep_s:
-                break
-            doomed.append(sequence)
-            excess -= size
-        if not doomed:
-            return 0, 0
-        size = sum(row[1] for row in oldest[: len(doomed)])
-        connection.execute(delete(table).where(table.c.sequence.in_(doomed)))
-        detail = {"messages": len(doomed), "bytes": size}
-        row = {"at": now_at, "actor": "store", "action": LOST, "subject": "outbox"}
-        connection.execute(schema.audit.insert().values(**row, detail=detail))
-        return len(doomed), int(size)
-
-    def pruned(self, rows: int, size: int) -> None:
-        """The pruning is committed."""
+    def prune(self, engine: Engine, now_at: float) -> bool:
+        """Drop a batch of what is too old or too much, in a transaction; False if nothing is."""
+        excess_bytes = self.bytes - self._max_bytes
+        with engine.begin() as connection:
+            dropped = outbox_table.drop_oldest(
+                connection, now_at, now_at - self._keep_s, excess_bytes
+            )
+        if not dropped.messages:
+            return False
         with self._lock:
-            self.depth -= rows
-            self.bytes -= size
-            self.lost += rows
-        log.error("undelivered messages dropped", messages=rows, bytes=size)
+            self._shrink(dropped)
+            self.lost += dropped.messages
+        log.error("undelivered messages dropped", messages=dropped.messages, bytes=dropped.bytes)
+        return True
+
+    def _shrink(self, removed: Size) -> None:
+        self.depth = max(0, self.depth - removed.messages)
+        self.bytes = max(0, self.bytes - removed.bytes)
 
     def _stored(self, limit: int, after: int) -> list[Pending]:
         reader = self._reader
         if reader is None:
             return []
-        table = schema.outbox
-        query = select(table).where(table.c.sequence > after)
         try:
             with reader.connect() as connection:
-                found = connection.execute(query.order_by(table.c.sequence).limit(limit))
-                return [_pending(row) for row in found.mappings()]
+                return list(outbox_table.oldest(connection, limit, after))
         except SQLAlchemyError:
             # The writer finds out and tells; meanwhile memory is all there is.
             return []
-
-
-def _row(pending: Pending) -> dict[str, object]:
-    return {
-        "sequence": pending.sequence,
-        "message": pending.id,
-        "topic": pending.message.topic,
-        "payload": pending.message.payload,
-        "created_at": pending.created_at,
-    }
-
-
-def _pending(row: Mapping[Any, Any]) -> Pending:
-    message = Message(row["topic"], row["payload"], row["message"], content_type=CLOUDEVENTS_JSON)
-    return Pending(row["sequence"], row["created_at"], message)

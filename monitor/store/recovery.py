@@ -4,18 +4,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError
 
-from monitor.protocol.messages import CLOUDEVENTS_JSON, Message
-from monitor.store import schema
+from monitor.store import outbox_table
 from monitor.store.database import open_engine
 from monitor.store.event_log import highest_sequence
-from monitor.store.outbox import Pending
+from monitor.store.outbox_table import Pending
 
 
 @dataclass(frozen=True, slots=True)
-class Salvage:
+class Rescued:
     """What was read out of a damaged file: its undelivered messages and its last number."""
 
     moved_to: Path
@@ -23,7 +21,7 @@ class Salvage:
     sequence: int
 
 
-def quarantine(path: Path) -> Salvage:
+def quarantine(path: Path) -> Rescued:
     """Rename the SQLite file and its log to `<name>.corrupt-<time>` and read what is readable.
 
     The engines on it must be disposed of before.
@@ -33,10 +31,10 @@ def quarantine(path: Path) -> Salvage:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(moved_to.with_name(moved_to.name + suffix))
-    return _salvage(moved_to)
+    return _rescued(moved_to)
 
 
-def _salvage(path: Path) -> Salvage:
+def _rescued(path: Path) -> Rescued:
     undelivered: list[Pending] = []
     # Without the old count, the clock stands in: it is far beyond any count, so order is kept.
     sequence = int(time.time())
@@ -44,13 +42,10 @@ def _salvage(path: Path) -> Salvage:
     try:
         with engine.connect() as connection:
             sequence = highest_sequence(connection) or sequence
-            for row in connection.execute(select(schema.outbox).order_by("sequence")).mappings():
-                message = Message(
-                    row["topic"], row["payload"], row["message"], content_type=CLOUDEVENTS_JSON
-                )
-                undelivered.append(Pending(row["sequence"], row["created_at"], message))
+            for pending in outbox_table.oldest(connection):
+                undelivered.append(pending)  # noqa: PERF402 - each as it is read: the next may fail
     except (DatabaseError, TypeError, ValueError):
         pass  # the rest is beyond reading
     finally:
         engine.dispose()
-    return Salvage(path, tuple(undelivered), sequence)
+    return Rescued(path, tuple(undelivered), sequence)

@@ -21,7 +21,8 @@ from monitor.protocol.messages import Message
 from monitor.sinks.mqtt.delivery import BURST, LONGEST_RESEND_S, WINDOW, Delivery
 from monitor.store import Store, open_store, schema
 from monitor.store.database import open_engine
-from monitor.store.outbox import Outbox, Pending
+from monitor.store.outbox import Outbox
+from monitor.store.outbox_table import Pending
 from tests.support.events import NOW, alerts, event, settings
 from tests.support.paths import ROOT
 from tests.support.servers import until
@@ -230,7 +231,7 @@ def crash(where):
     if where == point and passed == nth:
         os.kill(os.getpid(), signal.SIGKILL)
 
-store = open_store(settings(folder), passing=crash)
+store = open_store(settings(folder), failpoint=crash)
 n = first
 while True:
     one, end = event(f"e{n}", began_s=n), event(f"e{n}", Phase.END, began_s=n, after_s=1)

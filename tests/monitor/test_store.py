@@ -74,7 +74,7 @@ def test_the_log_is_its_owner_s_alone(store: Store, config: Config) -> None:
     store.record(event())
     assert store.flush()
     for part in database(config).parent.glob("log.db*"):
-        if part.suffix not in {".lock", ".ballast"}:
+        if part.suffix not in {".lock", ".reserve"}:
             assert part.stat().st_mode & 0o077 == 0, part.name
 
 
