@@ -56,9 +56,9 @@ def overrides(
     expressions: str | None = None,
 ) -> dict[str, Any]:
     """What the command line says, as sections of the configuration; silence overrides nothing."""
-    found: dict[str, Any] = {"policy": policy, "vehicle": vehicle}
+    values: dict[str, Any] = {"policy": policy, "vehicle": vehicle}
     if cameras:
-        found["cameras"] = tuple(
+        values["cameras"] = tuple(
             {
                 "id": "driver" if number == 0 else f"driver-{number + 1}",
                 "source": source,
@@ -68,14 +68,14 @@ def overrides(
         )
     if broker is not None:
         host, _, port = broker.partition(":")
-        found["mqtt"] = {"enabled": host != "none", "host": host}
+        values["mqtt"] = {"enabled": host != "none", "host": host}
         if port:
-            found["mqtt"]["port"] = port
+            values["mqtt"]["port"] = port
     if trace is not None:
-        found["trace"] = {"enabled": True, "folder": trace}
+        values["trace"] = {"enabled": True, "folder": trace}
     if expressions is not None:
-        found["perception"] = {"emotion": None if expressions == "none" else expressions}
-    return {name: value for name, value in found.items() if value is not None}
+        values["perception"] = {"emotion": None if expressions == "none" else expressions}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 class Assembly:
@@ -144,12 +144,12 @@ class Assembly:
 
     def troubles(self) -> dict[str, str]:
         """What is wrong now, by part; of several cameras the part is told with its camera."""
-        found = {f"camera {name}": str(error) for name, error in list(self._broken.items())}
+        troubles = {f"camera {name}": str(error) for name, error in list(self._broken.items())}
         for camera, watch in self.watches.items():
             for part, text in watch.troubles().items():
-                shared = found.get(part, text) == text
-                found[part if shared else f"{part} of {camera}"] = text
-        return found
+                shared = troubles.get(part, text) == text
+                troubles[part if shared else f"{part} of {camera}"] = text
+        return troubles
 
     def _run(self, name: str) -> None:
         """One camera's loop; what breaks it is told while the others go on, and raised at the end.
@@ -218,10 +218,9 @@ class Assembly:
         models = perceive.models
         engine = Engine(self.policy, drive=self.drive, camera=camera.id, models=models)
         own: list[Sink] = [self._log(camera, store)]
-        trace = self._trace(camera, models) if self.config.trace.enabled else None
-        own += [trace] if trace else []
+        own += [self._trace(camera, models)] if self.config.trace.enabled else []
         own += [ClipsSink(self.config.clips, store)] if self.config.clips.enabled else []
-        own += [WindowSink(self.stop, lambda: perceive.overlay.landmarks)] if show else []
+        own += [WindowSink(self.stop)] if show else []
         self.watches[camera.id] = Watch(
             source,
             perceive,
@@ -229,7 +228,7 @@ class Assembly:
             [*shared, *self._closing(*own)],
             speed_kmh=self._speed.kmh,
             commands=(lambda: mqtt[0].take_commands(camera.id)) if mqtt else tuple,
-            trace=trace,
+            overlay=lambda: perceive.overlay.landmarks,
         )
 
     def _log(self, camera: CameraConfig, store: Store) -> StoreSink:

@@ -18,8 +18,9 @@ from rich.table import Table
 from monitor.config import CameraConfig, Config, LogConfig, load, state_dir
 from monitor.errors import ConfigError
 from monitor.policy import Policy, load_policy
+from monitor.sinks.base import Sink, Step
 from monitor.sinks.window import draw
-from monitor.types import DriverState, Event, Frame, Image, Kind, Level, Observation, Phase
+from monitor.types import Event, Image, Kind, Level, Phase
 
 # What the script calls things, and what the watch is expected to make of them.
 IMPAIRED = {"dark": "low_light", "glare": "glare", "frozen": "camera_frozen", "noise": ""}
@@ -148,7 +149,7 @@ def _follows(event: Event, truth: Sequence[dict[str, Any]]) -> bool:
     )
 
 
-class SheetSink:
+class SheetSink(Sink):
     """Keeps a drawn picture of the moments an alert was raised, for the contact sheet."""
 
     name = "contact sheet"
@@ -161,11 +162,12 @@ class SheetSink:
         self._kept: set[tuple[str, Kind, Level]] = set()
         self._calm_at_s = 5.0
 
-    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
+    def on_step(self, step: Step) -> None:
         """Draw the frame if an alert was just raised, and one calm frame at the beginning."""
+        frame, observation = step.frame, step.observation
         calm = not self._tiles and observation.timestamp_s >= self._calm_at_s
         if frame.image is not None and (calm or self._due):
-            drawn = draw(frame.image, observation, state)
+            drawn = draw(frame.image, observation, step.state)
             height = round(self._tile_px * drawn.shape[0] / drawn.shape[1])
             small = cv2.resize(drawn, (self._tile_px, height), interpolation=cv2.INTER_AREA)
             place = (self._tile_px - 80, height - 10)
@@ -176,19 +178,12 @@ class SheetSink:
             self._tiles.append(small)
         self._due = False
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """The next frame is worth keeping when something begins or climbs."""
         rung = (event.id, event.kind, event.level)
         if event.phase is not Phase.END and rung not in self._kept:
             self._kept.add(rung)
             self._due = True
-
-    def trouble(self) -> str | None:
-        """None: it is memory."""
-        return None
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
     def write(self, path: Path) -> None:
         """Write the sheet as a picture."""
@@ -200,7 +195,7 @@ class SheetSink:
         cv2.imwrite(str(path), np.vstack(rows))
 
 
-class MemorySink:
+class MemorySink(Sink):
     """Keeps every event, for the score."""
 
     name = "score"
@@ -208,19 +203,9 @@ class MemorySink:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
-        """Frames are not scored."""
-
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Keep it."""
         self.events.append(event)
-
-    def trouble(self) -> str | None:
-        """None: it is memory."""
-        return None
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
 
 def settings(

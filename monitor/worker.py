@@ -3,11 +3,11 @@
 >>> for frame in source:
 >>>     observation = perceive(frame)
 >>>     state, events = engine.update(observation, speed_kmh, commands)
->>>     # every sink is told the events, then sees the frame
+>>>     # every sink takes the events, then the step
 
 Nothing in here knows a camera, a model, a broker or a database: they arrive through their seams.
 A sink may fail and a stage may fail; the watch goes on and says so. Only the end of the source
-or `stop` ends it, and then the open events are closed and told.
+or `stop` ends it, and then the open events are closed and sent.
 """
 
 import os
@@ -22,7 +22,7 @@ from typing import Protocol, Self
 import sdnotify
 import structlog
 
-from monitor.sinks.base import Sink
+from monitor.sinks.base import Overlay, Sink, Step
 from monitor.types import Command, DriverState, Event, Frame, Observation
 
 log = structlog.get_logger(__name__)
@@ -44,15 +44,6 @@ class Watcher(Protocol):
 
     def finish(self) -> list[Event]:
         """Close the open events."""
-
-
-class Recorder(Protocol):
-    """What the loop needs of a trace: everything the engine was given."""
-
-    def record(
-        self, observation: Observation, speed_kmh: float | None, commands: Sequence[Command]
-    ) -> None:
-        """Write one line."""
 
 
 @dataclass
@@ -107,7 +98,7 @@ class Watch:
         sinks: told in this order; the chime first, since it is the one that wakes.
         speed_kmh: the vehicle's speed now, None if unknown.
         commands: takes what was asked since the last frame.
-        trace: records what the engine was given, if anything does.
+        overlay: what perception saw on the last frame, to be drawn.
     """
 
     def __init__(
@@ -119,7 +110,7 @@ class Watch:
         *,
         speed_kmh: Callable[[], float | None] = lambda: None,
         commands: Callable[[], Sequence[Command]] = tuple,
-        trace: Recorder | None = None,
+        overlay: Callable[[], Overlay] = lambda: None,
     ) -> None:
         self._source = source
         self._perceive = perceive
@@ -127,7 +118,7 @@ class Watch:
         self._sinks = list(sinks)
         self._speed_kmh = speed_kmh
         self._commands = commands
-        self._trace = trace
+        self._overlay = overlay
         self._failed: dict[str, tuple[str, float]] = {}
         self.pulse = Pulse()
         self.stop = threading.Event()
@@ -137,32 +128,31 @@ class Watch:
         self._sinks.extend(sinks)
 
     def run(self) -> Pulse:
-        """Watch until the source ends or `stop` is set; then close and tell the open events."""
+        """Watch until the source ends or `stop` is set; then close and send the open events."""
         for frame in self._source:
             began_s = time.monotonic()
             observation = self._look(frame)
             speed_kmh, commands = self._speed_kmh(), tuple(self._commands())
             state, events = self._engine.update(observation, speed_kmh, commands)
-            self._tell(events)
+            self._send(events)
+            step = Step(frame, observation, speed_kmh, commands, state, self._overlay())
             for sink in self._sinks:
-                self._guarded(sink.name, sink.see, frame, observation, state)
-            if self._trace is not None:
-                self._guarded("trace", self._trace.record, observation, speed_kmh, commands)
+                self._guarded(sink.name, sink.on_step, step)
             self.pulse.mark(began_s, time.monotonic(), frame.skipped)
             if self.stop.is_set():
                 break
-        self._tell(self._engine.finish())
+        self._send(self._engine.finish())
         self.pulse.over = True
         return self.pulse
 
     def troubles(self) -> dict[str, str]:
         """What is wrong now, by sink: its own word or the exception it let out."""
-        found = {name: text for name, (text, _) in self._failed.items()}
+        troubles = {name: text for name, (text, _) in self._failed.items()}
         for sink in self._sinks:
             trouble = sink.trouble()
             if trouble is not None:
-                found[sink.name] = trouble
-        return found
+                troubles[sink.name] = trouble
+        return troubles
 
     def _look(self, frame: Frame) -> Observation:
         try:
@@ -179,10 +169,10 @@ class Watch:
                 errors=("perception",),
             )
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _send(self, events: Sequence[Event]) -> None:
         for event in events:
             for sink in self._sinks:
-                self._guarded(sink.name, sink.tell, event)
+                self._guarded(sink.name, sink.on_event, event)
 
     def _guarded(self, name: str, call: Callable[..., None], *what: object) -> None:
         try:
@@ -243,12 +233,12 @@ class Heartbeat:
 
     def _beat(self, notify: Callable[[str], object]) -> None:
         notify("READY=1")
-        said = False
+        logged = False
         while not self._stop.wait(1.0):
             hung = self.hung(time.monotonic())
             if not hung:
                 notify("WATCHDOG=1")
-            elif not said:
+            elif not logged:
                 log.error("the watch hangs: no frame finished", for_s=self._hung_after_s)
-            said = hung
+            logged = hung
         notify("STOPPING=1")

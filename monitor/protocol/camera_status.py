@@ -1,4 +1,4 @@
-"""What a camera delivers, told only once it has lasted: a flicker is no news."""
+"""What a camera delivers, published only once it has lasted: a flicker is no news."""
 
 from monitor.protocol.schemas import CameraStatus
 from monitor.types import CameraCondition, Cause, DriverState
@@ -22,11 +22,11 @@ _BY_CONDITION = {
 }
 
 
-class CameraWatch:
+class StatusFilter:
     """Debounces one camera's status.
 
     Attributes:
-        status: as last told; None before the first frame.
+        status: as last published; None before the first frame.
     """
 
     def __init__(self, lasting_s: float = LASTING_S) -> None:
@@ -35,17 +35,17 @@ class CameraWatch:
         self._candidate: CameraStatus | None = None
         self._since_s = 0.0
 
-    def see(self, condition: CameraCondition, state: DriverState) -> CameraStatus | None:
+    def update(self, condition: CameraCondition, state: DriverState) -> CameraStatus | None:
         """The new status if it has changed for good with this frame; None otherwise."""
-        found = next((_BY_CAUSE[c] for c in state.degraded if c in _BY_CAUSE), None)
-        found = found or _BY_CONDITION[condition]
-        if found is self.status:
+        now = next((_BY_CAUSE[c] for c in state.degraded if c in _BY_CAUSE), None)
+        now = now or _BY_CONDITION[condition]
+        if now is self.status:
             self._candidate = None
             return None
-        if found is not self._candidate:
-            self._candidate, self._since_s = found, state.timestamp_s
+        if now is not self._candidate:
+            self._candidate, self._since_s = now, state.timestamp_s
         lasted = state.timestamp_s - self._since_s >= self._lasting_s
         if self.status is not None and not lasted:
             return None
-        self.status, self._candidate = found, None
-        return found
+        self.status, self._candidate = now, None
+        return now

@@ -14,7 +14,8 @@ import structlog
 from numpy.typing import NDArray
 
 from monitor.config import ChimeConfig
-from monitor.types import DriverState, Event, Frame, Kind, Level, Observation, Phase
+from monitor.sinks.base import Sink
+from monitor.types import Event, Kind, Level, Phase
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +27,7 @@ Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class Tone:
     """One tone and the silence after it; it glides from `hz` to `to_hz`."""
 
     hz: float
@@ -35,15 +36,15 @@ class Pulse:
     to_hz: float | None = None
 
 
-_RISING = (Pulse(900, 0.14, 0.04, 1500), Pulse(1200, 0.14, 0.04, 2000))
-_SIREN = (Pulse(1400, 0.22, 0.0, 2800), Pulse(2800, 0.22, 0.0, 1400))
-BY_LEVEL: dict[Level, tuple[Pulse, ...]] = {
-    Level.INFO: (Pulse(660, 0.18),),
-    Level.CAUTION: (Pulse(880, 0.16, 0.06), Pulse(660, 0.22)),
-    Level.WARNING: (Pulse(1050, 0.14, 0.06),) * 3,
-    Level.CRITICAL: (Pulse(1700, 0.09, 0.04), Pulse(2100, 0.09, 0.04)) * 4,
+_RISING = (Tone(900, 0.14, 0.04, 1500), Tone(1200, 0.14, 0.04, 2000))
+_SIREN = (Tone(1400, 0.22, 0.0, 2800), Tone(2800, 0.22, 0.0, 1400))
+BY_LEVEL: dict[Level, tuple[Tone, ...]] = {
+    Level.INFO: (Tone(660, 0.18),),
+    Level.CAUTION: (Tone(880, 0.16, 0.06), Tone(660, 0.22)),
+    Level.WARNING: (Tone(1050, 0.14, 0.06),) * 3,
+    Level.CRITICAL: (Tone(1700, 0.09, 0.04), Tone(2100, 0.09, 0.04)) * 4,
 }
-BY_KIND: dict[Kind, tuple[Pulse, ...]] = {
+BY_KIND: dict[Kind, tuple[Tone, ...]] = {
     Kind.MICROSLEEP: _RISING * 3,
     Kind.SLEEP: _SIREN * 4,
     Kind.UNRESPONSIVE: _SIREN * 8,
@@ -66,14 +67,14 @@ class Speaker(Protocol):
         """Let go of the device."""
 
 
-def pattern(kind: Kind, level: Level) -> tuple[Pulse, ...]:
+def pattern(kind: Kind, level: Level) -> tuple[Tone, ...]:
     """What an event sounds like; nothing for level `none`."""
     if level is Level.NONE:
         return ()
     return BY_KIND.get(kind, BY_LEVEL[level])
 
 
-def samples(pulses: tuple[Pulse, ...], volume: float) -> Samples:
+def samples(pulses: tuple[Tone, ...], volume: float) -> Samples:
     """The sound of a pattern, (N,) float32 in -volume..volume at `RATE_HZ`."""
     parts: list[NDArray[np.float64]] = [np.zeros(0)]
     for pulse in pulses:
@@ -89,8 +90,8 @@ def samples(pulses: tuple[Pulse, ...], volume: float) -> Samples:
     return sound
 
 
-class ChimeSink:
-    """Sounds an alert at once, and again each time it is told while nobody answered.
+class ChimeSink(Sink):
+    """Sounds an alert at once, and again each time it is repeated while nobody answered.
 
     Args:
         config: volume, device, from which level on.
@@ -113,10 +114,7 @@ class ChimeSink:
         self._thread = threading.Thread(target=self._run, name="chime", daemon=True)
         self._thread.start()
 
-    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
-        """Nothing: the chime sounds on events."""
-
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Sound the event; stop sounding it when it has ended or was answered."""
         over = event.phase is Phase.END or event.acknowledged
         with self._news:

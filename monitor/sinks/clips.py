@@ -16,9 +16,10 @@ from pathlib import Path
 import structlog
 
 from monitor.config import ClipsConfig, state_dir
+from monitor.sinks.base import Sink, Step
 from monitor.sinks.mp4 import blurred, jpeg, shrunk, write_mp4
 from monitor.store import Store
-from monitor.types import DriverState, Event, Frame, Image, Level, Observation, Phase
+from monitor.types import Event, Image, Level, Observation, Phase
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ class _Ring:
             self.size -= len(self.pictures.popleft()[1])
 
 
-class ClipsSink:
+class ClipsSink(Sink):
     """Keeps the last seconds of one camera and films alerts.
 
     Args:
@@ -88,16 +89,16 @@ class ClipsSink:
         for thread in self._threads:
             thread.start()
 
-    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
+    def on_step(self, step: Step) -> None:
         """Take a picture, as often as set; not when the machine is too busy."""
-        del state
+        frame = step.frame
         due = frame.timestamp_s - self._last_s >= 0.999 / self._config.fps
         if frame.image is None or not due or self._pictures.qsize() >= QUEUE:
             return
         self._last_s = frame.timestamp_s
-        self._pictures.put(_Picture(frame.timestamp_s, frame.image, observation))
+        self._pictures.put(_Picture(frame.timestamp_s, frame.image, step.observation))
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Film the event, if it is urgent enough."""
         urgent = event.level >= self._min_level and event.phase is not Phase.END
         if urgent and event.id not in self._filmed:

@@ -11,7 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from monitor.types import DriverState, Event, Eyes, Frame, Level, Observation, Phase
+from monitor.sinks.base import Sink, Step
+from monitor.types import DriverState, Event, Eyes, Level, Observation, Phase
 from monitor.types.evidence import evidence_json
 
 STYLES: dict[Level, str] = {
@@ -27,7 +28,7 @@ REFRESH_S = 0.15
 SHOWN_ALERTS = 12
 
 
-class ConsoleSink:
+class ConsoleSink(Sink):
     """A sink that draws itself: one table of the driver's state, one of the latest alerts.
 
     Args:
@@ -50,33 +51,29 @@ class ConsoleSink:
         self._drawn_s = float("-inf")
         self._live = Live(console=console, auto_refresh=False, transient=False)
         self._began_s: float | None = None
-        self._seen: dict[str, tuple[Observation, DriverState]] = {}
+        self._latest: dict[str, tuple[Observation, DriverState]] = {}
 
     def start(self) -> None:
         """Begin to draw."""
         self._live.start()
 
-    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
+    def on_step(self, step: Step) -> None:
         """Redraw a few times a second; of several cameras, the one with the most urgent state."""
         if self._began_s is None:
-            self._began_s = observation.timestamp_s
-        self._seen[frame.camera] = (observation, state)
+            self._began_s = step.observation.timestamp_s
+        self._latest[step.frame.camera] = (step.observation, step.state)
         now_s = time.monotonic()
         if now_s - self._drawn_s >= REFRESH_S:
             self._drawn_s = now_s
-            seen = list(self._seen.items())
-            camera, (observation, state) = max(seen, key=lambda one: one[1][1].level)
+            latest = list(self._latest.items())
+            camera, (observation, state) = max(latest, key=lambda item: item[1][1].level)
             self._live.update(self._draw(camera, observation, state), refresh=True)
 
-    def tell(self, event: Event) -> None:
-        """Keep the alert for the table; a retold one replaces its last line."""
+    def on_event(self, event: Event) -> None:
+        """Keep the alert for the table; an update replaces its last line."""
         if event.phase is Phase.UPDATE and self._alerts and self._alerts[-1].id == event.id:
             self._alerts.pop()
         self._alerts.append(event)
-
-    def trouble(self) -> str | None:
-        """A terminal has none."""
-        return None
 
     def close(self) -> None:
         """Leave the last picture standing."""
@@ -116,13 +113,13 @@ class ConsoleSink:
             f"t        {observation.timestamp_s:.1f} s",
         )
         style = STYLES[state.level]
-        whose = f"{camera} · " if len(self._seen) > 1 else ""
+        whose = f"{camera} · " if len(self._latest) > 1 else ""
         title = Text(f" {whose}{headline(state)} ", style=style)
         return Panel(table, title=title, title_align="left")
 
     def _alert_panel(self) -> Panel:
         table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
-        several = len(self._seen) > 1
+        several = len(self._latest) > 1
         for heading in ("at", *(["camera"] if several else []), "alert", "level", "", "lasted"):
             table.add_column(heading, no_wrap=True)
         table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)

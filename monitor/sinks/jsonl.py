@@ -6,11 +6,12 @@ from typing import IO
 
 from monitor.errors import ConfigError
 from monitor.protocol.mapping import event_line
+from monitor.sinks.base import Sink
 from monitor.sinks.line_writer import LineWriter
-from monitor.types import DriverState, Event, Frame, Observation
+from monitor.types import Event
 
 
-class EventFileSink:
+class EventFileSink(Sink):
     """The sink behind `wakeful run --events`.
 
     Args:
@@ -29,10 +30,7 @@ class EventFileSink:
             raise ConfigError(f"--events {path}: cannot be opened ({error.strerror})") from None
         self._lines = LineWriter("events", self._write, finish=self._finish)
 
-    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
-        """Nothing: only events are written."""
-
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Append the event."""
         self._lines.put(event_line(event))
 

@@ -3,12 +3,13 @@
 from collections import defaultdict, deque
 from typing import Any, Final, TypedDict
 
-from monitor.protocol.camera_status import CameraWatch
+from monitor.protocol.camera_status import StatusFilter
 from monitor.protocol.mapping import SampleRow, sample_row, state_payload
 from monitor.protocol.schemas import MONITORED, CoverageData, Watched
+from monitor.sinks.base import Sink, Step
 from monitor.store import Store, schema
-from monitor.store.encoder import Row
-from monitor.types import DriverState, Event, Eyes, Frame, Kind, Level, Observation
+from monitor.store.requests import Row
+from monitor.types import DriverState, Event, Eyes, Kind, Level
 
 # Round an alert, and while the eyes are closed, samples are this close together and reach this
 # far: a microsleep lasts 1.5 s, and whoever judges it must see it.
@@ -18,10 +19,10 @@ AROUND_S: Final = 20.0
 LONGEST_STEP_S = 2.0
 
 
-class Account:
+class MonitoredTime:
     """How long the driver was watched, and why not, by the monotonic capture clock.
 
-    A stretch of time belongs to the most important cause that impaired the frame before it. What
+    Time belongs to the most important cause that impaired the frame before it. What
     is left of the whole is time in which no frame came.
     """
 
@@ -33,10 +34,10 @@ class Account:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the account was begun."""
+        """Seconds since the report was begun."""
         return self._last.timestamp_s - self._started_s if self._last else 0.0
 
-    def see(self, state: DriverState) -> None:
+    def add(self, state: DriverState) -> None:
         """Count the time since the last frame."""
         if self._last is None:
             self.started_at, self._started_s = state.captured_at, state.timestamp_s
@@ -82,7 +83,7 @@ class Sampler:
         self._before: deque[tuple[float, Any]] = deque()
 
     def due(self, state: DriverState) -> bool:
-        """Whether this instant is to be told to `keep`."""
+        """Whether this instant is to be given to `keep`."""
         self._now_s = now_s = state.timestamp_s
         if self._every_s and _pressing(state):
             self._close_until_s = max(self._close_until_s, now_s)
@@ -101,9 +102,9 @@ class Sampler:
     def look_closely(self) -> list[Any]:
         """Something is happening: the rows that led to it, and from here on a row a step."""
         self._close_until_s = max(self._close_until_s, self._now_s + AROUND_S)
-        found = [row for at_s, row in self._before if at_s >= self._now_s - AROUND_S]
+        rows = [row for at_s, row in self._before if at_s >= self._now_s - AROUND_S]
         self._before.clear()
-        return found
+        return rows
 
     def _remember(self, row: Any) -> None:
         self._before.append((self._now_s, row))
@@ -121,7 +122,7 @@ class _Whose(TypedDict):
     camera: str
 
 
-class StoreSink:
+class StoreSink(Sink):
     """Writes one camera's drive into the store.
 
     Args:
@@ -148,18 +149,18 @@ class StoreSink:
         self._whose: _Whose = {"vehicle": vehicle, "drive": drive, "camera": camera}
         self._sampler = Sampler(sample_every_s)
         self._coverage_every_s = coverage_every_s
-        self._account = Account()
-        self._watch = CameraWatch()
+        self._monitored = MonitoredTime()
+        self._status = StatusFilter()
         self._frames = 0
         self._sampled_s: float | None = None
 
-    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
+    def on_step(self, step: Step) -> None:
         """Count the time, and write a sample now and then."""
-        del observation
-        self._account.see(state)
-        if self._account.elapsed_s >= self._coverage_every_s:
+        state = step.state
+        self._monitored.add(state)
+        if self._monitored.elapsed_s >= self._coverage_every_s:
             self._report()
-        status = self._watch.see(frame.condition, state)
+        status = self._status.update(step.frame.condition, state)
         if status is not None:
             row = {
                 "vehicle": self._whose["vehicle"],
@@ -172,7 +173,7 @@ class StoreSink:
         if self._sampler.due(state):
             self._write(self._sampler.keep(self._sample(state)))
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Write the event down; the store sends it on its way."""
         self._store.record(event)
         if event.kind is not Kind.DEGRADED:
@@ -187,12 +188,12 @@ class StoreSink:
         return self._store.trouble()
 
     def close(self) -> None:
-        """Report the last monitored time; everything told so far reaches the disk."""
+        """Report the last monitored time; every event so far reaches the disk."""
         self._report()
         self._store.flush(1.0)
 
     def _report(self) -> None:
-        report = self._account.settle(**self._whose)
+        report = self._monitored.settle(**self._whose)
         if report is not None:
             self._store.account(report)
 

@@ -21,17 +21,15 @@ from monitor import __version__
 from monitor.config import TraceConfig, state_dir
 from monitor.errors import SourceError
 from monitor.protocol.mapping import event_line
+from monitor.sinks.base import Sink, Step
 from monitor.sinks.line_writer import LineWriter
 from monitor.types import (
     Box,
     CameraCondition,
     Command,
     Detection,
-    DriverState,
     Emotion,
-    Event,
     EyeProbabilities,
-    Frame,
     HeadPose,
     Observation,
     Quality,
@@ -71,7 +69,7 @@ class TraceHeader:
     version: int = VERSION
 
 
-class TraceWriter:
+class TraceWriter(Sink):
     """Records one camera's drive.
 
     Args:
@@ -104,17 +102,9 @@ class TraceWriter:
         """Lines that are not taken up yet."""
         return self._lines.waiting
 
-    def record(
-        self, observation: Observation, speed_kmh: float | None, commands: Sequence[Command]
-    ) -> None:
+    def on_step(self, step: Step) -> None:
         """Write down what the engine was given. Returns at once."""
-        self._lines.put(observation_line(observation, speed_kmh, commands))
-
-    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
-        """Nothing: the loop gives it to `record`, with speed and commands."""
-
-    def tell(self, event: Event) -> None:
-        """Nothing: events are made again from the trace."""
+        self._lines.put(observation_line(step.observation, step.speed_kmh, step.commands))
 
     def trouble(self) -> str | None:
         """What is wrong with the writing."""

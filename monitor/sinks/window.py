@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from monitor.errors import SourceError
 from monitor.perception.face import EYES
-from monitor.types import Box, DriverState, Emotion, Event, Eyes, Frame, Image, Level, Observation
+from monitor.sinks.base import Sink, Step
+from monitor.types import Box, DriverState, Emotion, Eyes, Image, Level, Observation
 
 # BGR. EU 2021/1341 3.4.3 advises against red/green, yellow/blue, yellow/red and red/violet side
 # by side: calm is white, the rungs go from light blue over amber to magenta-free deep orange.
@@ -139,14 +140,13 @@ class DisplayRate:
         return (len(self._times_s) - 1) / took_s if took_s > 0 else None
 
 
-class WindowSink:
+class WindowSink(Sink):
     """Shows the drawn picture in a window; `q` or closing it asks the watch to stop."""
 
     name = "window"
 
-    def __init__(self, stop: Callable[[], None], landmarks: Callable[[], Points]) -> None:
+    def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
-        self._landmarks = landmarks
         self._rate = DisplayRate()
         self._title = "Wakeful"
         try:
@@ -155,22 +155,15 @@ class WindowSink:
         except cv2.error as error:
             raise SourceError("--show: no display to open a window on; run without it") from error
 
-    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
+    def on_step(self, step: Step) -> None:
         """Draw the newest frame."""
-        if frame.image is not None:
+        if step.frame.image is not None:
             fps = self._rate.tick(time.monotonic())
             note = QUIT if fps is None else f"{fps:.0f} fps   {QUIT}"
-            drawn = draw(frame.image, observation, state, self._landmarks(), note)
+            drawn = draw(step.frame.image, step.observation, step.state, step.overlay, note)
             cv2.imshow(self._title, drawn)
         if cv2.waitKey(1) & 0xFF == ord("q"):
             self._stop()
-
-    def tell(self, event: Event) -> None:
-        """The state shows what is open; nothing more to tell."""
-
-    def trouble(self) -> str | None:
-        """A window has none that would outlive it."""
-        return None
 
     def close(self) -> None:
         """Close the window."""

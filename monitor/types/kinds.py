@@ -118,7 +118,7 @@ class CauseSpec:
 CAUSES: Final[Mapping[Cause, CauseSpec]] = {
     Cause.CAMERA_LOST: CauseSpec("camera lost", blind=True, failed=True),
     Cause.CAMERA_FROZEN: CauseSpec("camera frozen", blind=True, failed=True),
-    Cause.CAMERA_TURNED: CauseSpec("camera turned away", blind=True, failed=True),
+    Cause.CAMERA_TURNED: CauseSpec("camera turned: set cameras[].rotate", blind=True, failed=True),
     Cause.MODEL_ERROR: CauseSpec("a model failed", failed=True),
     Cause.OBSCURED: CauseSpec("camera covered", blind=True, failed=True),
     Cause.LOW_LIGHT: CauseSpec("too dark", blind=True),

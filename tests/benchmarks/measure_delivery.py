@@ -28,7 +28,7 @@ from monitor.sinks.store import StoreSink
 from monitor.sinks.trace import TraceHeader, TraceWriter
 from monitor.store import open_store
 from tests.monitor.test_trace import FULL
-from tests.support.events import event, moment, settings
+from tests.support.events import event, given_step, moment, settings
 from tests.support.servers import Mosquitto, until
 
 FRAMES_AN_EVENT = 6
@@ -82,14 +82,14 @@ def _tell(folder: Path, count: int) -> tuple[list[float], list[float], list[floa
                 for number in range(count):
                     one = event(f"measured-{number}", began_s=float(number))
                     told[one.id] = began_s = time.perf_counter()
-                    log.tell(one)
-                    mqtt.tell(one)
+                    log.on_event(one)
+                    mqtt.on_event(one)
                     tell_s.append(time.perf_counter() - began_s)
                     for frame in range(FRAMES_AN_EVENT):
-                        seen = moment(number + frame * FRAME_S)
+                        now = moment(number + frame * FRAME_S)
                         began_s = time.perf_counter()
-                        log.see(*seen)
-                        mqtt.see(*seen)
+                        log.on_step(now)
+                        mqtt.on_step(now)
                         see_s.append(time.perf_counter() - began_s)
                         time.sleep(FRAME_S / FRAMES_AN_EVENT)
                 until(lambda: len(heard) == count, what="everything arrived")
@@ -108,7 +108,7 @@ def _trace(folder: Path) -> list[float]:
     with closing(TraceWriter(TraceConfig(folder=folder / "traces"), header)) as trace:
         for _ in range(2000):
             began_s = time.perf_counter()
-            trace.record(FULL, 50.0, ())
+            trace.on_step(given_step(FULL, 50.0))
             record_s.append(time.perf_counter() - began_s)
             time.sleep(0.0005)
     return record_s

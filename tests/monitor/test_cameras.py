@@ -17,7 +17,7 @@ from monitor.sinks.mqtt.cameras import PATIENCE_S, Cameras, Pace
 from monitor.store import recent_events
 from monitor.types import Command, DriverState, Frame, Kind, Level
 from tests.monitor.test_mqtt import Listener, vehicle, watching
-from tests.support.events import NOW, moment
+from tests.support.events import NOW, step
 from tests.support.servers import Mosquitto, until
 
 pytestmark = pytest.mark.broker
@@ -125,7 +125,7 @@ def test_a_command_to_one_camera_is_obeyed_by_it_alone(
     )
     topics = Topics("dms/v1", both.vehicle)
     with watching(both) as (_, sink), Listener(mosquitto.port) as operator:
-        sink.see(frame("a", 0.0), moment(0.0)[1], state(0.0))
+        sink.on_step(step(frame("a", 0.0), state(0.0)))
         until(lambda: operator.on("camera/a/state"), what="subscribed")
         operator.ask(topics.command("warnings", "b"), b"OFF")
         operator.ask(topics.command("calibrate", "nobody"))

@@ -90,19 +90,19 @@ def test_every_level_and_every_sleep_has_a_sound_of_its_own() -> None:
 
 
 def test_an_alert_sounds_once_at_its_start(chime: ChimeSink, speaker: FakeSpeaker) -> None:
-    chime.tell(event())
+    chime.on_event(event())
     sound = heard_to_the_end(chime, speaker)
     expected = samples(pattern(Kind.MICROSLEEP, Level.WARNING), ChimeConfig().volume)
     assert np.array_equal(sound, expected)
 
 
 def test_an_alert_nobody_answers_sounds_again(chime: ChimeSink, speaker: FakeSpeaker) -> None:
-    chime.tell(event())
+    chime.on_event(event())
     heard_to_the_end(chime, speaker)
-    chime.tell(event(phase=Phase.UPDATE, after_s=3))
+    chime.on_event(event(phase=Phase.UPDATE, after_s=3))
     heard_to_the_end(chime, speaker)
-    chime.tell(event(phase=Phase.UPDATE, after_s=6, acknowledged=True))
-    chime.tell(event("mild", Phase.UPDATE, level=Level.CAUTION, after_s=6))
+    chime.on_event(event(phase=Phase.UPDATE, after_s=6, acknowledged=True))
+    chime.on_event(event("mild", Phase.UPDATE, level=Level.CAUTION, after_s=6))
     assert not chime.sounding
     assert speaker.silent()
 
@@ -111,10 +111,10 @@ def test_the_more_urgent_interrupts_and_the_less_waits_for_nothing(
     chime: ChimeSink, speaker: FakeSpeaker
 ) -> None:
     speaker.free.clear()
-    chime.tell(event("mild", level=Level.CAUTION, kind=Kind.DROWSY))
+    chime.on_event(event("mild", level=Level.CAUTION, kind=Kind.DROWSY))
     speaker.heard.get(timeout=5)
-    chime.tell(event("sleep", level=Level.CRITICAL, kind=Kind.SLEEP))
-    chime.tell(event("mild too", level=Level.CAUTION, kind=Kind.YAWNING))
+    chime.on_event(event("sleep", level=Level.CRITICAL, kind=Kind.SLEEP))
+    chime.on_event(event("mild too", level=Level.CAUTION, kind=Kind.YAWNING))
     speaker.free.set()
     sound = heard_to_the_end(chime, speaker)
     assert len(sound) == len(samples(pattern(Kind.SLEEP, Level.CRITICAL), 1.0))
@@ -122,9 +122,9 @@ def test_the_more_urgent_interrupts_and_the_less_waits_for_nothing(
 
 def test_the_end_of_an_alert_ends_its_sound(chime: ChimeSink, speaker: FakeSpeaker) -> None:
     speaker.free.clear()
-    chime.tell(event(kind=Kind.UNRESPONSIVE))
+    chime.on_event(event(kind=Kind.UNRESPONSIVE))
     speaker.heard.get(timeout=5)
-    chime.tell(event(phase=Phase.END, after_s=1, kind=Kind.UNRESPONSIVE))
+    chime.on_event(event(phase=Phase.END, after_s=1, kind=Kind.UNRESPONSIVE))
     speaker.free.set()
     until(lambda: not chime.sounding, what="silence")
     assert speaker.heard.qsize() == 0
@@ -132,17 +132,17 @@ def test_the_end_of_an_alert_ends_its_sound(chime: ChimeSink, speaker: FakeSpeak
 
 def test_muted_it_is_silent_and_unmuted_it_sounds(chime: ChimeSink, speaker: FakeSpeaker) -> None:
     chime.muted = True
-    chime.tell(event())
+    chime.on_event(event())
     assert not chime.sounding
     assert speaker.silent()
     chime.muted = False
-    chime.tell(event("next"))
+    chime.on_event(event("next"))
     heard_to_the_end(chime, speaker)
 
 
 def test_below_its_level_it_is_silent(speaker: FakeSpeaker) -> None:
     chime = ChimeSink(ChimeConfig(min_level="critical"), lambda: speaker)
-    chime.tell(event(level=Level.WARNING))
+    chime.on_event(event(level=Level.WARNING))
     assert not chime.sounding
     chime.close()
     assert speaker.silent()
@@ -160,14 +160,14 @@ def test_without_a_sound_device_it_says_so_and_tries_again() -> None:
         return speaker
 
     chime = ChimeSink(ChimeConfig(), open_speaker)
-    chime.tell(event())
+    chime.on_event(event())
     assert tries.acquire(timeout=5)
     until(chime.trouble, what="trouble told")
     assert chime.trouble() == (
         "silent: no default output device; connect a speaker or set chime.device"
     )
     plugged = True
-    chime.tell(event("next"))
+    chime.on_event(event("next"))
     heard_to_the_end(chime, speaker)
     assert chime.trouble() is None
     chime.close()
@@ -175,7 +175,7 @@ def test_without_a_sound_device_it_says_so_and_tries_again() -> None:
 
 def test_the_real_sound_device_works_or_says_why_not() -> None:
     chime = ChimeSink(ChimeConfig(volume=0.0))
-    chime.tell(event(level=Level.CAUTION, kind=Kind.DROWSY))
+    chime.on_event(event(level=Level.CAUTION, kind=Kind.DROWSY))
     until(lambda: not chime.sounding, what="played or failed")
     trouble = chime.trouble()
     chime.close()

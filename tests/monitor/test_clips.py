@@ -18,8 +18,8 @@ from monitor.sinks.clips import RING_BYTES, ClipsSink, _Ring
 from monitor.sinks.mp4 import blurred, jpeg, write_mp4
 from monitor.store import Store, open_store, schema
 from monitor.store.database import open_engine
-from monitor.types import Box, Frame, Level, Observation, Phase
-from tests.support.events import NOW, event, moment, settings
+from monitor.types import Box, DriverState, Frame, Level, Observation, Phase
+from tests.support.events import NOW, event, settings, step
 from tests.support.servers import until
 
 PERSON = np.ascontiguousarray(skimage.data.astronaut()[:, :, ::-1])
@@ -49,7 +49,7 @@ def drive(sink: ClipsSink, from_s: float, to_s: float, face: Box | None = FACE) 
         until(lambda: sink.idle, what="taken")
         frame = Frame(PERSON, at_s, NOW + at_s, n)
         seen = Observation(at_s, NOW + at_s, face=face, faces=1 if face else 0)
-        sink.see(frame, seen, moment(at_s)[2])
+        sink.on_step(step(frame, DriverState(at_s, NOW + at_s), seen))
 
 
 def film_of(path: Path) -> tuple[list[float], list[np.ndarray], str]:
@@ -82,9 +82,9 @@ def test_an_alert_is_filmed_from_before_to_after(
     store.record(told)
     sink = ClipsSink(clips(tmp_path), store)
     drive(sink, 0, 10)
-    sink.tell(told)
+    sink.on_event(told)
     drive(sink, 10, 13)
-    sink.tell(event(phase=Phase.END, began_s=5.0, after_s=3.0))
+    sink.on_event(event(phase=Phase.END, began_s=5.0, after_s=3.0))
     drive(sink, 13, 16)
     sink.close()
     assert store.flush()
@@ -106,8 +106,8 @@ def test_an_alert_is_filmed_from_before_to_after(
 def test_what_is_not_urgent_enough_is_not_filmed(store: Store, tmp_path: Path) -> None:
     sink = ClipsSink(clips(tmp_path), store)
     drive(sink, 0, 3)
-    sink.tell(event(level=Level.CAUTION))
-    sink.tell(event(phase=Phase.END, level=Level.CAUTION, after_s=1))
+    sink.on_event(event(level=Level.CAUTION))
+    sink.on_event(event(phase=Phase.END, level=Level.CAUTION, after_s=1))
     drive(sink, 3, 6)
     sink.close()
     assert not (tmp_path / "clips").exists()
@@ -116,11 +116,11 @@ def test_what_is_not_urgent_enough_is_not_filmed(store: Store, tmp_path: Path) -
 def test_an_alert_that_becomes_urgent_is_filmed_once(store: Store, tmp_path: Path) -> None:
     sink = ClipsSink(clips(tmp_path), store)
     drive(sink, 3, 6)
-    sink.tell(event(level=Level.CAUTION))
-    sink.tell(event(phase=Phase.UPDATE, level=Level.WARNING, after_s=1))
+    sink.on_event(event(level=Level.CAUTION))
+    sink.on_event(event(phase=Phase.UPDATE, level=Level.WARNING, after_s=1))
     drive(sink, 6, 7)
-    sink.tell(event(phase=Phase.UPDATE, level=Level.CRITICAL, after_s=2))
-    sink.tell(event(phase=Phase.END, level=Level.CRITICAL, after_s=2))
+    sink.on_event(event(phase=Phase.UPDATE, level=Level.CRITICAL, after_s=2))
+    sink.on_event(event(phase=Phase.END, level=Level.CRITICAL, after_s=2))
     drive(sink, 7, 9)
     sink.close()
     assert len(list((tmp_path / "clips").iterdir())) == 1
@@ -129,7 +129,7 @@ def test_an_alert_that_becomes_urgent_is_filmed_once(store: Store, tmp_path: Pat
 def test_the_end_of_the_drive_ends_the_film(store: Store, tmp_path: Path) -> None:
     sink = ClipsSink(clips(tmp_path), store)
     drive(sink, 3, 6)
-    sink.tell(event())
+    sink.on_event(event())
     sink.close()
     assert len(list((tmp_path / "clips").glob("*.mp4"))) == 1
 
@@ -182,7 +182,7 @@ def test_a_film_that_cannot_be_written_is_told(store: Store, tmp_path: Path) -> 
     (tmp_path / "clips").write_text("in the way")
     sink = ClipsSink(clips(tmp_path), store)
     drive(sink, 3, 6)
-    sink.tell(event())
+    sink.on_event(event())
     sink.close()
     assert "no film" in (sink.trouble() or "")
 

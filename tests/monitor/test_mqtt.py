@@ -27,10 +27,9 @@ from monitor.types import (
     Frame,
     Kind,
     Level,
-    Observation,
     Phase,
 )
-from tests.support.events import NOW, event, moment, settings
+from tests.support.events import NOW, event, moment, settings, step
 from tests.support.listeners import TOPICS, Listener, vehicle, watching
 from tests.support.paths import ROOT
 from tests.support.servers import Mosquitto, until
@@ -92,11 +91,11 @@ def test_the_state_is_retained_once_a_second_and_at_once_when_it_changes(
     mosquitto: Mosquitto, listener: Listener, tmp_path: Path
 ) -> None:
     with watching(vehicle(tmp_path, mosquitto.port, state_hz=0.1)) as (_, sink):
-        sink.see(*moment(0.0))
+        sink.on_step(moment(0.0))
         until(lambda: len(listener.on("state")) == 1, what="the first state")
         for n in range(20):
-            sink.see(*moment(0.1 + n / 10))
-        sink.see(*moment(3.0, level=Level.WARNING, kind=Kind.MICROSLEEP, fatigue=40.0))
+            sink.on_step(moment(0.1 + n / 10))
+        sink.on_step(moment(3.0, level=Level.WARNING, kind=Kind.MICROSLEEP, fatigue=40.0))
         until(lambda: len(listener.on("state")) == 2, what="the change at once")
         with Listener(mosquitto.port) as late:
             (retained,) = until(lambda: late.on("state"), what="retained")
@@ -110,12 +109,12 @@ def test_a_camera_s_status_is_told_when_it_has_lasted(
     mosquitto: Mosquitto, listener: Listener, tmp_path: Path
 ) -> None:
     def frames(condition: CameraCondition, from_s: float, to_s: float) -> None:
-        steps = int((to_s - from_s) * 10)
-        for n in range(steps):
+        count = int((to_s - from_s) * 10)
+        for n in range(count):
             at_s = from_s + n / 10
             frame = Frame(None, at_s, NOW + at_s, n, condition=condition)
             state = DriverState(at_s, NOW + at_s, degraded=degraded)
-            sink.see(frame, Observation(at_s, NOW + at_s), state)
+            sink.on_step(step(frame, state))
 
     status = "camera/driver/status"
     degraded: tuple[Cause, ...] = ()
@@ -137,7 +136,7 @@ def test_commands_are_taken_and_answered(
 ) -> None:
     obeyed: list[Command] = []
     with watching(vehicle(tmp_path, mosquitto.port), on_command=obeyed.append) as (_, sink):
-        sink.see(*moment(0.0))
+        sink.on_step(moment(0.0))
         until(lambda: listener.on("state"), what="subscribed")
         answers = _ask(mosquitto.port, "warnings", b"OFF")
         assert answers == {"version": 1, "command": "warnings", "accepted": True, "reason": None}
@@ -148,7 +147,7 @@ def test_commands_are_taken_and_answered(
         until(lambda: len(obeyed) == 2, what="both obeyed")
         assert sink.take_commands("driver") == [Command.WARNINGS_OFF, Command.ACKNOWLEDGE]
         assert sink.take_commands("driver") == []
-        sink.see(*moment(9.0, level=Level.INFO, kind=Kind.YAWNING))
+        sink.on_step(moment(9.0, level=Level.INFO, kind=Kind.YAWNING))
         until(lambda: json.loads(listener.on("state")[-1])["warnings"] is False, what="muted told")
     assert obeyed == [Command.WARNINGS_OFF, Command.ACKNOWLEDGE]
 

@@ -51,7 +51,7 @@ def test_a_broker_that_is_away_for_the_whole_drive_loses_nothing(tmp_path: Path)
         for told in alerts(120):
             began_s = time.perf_counter()
             store.record(told)
-            sink.see(*moment(told.at_s))
+            sink.on_step(moment(told.at_s))
             longest_s = max(longest_s, time.perf_counter() - began_s)
         assert store.flush()
         until(lambda: "start a broker there" in (sink.trouble() or ""), what="trouble told")

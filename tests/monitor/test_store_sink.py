@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from monitor.sinks.store import AROUND_S, LONGEST_STEP_S, Account, Sampler, StoreSink
+from monitor.sinks.store import AROUND_S, LONGEST_STEP_S, MonitoredTime, Sampler, StoreSink
 from monitor.store import open_store, schema
 from monitor.store.database import open_engine
 from monitor.types import Cause, DriverState, Eyes, HeadPose, Level
@@ -18,9 +18,9 @@ from tests.support.events import NOW, event, moment, settings
 
 
 def account_of(states: list[DriverState]) -> dict[str, float]:
-    account = Account()
+    account = MonitoredTime()
     for state in states:
-        account.see(state)
+        account.add(state)
     report = account.settle("car-7", "d", "driver")
     return {str(cause): seconds for cause, seconds in report.seconds.items()} if report else {}
 
@@ -62,9 +62,9 @@ def test_the_account_never_exceeds_the_time(steps: list[tuple[float, list[Cause]
 
 def test_a_stepped_clock_does_not_change_the_account() -> None:
     states = [DriverState(float(n), NOW + n + (3600 if n > 5 else 0)) for n in range(11)]
-    account = Account()
+    account = MonitoredTime()
     for one in states:
-        account.see(one)
+        account.add(one)
     report = account.settle("car-7", "d", "driver")
     assert report is not None
     assert (report.started_at, report.ended_at) == (NOW, NOW + 10)
@@ -83,8 +83,8 @@ def test_the_loop_leaves_samples_status_and_coverage_in_the_log(tmp_path: Path) 
         )
         for n in range(10 * 70):
             pose = HeadPose(10.0, -2.0, 0.5)
-            sink.see(*moment(n / 10, level=Level.INFO, pose=pose, speed_kmh=80.0))
-        sink.tell(event())
+            sink.on_step(moment(n / 10, level=Level.INFO, pose=pose, speed_kmh=80.0))
+        sink.on_event(event())
         sink.close()
         assert sink.trouble() is None
     samples = _rows(config.store.url, schema.samples)

@@ -42,7 +42,7 @@ from tests.support.drivers import (
     look_left,
     slumped,
 )
-from tests.support.events import NOW, event, moment
+from tests.support.events import NOW, event, given_step, moment
 from tests.support.paths import ROOT
 from tests.support.servers import until
 
@@ -76,7 +76,7 @@ def recorded(folder: Path, given: Iterable[Given], **limits: int) -> Path:
     trace = TraceWriter(TraceConfig(enabled=True, folder=folder, **limits), HEADER)
     first = trace.path
     for number, one in enumerate(given):
-        trace.record(*one)
+        trace.on_step(given_step(*one))
         if number % 500 == 499:
             until(lambda: not trace.waiting, what="written")
     trace.close()
@@ -184,10 +184,10 @@ def test_of_files_of_one_instant_the_first_by_name_goes(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from tests.monitor.test_trace import HEADER, FULL, TraceConfig, TraceWriter
+from tests.monitor.test_trace import HEADER, FULL, TraceConfig, TraceWriter, given_step
 trace = TraceWriter(TraceConfig(enabled=True, folder=Path(sys.argv[1])), HEADER)
 for n in range(10**6):
-    trace.record(FULL, float(n), ())
+    trace.on_step(given_step(FULL, float(n)))
     if n % 100 == 0:
         print(n, flush=True)
         time.sleep(0.02)
@@ -274,10 +274,10 @@ def test_an_empty_folder_or_a_missing_file_is_one_line(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_is_told_and_holds_up_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     trace = TraceWriter(TraceConfig(enabled=True, folder=tmp_path / "file" / "traces"), HEADER)
-    trace.record(FULL, None, ())
+    trace.on_step(given_step(FULL, None))
     assert "cannot be written" in until(trace.trouble, what="trouble told")
     (tmp_path / "file").unlink()
-    trace.record(FULL, None, ())
+    trace.on_step(given_step(FULL, None))
     until(lambda: trace.trouble() is None, what="well again")
     trace.close()
 
@@ -288,14 +288,14 @@ def test_every_event_is_appended_as_one_line(tmp_path: Path) -> None:
     told = [event(), event(phase=Phase.END, after_s=2)]
     sink = EventFileSink(str(path))
     for one in told:
-        sink.tell(one)
-        sink.see(*moment(1.0))
+        sink.on_event(one)
+        sink.on_step(moment(1.0))
     sink.close()
     assert path.read_text().splitlines()[1:] == [event_line(one) for one in told]
 
 
 def test_events_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     sink = EventFileSink("-")
-    sink.tell(event())
+    sink.on_event(event())
     sink.close()
     assert capsys.readouterr().out == event_line(event()) + "\n"

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from monitor.sinks.base import Sink, Step
 from monitor.types import (
     CameraCondition,
+    ClosureEvidence,
     Command,
     DriverState,
     Event,
@@ -30,7 +32,16 @@ def seen(frame: Frame) -> Observation:
 
 def told(frame_s: float, phase: Phase) -> Event:
     return Event(
-        "id-1", Kind.MICROSLEEP, phase, Level.WARNING, 1e9, 1e9 + frame_s, 0.0, frame_s, "drive"
+        "id-1",
+        Kind.MICROSLEEP,
+        phase,
+        Level.WARNING,
+        1e9,
+        1e9 + frame_s,
+        0.0,
+        frame_s,
+        "drive",
+        ClosureEvidence(closed_s=1.0),
     )
 
 
@@ -55,7 +66,7 @@ class ScriptedEngine:
         return [told(99.0, Phase.END)]
 
 
-class Ear:
+class Ear(Sink):
     """A sink that remembers, and fails when asked to."""
 
     def __init__(self, name: str = "ear", fails_on: Sequence[int] = ()) -> None:
@@ -64,19 +75,13 @@ class Ear:
         self.events: list[Event] = []
         self.states: list[DriverState] = []
 
-    def see(self, frame: Frame, observation: Observation, state: DriverState) -> None:
-        if frame.index in self.fails_on:
-            raise OSError(f"no space left for frame {frame.index}")
-        self.states.append(state)
+    def on_step(self, step: Step) -> None:
+        if step.frame.index in self.fails_on:
+            raise OSError(f"no space left for frame {step.frame.index}")
+        self.states.append(step.state)
 
-    def tell(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self.events.append(event)
-
-    def trouble(self) -> str | None:
-        return None
-
-    def close(self) -> None:
-        pass
 
 
 def test_every_frame_is_seen_and_every_alert_told_to_its_end() -> None:

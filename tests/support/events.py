@@ -12,11 +12,13 @@ import numpy as np
 from sqlalchemy import select
 
 from monitor.config import Config, load
+from monitor.sinks.base import Step
 from monitor.store import schema
 from monitor.store.database import open_engine
-from monitor.store.encoder import Row
+from monitor.store.requests import Row
 from monitor.types import (
     ClosureEvidence,
+    Command,
     DriverState,
     Event,
     Frame,
@@ -75,13 +77,32 @@ def settings(folder: Path, vehicle: str = "car-7", **sections: dict[str, Any]) -
     return load(None, vehicle=vehicle, store=store, **sections)
 
 
-def moment(
-    at_s: float, *, image: Any = None, **state: Any
-) -> tuple[Frame, Observation, DriverState]:
+def moment(at_s: float, *, image: Any = None, **state: Any) -> Step:
     """A frame, its observation and the driver's state at the capture time `at_s`."""
     image = np.zeros((4, 6, 3), np.uint8) if image is None else image
     frame = Frame(image, at_s, NOW + at_s, round(at_s * 30))
-    return frame, Observation(at_s, NOW + at_s), DriverState(at_s, NOW + at_s, **state)
+    return step(frame, DriverState(at_s, NOW + at_s, **state))
+
+
+def step(
+    frame: Frame,
+    state: DriverState,
+    observation: Observation | None = None,
+    speed_kmh: float | None = None,
+    commands: tuple[Command, ...] = (),
+) -> Step:
+    """A frame's way through the watch."""
+    observation = observation or Observation(frame.timestamp_s, frame.captured_at)
+    return Step(frame, observation, speed_kmh, commands, state)
+
+
+def given_step(
+    observation: Observation, speed_kmh: float | None, commands: tuple[Command, ...] = ()
+) -> Step:
+    """What an engine was given, as a trace takes it."""
+    at_s, at = observation.timestamp_s, observation.captured_at
+    frame = Frame(None, at_s, at, observation.index)
+    return step(frame, DriverState(at_s, at), observation, speed_kmh, commands)
 
 
 def rows(config: Config, table: Any) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from monitor.protocol.camera_status import CameraWatch
+from monitor.protocol.camera_status import StatusFilter
 from monitor.protocol.schemas import CameraStatus
 from monitor.types import Command, DriverState, Frame
 
@@ -58,7 +58,7 @@ class Camera:
     """One camera: its last state, and what of it is still to be published."""
 
     pace: Pace
-    watch: CameraWatch = field(default_factory=CameraWatch)
+    status: StatusFilter = field(default_factory=StatusFilter)
     state: DriverState | None = None
     status_due: bool = False
     commands: deque[Command] = field(default_factory=lambda: deque(maxlen=COMMANDS_KEPT))
@@ -87,7 +87,7 @@ class Cameras:
         camera = self._cameras.setdefault(frame.camera, Camera(Pace(self._every_s)))
         changed = camera.state is None or camera.state.level is not state.level
         camera.state = state
-        if camera.watch.see(frame.condition, state) is not None:
+        if camera.status.update(frame.condition, state) is not None:
             camera.status_due = changed = True
         # The frame that is due wakes who tells it: what is told is never a frame old.
         paces = (self._vehicle, camera.pace) if self.several else (self._vehicle,)
@@ -114,15 +114,15 @@ class Cameras:
         """A new connection: whatever is retained is told again."""
         self._vehicle.anew()
         for camera in self._cameras.values():
-            camera.status_due = camera.watch.status is not None
+            camera.status_due = camera.status.status is not None
             camera.pace.anew()
 
     def statuses(self) -> Iterator[tuple[str, CameraStatus]]:
         """What is to be told of the cameras themselves; each is taken as told."""
         for name, camera in self._cameras.items():
-            if camera.status_due and camera.watch.status is not None:
+            if camera.status_due and camera.status.status is not None:
                 camera.status_due = False
-                yield name, camera.watch.status
+                yield name, camera.status.status
 
     def states(self, now_s: float) -> Iterator[tuple[str, DriverState, bool]]:
         """Camera, its state, and whether it is told as the vehicle's; each is taken as told."""

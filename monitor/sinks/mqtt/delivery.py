@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from monitor.store.outbox import Outbox, Pending
+from monitor.store.outbox import Outbox
+from monitor.store.outbox_table import Pending
 
 # Sent and not confirmed: enough to keep a line busy, few enough to hold in memory.
 WINDOW = 200

@@ -5,14 +5,47 @@ messages are sent again whenever Home Assistant says that it has come up.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from monitor import __version__
 from monitor.protocol.messages import Message, Topics
+from monitor.sinks.mqtt.connection import Connection, Incoming
+from monitor.sinks.mqtt.publisher import Publisher
 from monitor.types import Level
 
 BIRTH = "status"  # under the discovery prefix: `online` when Home Assistant comes up
+
+
+class DiscoveryPublisher(Publisher):
+    """Sends the discovery messages at each connection and at each birth of Home Assistant.
+
+    Args:
+        topics: of the vehicle.
+        prefix: Home Assistant's own.
+    """
+
+    def __init__(self, topics: Topics, prefix: str) -> None:
+        self._topics = topics
+        self._prefix = prefix
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """Home Assistant's birth."""
+        return [f"{self._prefix}/{BIRTH}"]
+
+    def greet(self, connection: Connection) -> None:
+        """Send them all."""
+        for message in discovery(self._topics, self._prefix):
+            connection.publish(message)
+
+    def hear(self, connection: Connection, incoming: Incoming) -> bool:
+        """Send them again when Home Assistant has come up."""
+        if incoming.topic not in self.topics:
+            return False
+        if incoming.payload == b"online":
+            self.greet(connection)
+        return True
 
 
 def discovery(topics: Topics, prefix: str) -> Iterator[Message]:
