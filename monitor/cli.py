@@ -271,13 +271,19 @@ def config_show(
 
 
 @config_app.command("schema")
-def config_schema() -> None:
+def config_schema(
+    messages: Annotated[
+        bool, typer.Option("--messages", help="Of the messages over MQTT instead.")
+    ] = False,
+) -> None:
     """Print every setting with its type, default, limits and meaning as a JSON schema."""
     import json
 
     from monitor.config import Config
+    from monitor.protocol.schemas import message_schemas
 
-    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+    schema = message_schemas() if messages else Config.model_json_schema()
+    typer.echo(json.dumps(schema, indent=2))
 
 
 @config_app.command("validate")

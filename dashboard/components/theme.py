@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from monitor.types import Level
+from monitor.types import CAUSES, Kind, Level
 
 # Blue, orange and crimson: no red against green, yellow against blue, yellow against red or red
 # against violet (EU 2021/1341, 3.4.3). Each level also has its word and its mark.
@@ -43,30 +43,10 @@ LEVEL_ICONS: Final = {
     Level.WARNING: ":material/warning:",
     Level.CRITICAL: ":material/dangerous:",
 }
-KIND_WORDS: Final = {
-    "drowsy": "Drowsy",
-    "microsleep": "Microsleep",
-    "sleep": "Sleep",
-    "unresponsive": "Unresponsive",
-    "distraction": "Distraction",
-    "yawning": "Yawning",
-    "absent": "Driver absent",
-    "degraded": "Watch impaired",
-}
+KIND_WORDS: Final = {kind.value: kind.words for kind in Kind}
 CAUSE_WORDS: Final = {
     "monitored": "monitored",
-    "camera_lost": "camera lost",
-    "camera_frozen": "camera frozen",
-    "camera_turned": "camera turned: set cameras[].rotate",
-    "obscured": "camera covered",
-    "low_light": "too dark",
-    "glare": "glare",
-    "low_fps": "too few frames",
-    "no_face": "no face in view",
-    "eyes_not_visible": "eyes not visible",
-    "multiple_faces": "several faces",
-    "uncalibrated": "still calibrating",
-    "model_error": "a model failed",
+    **{cause.value: spec.words for cause, spec in CAUSES.items()},
 }
 
 

@@ -19,9 +19,9 @@ _RULES: Final = {
 # What each rule's evidence cannot do without, where nothing was written.
 LEAST: Final[Mapping[str, Mapping[str, Any]]] = {
     "closure": {"rule": "closure", "closed_s": 0.0},
-    "perclos": {"rule": "perclos", "window_s": 60.0},
-    "distraction": {"rule": "distraction", "away_s": 0.0},
-    "yawn": {"rule": "yawn", "open_s": 0.0, "window_s": 600.0},
+    "perclos": {"rule": "perclos", "band": "drowsy", "window_s": 60.0},
+    "distraction": {"rule": "distraction", "limit": "long", "away_s": 0.0},
+    "yawn": {"rule": "yawn", "open_s": 0.0, "yawns": 1, "window_s": 600.0},
     "absence": {"rule": "absence", "gone_s": 0.0},
     "degraded": {"rule": "degraded", "cause": "model_error"},
 }

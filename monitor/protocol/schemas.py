@@ -18,6 +18,7 @@ from pydantic import (
     PlainSerializer,
     model_validator,
 )
+from pydantic.json_schema import models_json_schema
 
 from monitor.config import Identifier
 from monitor.types import Cause, Event, Evidence, Eyes, Kind, Level, Phase
@@ -374,3 +375,21 @@ class Coverage(Envelope):
         _require(self.subject == data.drive, "subject is not the drive")
         _require(data.ended_at >= data.started_at, "ends before it starts")
         return self
+
+
+def message_schemas() -> dict[str, Any]:
+    """JSON Schema (2020-12) of every message that a vehicle sends or a fleet answers.
+
+    A message is valid if it fits the definition of its topic: `$defs/Alert`, `Coverage`, `State`,
+    `Stats` or `Ack`.
+    """
+    shapes: tuple[type[Payload], ...] = (Alert, Coverage, State, Stats, Ack)
+    _, schema = models_json_schema(
+        [(shape, "validation") for shape in shapes],
+        title="Wakeful messages",
+        description="dms/v1/<vehicle>/alert: Alert, coverage: Coverage, state: State, "
+        "stats: Stats, ack: Ack. Status topics carry a bare word.",
+        by_alias=True,
+    )
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {**dialect, "$id": "urn:wakeful:schema:messages:2", **schema}

@@ -93,7 +93,7 @@ class PerclosEvidence(RuleEvidence):
     """
 
     rule: Literal["perclos"] = "perclos"
-    band: Literal["advisory", "drowsy", "severe"] = "drowsy"
+    band: Literal["advisory", "drowsy", "severe"]
     perclos: float | None = None
     coverage: float = 0.0
     window_s: float
@@ -123,7 +123,7 @@ class DistractionEvidence(RuleEvidence):
     }
 
     rule: Literal["distraction"] = "distraction"
-    limit: Literal["long", "addw", "vats"] = "long"
+    limit: Literal["long", "addw", "vats"]
     away_s: float
     looking_down: bool = False
     yaw_deg: float | None = None
@@ -142,7 +142,7 @@ class YawnEvidence(RuleEvidence):
 
     rule: Literal["yawn"] = "yawn"
     open_s: float
-    yawns: int = 1
+    yawns: int
     window_s: float
 
 

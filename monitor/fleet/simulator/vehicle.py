@@ -294,6 +294,7 @@ def _evidence(
         return DegradedEvidence(cause=what.cause, speed_kmh=speed_kmh)
     if kind is Kind.DROWSY:
         return PerclosEvidence(
+            band="drowsy",
             perclos=round(0.125 + 0.1 * chance.a + 0.03 * sleepy, 3),
             coverage=round(0.8 + 0.2 * chance.b, 2),
             window_s=60.0,
@@ -301,6 +302,7 @@ def _evidence(
         )
     if kind is Kind.DISTRACTION:
         return DistractionEvidence(
+            limit="long",
             away_s=round(seconds, 2),
             yaw_deg=round((1 if chance.b < 0.35 else -1) * (28 + 30 * chance.c), 1),
             pitch_deg=round(-4 - 22 * chance.d, 1),
