@@ -31,7 +31,7 @@ class ModelCard:
 
     Attributes:
         name: as registered, snake case.
-        task: expression (face crop → label), detection (picture → boxes), eyes (eye crop → closed).
+        task: expression (face crop → label), detection (picture → boxes), eyes (eye crop → state).
         architecture: `module:factory` under `models`; called as `factory(labels=..., **arguments)`.
         labels: classes in the order of the outputs.
         input_hw: (height, width) in pixels.
@@ -40,6 +40,7 @@ class ModelCard:
         arguments: further keyword arguments of the factory.
         alignment: how faces must be cropped before (`margin` share added round the face box).
         paper, licence, training_data: where it comes from.
+        data_licence: `research` where a set it was trained on is for research; else empty.
         measured: figures with n and interval, as `models.report` writes them.
         sha256: of the weights file; empty while there is none.
         released: version of the weights.
@@ -58,6 +59,7 @@ class ModelCard:
     paper: str = ""
     licence: str = ""
     training_data: str = ""
+    data_licence: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     released: str = ""
@@ -269,13 +271,13 @@ register(
         name="eye_state",
         task="eyes",
         architecture="models.architectures.eye_state:eye_state",
-        labels=("closed",),
-        input_hw=(32, 48),
+        labels=("open", "closed", "lowered", "not_visible"),
+        input_hw=(40, 40),
         channels=1,
         # crops come standardised by `models.inference.eye_crops`: median 0, like spread
         mean=(0.0,),
         std=(1.0,),
-        alignment={"kind": "eye corners level, 0.48 of the width apart; left eye mirrored"},
+        alignment={"kind": "eye corners level, 0.64 of the width apart; left eye mirrored"},
         licence="AGPL-3.0-only",
     )
 )

@@ -99,6 +99,7 @@ def _listing(card: ModelCard) -> dict[str, Any]:
         "weights": card.id if shipped else "",
         "paper": card.paper,
         "licence": card.licence,
+        "data_licence": card.data_licence,
     }
 
 

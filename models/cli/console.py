@@ -33,9 +33,15 @@ def show_models(console: Console, rows: list[dict[str, Any]]) -> None:
             "x".join(map(str, row["input_hw"])),
             *("-" if x is None else f"{x / 1e6:.2f}" for x in counted),
             "-" if row["macs"] is None else f"{row['macs'] / 1e6:,.0f}",
-            "shipped" if row["weights"] else "-",
+            _weights(row),
         )
     console.print(table)
+
+
+def _weights(row: dict[str, Any]) -> str:
+    if not row["weights"]:
+        return "-"
+    return f"shipped, {row['data_licence']} data" if row["data_licence"] else "shipped"
 
 
 def show_comparison(

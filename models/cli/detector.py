@@ -4,6 +4,7 @@ The detector has other settings than the classifiers, so its commands are its ow
 them behind the same words.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ DataOption = Annotated[
 ClassesOption = Annotated[
     list[str] | None,
     typer.Option(help="What a class of the set is here, e.g. drowsy=sleep; may be repeated."),
+]
+EyeSetsOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Set of eyes or faces (docs/eyes.md lists the layouts); may be repeated."),
 ]
 HoldOutOption = Annotated[
     list[str] | None, typer.Option(help="Person of people.csv to validate on; may be repeated.")
@@ -47,6 +52,7 @@ def mount(app: typer.Typer) -> None:
     app.command("train awake_sleep", hidden=True)(train_awake_sleep)
     app.command("evaluate awake_sleep", hidden=True)(evaluate_awake_sleep)
     app.command("train eye_state", hidden=True)(train_eye_state)
+    app.command("evaluate eye_state", hidden=True)(evaluate_eye_state)
     app.command("synthesize")(synthesize)
     app.command("convert")(convert)
 
@@ -119,45 +125,107 @@ def train_awake_sleep(
 
 
 def train_eye_state(
-    data: DataOption,
+    data: EyeSetsOption = None,
     portraits: Annotated[
-        Path | None, typer.Option(help="Folder of faces; their eyes are closed by warping.")
+        Path | None,
+        typer.Option(help="Folder of faces; they play closed, lowered and hidden eyes."),
     ] = None,
     into: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/eye_state"),
-    hold_out: HoldOutOption = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 8,
-    samples: Annotated[int, typer.Option(min=128, help="Crops drawn an epoch.")] = 8000,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights to go on from; from scratch without.")
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Leave people out in so many folds and measure on them.")
+    ] = 0,
+    alike: Annotated[
+        list[str] | None,
+        typer.Option(help="Names with commas that are one person or stay together; repeatable."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=100)] = 3000,
+    batch: Annotated[int, typer.Option(min=2)] = 128,
+    lr: Annotated[float, typer.Option(min=0)] = 2.5e-3,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """Train the network that tells open eyes from closed ones by their pixels."""
-    from models.data.yolo import read_picture_set, split_by_person
+    """Train the network that tells open, closed, lowered and hidden eyes by their pixels."""
     from models.synthesis.scene_datasets import list_portraits
     from models.training import eye_state_runs
 
-    pictures, held = read_picture_set(data), None
-    if hold_out:
-        pictures, held = split_by_person(pictures, hold_out)
     kept, back = eye_state_runs.split_portraits(list_portraits(portraits) if portraits else [])
+    crops = eye_state_runs.gather(data or [], kept, seed)
+    console.print(f"{len(crops)} crops to learn from", highlight=False)
+    settings: dict[str, Any] = {"steps": steps, "batch": batch, "lr": lr, "seed": seed}
+    if folds:
+        groups = [names.split(",") for names in alike or []]
+        fold = eye_state_runs.folds_of(crops, folds, groups)
+        with _bar("training") as told:
+            left_out, judged = eye_state_runs.leave_out(
+                crops, fold, start=start, progress=told, **settings
+            )
+        _tell_eyes(left_out, judged, into / "people_left_out.json")
+        return
     out = into / "eye_state.safetensors"
     with _bar("training") as told:
-        eye_state_runs.run_training(
-            list(eye_state_runs.portrait_faces(kept)),
-            list(eye_state_runs.set_faces(pictures)),
-            out,
-            epochs=epochs,
-            samples=samples,
-            seed=seed,
-            told=told,
-        )
+        eye_state_runs.run_training(crops, out, start=start, progress=told, **settings)
     console.print(f"weights and card: {out}", highlight=False)
-    network = eye_state_runs.open_eyes(out)
-    for name, faces in (
-        ("portraits kept back", list(eye_state_runs.portrait_faces(back))),
-        ("people held out", list(eye_state_runs.set_faces(held)) if held else []),
-    ):
-        area = eye_state_runs.area(network, faces)
-        if area is not None:
-            console.print(f"{name}: n = {len(faces)}, ROC {area:.3f}", highlight=False)
+    faces = list(eye_state_runs.portrait_faces(back))
+    area = eye_state_runs.area(eye_state_runs.open_eyes(out), faces)
+    if area is not None:
+        console.print(f"portraits kept back: n = {len(faces)}, ROC {area:.3f}", highlight=False)
+
+
+def evaluate_eye_state(
+    data: EyeSetsOption,
+    weights: Annotated[str, typer.Option(help="`shipped`, or a .safetensors file.")] = "shipped",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+) -> None:
+    """Measure the eye-state network on sets of eyes or faces: by set and by person."""
+    from models.data.eyes import EyeCrops, read_eyes
+    from models.registry import WEIGHTS
+    from models.training.eye_state import judge_eyes
+    from models.training.eye_state_runs import open_eyes
+
+    path = WEIGHTS / "eye_state.safetensors" if weights == "shipped" else Path(weights)
+    crops = EyeCrops.join([read_eyes(one) for one in data or []])
+    _tell_eyes(crops, judge_eyes(open_eyes(path), crops), json_file)
+
+
+def _tell_eyes(crops: Any, judged: Any, json_file: Path | None) -> None:
+    from models.evaluation.eye_state import by_person, eye_figures
+
+    report: dict[str, Any] = {}
+    for source in sorted(set(crops.source)):
+        here = crops.source == source
+        figures = eye_figures(crops.only(here), judged[here])
+        worn = here & crops.glasses
+        if worn.any():
+            figures["with_glasses"] = eye_figures(crops.only(worn), judged[worn])
+        report[source] = figures | {"people": dict(by_person(crops.only(here), judged[here]))}
+    table = Table(title="eyes", title_justify="left")
+    for column in ("", "closed", "open", "balanced accuracy", "ROC", "lowered", "not visible"):
+        table.add_column(column, justify="left" if not column else "right")
+    for source, figures in report.items():
+        table.add_row(source, *_eye_cells(figures))
+        if "with_glasses" in figures:
+            table.add_row("  with glasses", *_eye_cells(figures["with_glasses"]))
+        for person, row in figures["people"].items():
+            table.add_row(f"  {person}", *_eye_cells(row))
+    console.print(table)
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        console.print(f"figures: {json_file}", highlight=False)
+
+
+def _eye_cells(row: dict[str, Any]) -> list[str]:
+    interval = row.get("intervals_95", {})
+    two = [_shown(row.get(key), interval.get(key)) for key in ("balanced_accuracy", "roc")]
+    called = [
+        f"{row[name]['called_so']:.3f} of {row[name]['n']}" if name in row else "-"
+        for name in ("lowered", "not_visible")
+    ]
+    return [str(row["closed"]), str(row["open"]), *two, *called]
 
 
 def evaluate_awake_sleep(

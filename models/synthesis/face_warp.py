@@ -231,6 +231,59 @@ def _lash_line(s: _Field, t: _Field, width: float, drop: _Field) -> _Field:
     return np.asarray(1 - 0.42 * across * ends * np.clip(drop, 0, 1), np.float32)
 
 
+def raise_lower_lids(
+    image: Image,
+    landmarks: Landmarks,
+    amount: float,
+    *,
+    eyes: Iterable[EyeName] = ("left", "right"),
+) -> Image:
+    """Cheeks and lower lids pushed up over the eyes, as in a squint or a laugh.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        landmarks: its mesh.
+        amount: 0 as in the picture .. 1 up to the upper lid.
+        eyes: which eyes, the driver's own left and right.
+    """
+    out = image.copy()
+    for eye in eyes:
+        patch, x, y = _squint_patch(image, landmarks, eye, float(np.clip(amount, 0, 1)))
+        out[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
+    return out
+
+
+def _squint_patch(
+    image: Image, landmarks: Landmarks, eye: EyeName, amount: float
+) -> tuple[Image, int, int]:
+    """The rectangle round one eye with its lower lid raised, and its top left corner (x, y)."""
+    mesh, points = EYES[eye], landmarks[:, :2]
+    start, end = points[mesh.upper[0]], points[mesh.upper[-1]]
+    width = max(float(np.linalg.norm(end - start)), 2.0)
+    cheek = points[list(mesh.lower)] + np.array([0, 0.7 * width], np.float32)
+    around = np.vstack([points[[*mesh.upper, *mesh.lower]], cheek])
+    x, y, roi = _rectangle(image, around, 0.2 * width)
+    if amount <= 0 or roi.size == 0:
+        return roi, x, y
+    along = (end - start) / width
+    s, t = _eye_axes(roi, x, y, (start + end) / 2, along)
+    upper, lower = (
+        _curve(points[list(part)], (start + end) / 2, along) for part in (mesh.upper, mesh.lower)
+    )
+    inside = np.clip(s, -width / 2, width / 2)
+    t_lower = lower(inside)
+    gap = np.maximum(t_lower - upper(inside), 0) * (np.abs(s) < width / 2)
+    rise = (amount * gap).astype(np.float32)
+    edge = t - (t_lower - rise)  # below the raised lid's edge
+    fade = np.clip(1 - edge / (0.75 * width), 0, 1) ** 1.5
+    cheeks = _shift(roi, along, (rise * fade).astype(np.float32))
+    cover = (np.clip(edge / (0.035 * width) + 0.5, 0, 1) * (rise > 0))[..., None]
+    moved = cheeks * cover + roi * (1 - cover)
+    ends = np.clip(1 - np.abs(s / (0.5 * width)) ** 4, 0, 1)
+    crease = 1 - 0.25 * amount * ends * np.exp(-((edge / (0.03 * width)) ** 2))
+    return np.clip(moved * crease[..., None], 0, 255).astype(np.uint8), x, y
+
+
 # --- jaw -------------------------------------------------------------------------------------
 
 

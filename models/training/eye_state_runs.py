@@ -1,7 +1,8 @@
-"""A whole training of the eye-state network, from folders to shipped weights.
+"""A whole training of the eye-state network, from sets and portraits to weights and a card.
 
-Learned from: portraits with their eyes as they are and as they were made to be, and the awake and
-sleep pictures of a detector's set. Yawns are left out: nobody wrote down what the eyes do in them.
+Learned from: sets of eyes and faces in the layouts of `models.data.eyes`, and portraits, as they
+are and as they play. People without a name are for training only; those with one may be left out
+in folds, to measure on.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,24 +17,24 @@ from numpy.typing import NDArray
 from models.architectures.eye_state import EyeState, eye_state
 from models.architectures.yolov5 import load_tensors
 from models.checkpoint import read_card, read_tensors, write_weights
+from models.data.eyes import CLOSED, OPEN, EyeCrops, mesh_in, read_eyes, roomy_eyes
 from models.data.pictures import read_upright
-from models.data.yolo import Picture, PictureSet, PictureSetError
+from models.data.played_eyes import patches_without_eyes, play_eyes
+from models.data.yolo import PictureSetError
 from models.evaluation.detector import roc_area
 from models.inference.eye_crops import eye_probabilities
 from models.registry import ModelCard, find
-from models.synthesis.face_warp import Landmarks, find_landmarks
+from models.synthesis.face_warp import Landmarks
 from models.synthesis.scene_datasets import Portrait
 from models.synthesis.scenes import actor_of
-from models.training.eye_state import EyeCrops, played_eyes, real_eyes, train_eyes
+from models.training.eye_state import judge_eyes, train_eyes
+
+__all__ = ["Face", "area", "gather", "leave_out", "mesh_in", "open_eyes", "probability"]
 
 Image = NDArray[np.uint8]
 NAME = "eye_state"
 # Every fifth open and every third closed portrait is kept back to measure on: closed ones are few.
 HELD_BACK = {"awake": 5, "sleep": 3}
-# How often each kind is drawn, relatively: all portraits as they are, those few truly closed, and
-# every person of the real set as much as a third of a thousand made crops.
-OPEN_WEIGHT, CLOSED_WEIGHT, PERSON_WEIGHT = 2.0, 8.0, 600.0
-TAKES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,92 +65,114 @@ def portrait_faces(portraits: Sequence[Portrait]) -> Iterator[Face]:
             yield Face(actor.image, actor.landmarks, portrait.label == "sleep", portrait.path.stem)
 
 
-def set_faces(pictures: PictureSet) -> Iterator[Face]:
-    """Faces of a detector's awake and sleep pictures, looked for inside their label's box.
+def gather(sets: Sequence[Path], portraits: Sequence[Portrait], seed: int = 0) -> EyeCrops:
+    """All crops to learn from: every set, and portraits as they are and as they play.
+
+    Args:
+        sets: in the layouts of `models.data.eyes`.
+        portraits: those to learn from, not those kept back.
+        seed: of how they play.
 
     Raises:
-        PictureSetError: the set does not tell awake from sleep.
+        PictureSetError: a set cannot be read, or there is nothing at all.
     """
-    if not {"awake", "sleep"} <= set(pictures.labels):
-        raise PictureSetError(f"{pictures.root}: needs the classes awake and sleep")
-    for picture in pictures.pictures:
-        image = read_upright(picture.path)
-        for label, box in zip(picture.classes, picture.xyxy, strict=True):
-            state = pictures.labels[int(label)]
-            mesh = mesh_in(image, box) if state in {"awake", "sleep"} else None
-            if mesh is not None:
-                yield Face(image, mesh, state == "sleep", _person(picture))
-
-
-def _person(picture: Picture) -> str:
-    return picture.person or picture.path.stem
-
-
-def mesh_in(image: Image, box: NDArray[np.float32]) -> Landmarks | None:
-    """Mesh of the face in a box, in pixels of the whole picture; None where none is found."""
-    side = 1.8 * float(max(box[2] - box[0], box[3] - box[1]))
-    middle = (box[:2] + box[2:]) / 2
-    left, top = (max(int(v - side / 2), 0) for v in middle)
-    right, bottom = (int(v + side / 2) for v in middle)
-    crop = image[top:bottom, left:right]
-    if min(crop.shape[:2]) < 8:
-        return None
-    scale = 256 / max(crop.shape[:2])
-    grown = cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    mesh = find_landmarks(np.asarray(grown, np.uint8))
-    if mesh is None:
-        return None
-    return np.asarray(mesh / np.float32(scale) + np.array([left, top, 0]), np.float32)
-
-
-def gather(portraits: Sequence[Face], people: Sequence[Face], seed: int = 0) -> EyeCrops:
-    """All crops to learn from."""
-    rng = np.random.default_rng(seed)
-    opened = [face for face in portraits if not face.closed]
-    shut = [face for face in portraits if face.closed]
-    parts = []
-    if opened:
-        parts.append(played_eyes([(f.image, f.landmarks) for f in opened], TAKES, rng))
-        parts.append(real_eyes(_triples(opened), OPEN_WEIGHT))
-    if shut:
-        parts.append(real_eyes(_triples(shut), CLOSED_WEIGHT))
-    for person in sorted({face.person for face in people}):
-        own = [face for face in people if face.person == person]
-        parts.append(real_eyes(_triples(own), PERSON_WEIGHT / len(own)))
+    parts = [read_eyes(path) for path in sets]
+    faces = list(portrait_faces(portraits))
+    if faces:
+        rng = np.random.default_rng(seed)
+        crops = np.concatenate([roomy_eyes(face.image, face.landmarks) for face in faces])
+        states = np.repeat([CLOSED if face.closed else OPEN for face in faces], 2, axis=0)
+        parts.append(EyeCrops.of(crops, states, [""] * len(crops), "portraits"))
+        cast = [(face.image, face.landmarks, "") for face in faces]
+        opened = [one for one, face in zip(cast, faces, strict=True) if not face.closed]
+        parts += [play_eyes(opened, rng), patches_without_eyes(cast, rng)]
+    if not parts:
+        raise PictureSetError("nothing to learn from; give --data, --portraits or both")
     return EyeCrops.join(parts)
 
 
-def _triples(faces: Sequence[Face]) -> list[tuple[Image, Landmarks, bool]]:
-    return [(face.image, face.landmarks, face.closed) for face in faces]
+def folds_of(data: EyeCrops, folds: int, alike: Sequence[Sequence[str]] = ()) -> NDArray[np.int64]:
+    """Which fold leaves each crop out, (N,); -1 for people without a name, who are never left out.
+
+    Within every set people take turns in the order of their names.
+
+    Args:
+        data: all crops.
+        folds: how many.
+        alike: groups of names that are one person, or that must stay together.
+    """
+    leader = {name: sorted(group)[0] for group in alike for name in group}
+    people = np.array([leader.get(name, name) for name in data.people])
+    fold = np.full(len(data), -1)
+    for source in np.unique(data.source):
+        here = (data.source == source) & (people != "")
+        for turn, person in enumerate(np.unique(people[here])):
+            fold[here & (people == person)] = turn % folds
+    return fold
+
+
+def leave_out(
+    data: EyeCrops,
+    fold: NDArray[np.int64],
+    *,
+    start: Path | None = None,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+    **settings: Any,
+) -> tuple[EyeCrops, NDArray[np.float64]]:
+    """Train once a fold without its people; those people's crops, and what was said of them.
+
+    Args:
+        data: all crops.
+        fold: of `folds_of`.
+        start: weights to go on from in every fold: of a training that had none of these people.
+        progress: called as training goes, with (step, steps, note).
+        settings: of `train_eyes`.
+    """
+    parts, judged = [], []
+    for number in range(int(fold.max()) + 1):
+
+        def tell(step: int, steps: int, loss: float, number: int = number) -> None:
+            progress(step, steps, f"fold {number + 1}, loss {loss:.3f}")
+
+        network = train_eyes(
+            data.only(fold != number),
+            start=open_eyes(start) if start else None,
+            progress=tell,
+            **settings,
+        )
+        parts.append(data.only(fold == number))
+        judged.append(judge_eyes(network, parts[-1]))
+    return EyeCrops.join(parts), np.concatenate(judged)
 
 
 def run_training(
-    portraits: Sequence[Face],
-    people: Sequence[Face],
+    data: EyeCrops,
     out: Path,
     *,
     card: ModelCard | None = None,
-    told: Callable[..., None] = lambda *_: None,
+    start: Path | None = None,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
     **settings: Any,
 ) -> ModelCard:
-    """Train and write weights and card.
+    """Train on everything and write weights and card.
 
     Args:
-        portraits: faces whose open eyes may be closed by warping.
-        people: faces of real pictures, as they are.
+        data: all crops.
         out: the `.safetensors` to write.
         card: of the network; the registered one.
-        told: called after each epoch with (epoch, epochs, note).
+        start: weights to go on from; None starts from scratch.
+        progress: called as training goes, with (step, steps, note).
         settings: of `train_eyes`.
 
     Raises:
-        PictureSetError: no face to learn from, or all eyes in one state.
+        PictureSetError: the eyes are all in one state.
     """
-    if not portraits and len({face.closed for face in people}) < 2:
+    if len(np.unique(data.states.argmax(1))) < 2:
         raise PictureSetError("open and closed eyes are needed; give portraits, or both classes")
     network = train_eyes(
-        gather(portraits, people),
-        progress=lambda epoch, epochs, loss: told(epoch, epochs, f"loss {loss:.3f}"),
+        data,
+        start=open_eyes(start) if start else None,
+        progress=lambda step, steps, loss: progress(step, steps, f"loss {loss:.3f}"),
         **settings,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -171,12 +193,12 @@ def open_eyes(path: Path) -> EyeState:
 
 def area(network: EyeState, faces: Sequence[Face]) -> float | None:
     """Area under the ROC of closed against open; faces it cannot look at count as undecided."""
-    said = [probability(network, face) for face in faces]
-    return roc_area(np.array(said), np.array([face.closed for face in faces], np.bool_))
+    closed = [probability(network, face) for face in faces]
+    return roc_area(np.array(closed), np.array([face.closed for face in faces], np.bool_))
 
 
 def probability(network: EyeState, face: Face) -> float:
-    """What the network says of one face, 0.5 where it cannot look."""
+    """Mean probability of closed lids over the eyes of one face, 0.5 where it cannot look."""
 
     def run(crops: NDArray[np.float32]) -> NDArray[Any]:
         with torch.inference_mode():
