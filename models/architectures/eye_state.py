@@ -21,7 +21,7 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 class EyeState(nn.Module):
     """Grey eye crop (B, 1, 40, 40) to the logits of the four states (B, 4)."""
 
-    def __init__(self, dropout: float = 0.3) -> None:
+    def __init__(self, dropout: float = 0.15) -> None:
         super().__init__()
         self.features = nn.Sequential(
             _block(1, 16, 2),  # (B, 16, 20, 20)
@@ -41,7 +41,7 @@ class EyeState(nn.Module):
         return logits
 
 
-def eye_state(labels: tuple[str, ...] = STATES, dropout: float = 0.3) -> EyeState:
+def eye_state(labels: tuple[str, ...] = STATES, dropout: float = 0.15) -> EyeState:
     """Build the network: the factory its card names.
 
     Raises:

@@ -159,7 +159,7 @@ def train_eye_state(
         fold = eye_state_runs.folds_of(crops, folds, groups)
         with _bar("training") as told:
             left_out, judged = eye_state_runs.leave_out(
-                crops, fold, start=start, progress=told, **settings
+                crops, fold, into, start=start, progress=told, **settings
             )
         _tell_eyes(left_out, judged, into / "people_left_out.json")
         return

@@ -16,7 +16,7 @@ Image = NDArray[np.uint8]
 _Grey = NDArray[np.float32]
 
 # Shares of the crops drawn.
-HIDDEN, PARTLY_HIDDEN, GLASSES, SMALL, MOVED = 0.05, 0.08, 0.2, 0.4, 0.1
+HIDDEN, PARTLY_HIDDEN, GLASSES, SMALL, MOVED = 0.04, 0.06, 0.15, 0.3, 0.1
 # A left eye is a mirrored right eye; where the side is known most stay as they are.
 MIRRORED = {True: 0.5, False: 0.15}
 LEAST_SPREAD = 5.0  # grey levels that darkening leaves between dark and bright

@@ -114,6 +114,7 @@ def folds_of(data: EyeCrops, folds: int, alike: Sequence[Sequence[str]] = ()) ->
 def leave_out(
     data: EyeCrops,
     fold: NDArray[np.int64],
+    into: Path,
     *,
     start: Path | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
@@ -121,9 +122,12 @@ def leave_out(
 ) -> tuple[EyeCrops, NDArray[np.float64]]:
     """Train once a fold without its people; those people's crops, and what was said of them.
 
+    Every fold's network is written to `into/fold_N`, its card names who was left out.
+
     Args:
         data: all crops.
         fold: of `folds_of`.
+        into: folder of the run.
         start: weights to go on from in every fold: of a training that had none of these people.
         progress: called as training goes, with (step, steps, note).
         settings: of `train_eyes`.
@@ -141,6 +145,9 @@ def leave_out(
             **settings,
         )
         parts.append(data.only(fold == number))
+        left_out = sorted(set(parts[-1].people.tolist()))
+        card = replace(find(NAME), measured={"left_out": left_out})
+        _write(network, card, into / f"fold_{number + 1}" / f"{NAME}.safetensors")
         judged.append(judge_eyes(network, parts[-1]))
     return EyeCrops.join(parts), np.concatenate(judged)
 
@@ -175,8 +182,12 @@ def run_training(
         progress=lambda step, steps, loss: progress(step, steps, f"loss {loss:.3f}"),
         **settings,
     )
+    return _write(network, card or replace(find(NAME), measured={}), out)
+
+
+def _write(network: EyeState, card: ModelCard, out: Path) -> ModelCard:
     out.parent.mkdir(parents=True, exist_ok=True)
-    return write_weights(network, card or replace(find(NAME), measured={}), out)
+    return write_weights(network, card, out)
 
 
 def open_eyes(path: Path) -> EyeState:

@@ -1,6 +1,7 @@
 """Eye sets are read in their layouts, people are left out whole, and four states are learned."""
 
 import csv
+import json
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from pyarrow import parquet
+from typer.testing import CliRunner
 
+from models.checkpoint import read_card
+from models.cli import models_app
 from models.data.eye_augmentation import vary
 from models.data.eyes import (
     CLOSED,
@@ -35,7 +39,7 @@ from models.training.eye_state import (
     judge_eyes,
     train_eyes,
 )
-from models.training.eye_state_runs import folds_of
+from models.training.eye_state_runs import folds_of, leave_out
 
 Image = NDArray[np.uint8]
 
@@ -192,6 +196,51 @@ def test_a_varied_crop_is_the_networks_view_and_a_hidden_eye_is_told() -> None:
     assert {image.shape for image, _ in seen} == {(CROP_PX, CROP_PX)}
     assert 5 < sum(hidden for _, hidden in seen) < 50
     assert view_of(crop[None]).shape == (1, CROP_PX, CROP_PX)
+
+
+def set_of_drawn_eyes(folder: Path) -> Path:
+    rng, path = np.random.default_rng(0), folder / "drawn.parquet"
+    rows = {"subject": [f"p{index % 4}" for index in range(16)],
+            "image": [encoded(drawn(index // 4 % 2, rng)) for index in range(16)],
+            "closed": [index // 4 % 2 for index in range(16)]}  # fmt: skip
+    parquet.write_table(pa.table(rows), path)
+    return path
+
+
+def test_people_left_out_are_judged_by_the_network_that_never_saw_them(tmp_path: Path) -> None:
+    data = read_eyes(set_of_drawn_eyes(tmp_path))
+    left_out, judged = leave_out(data, folds_of(data, 2), tmp_path / "run", steps=4, batch=8)
+    assert sorted(left_out.people) == sorted(data.people)
+    assert judged.shape == (16, 4)
+    cards = [read_card(tmp_path / "run" / f"fold_{n}" / "eye_state.safetensors") for n in (1, 2)]
+    assert [card.measured["left_out"] for card in cards] == [["p0", "p2"], ["p1", "p3"]]
+
+
+def test_the_commands_train_and_measure(tmp_path: Path) -> None:
+    data, run = str(set_of_drawn_eyes(tmp_path)), tmp_path / "run"
+    trained = CliRunner().invoke(
+        models_app,
+        [
+            "train",
+            "eye_state",
+            "--data",
+            data,
+            "--into",
+            str(run),
+            *("--steps", "100", "--batch", "8"),
+        ],
+    )
+    assert trained.exit_code == 0, trained.output
+    weights = str(run / "eye_state.safetensors")
+    figures = tmp_path / "figures.json"
+    measured = CliRunner().invoke(
+        models_app,
+        ["evaluate", "eye_state", "--data", data, "--weights", weights, "--json", str(figures)],
+    )
+    assert measured.exit_code == 0, measured.output
+    row = json.loads(figures.read_text())["drawn"]
+    assert (row["open"], row["closed"]) == (8, 8)
+    assert set(row["people"]) == {"p0", "p1", "p2", "p3"}
 
 
 def test_figures_tell_sets_apart_by_person() -> None:
