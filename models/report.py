@@ -23,7 +23,7 @@ WITHOUT = " without near duplicates"
 
 
 class ReportError(ValueError):
-    """A report that cannot be read, told in one line."""
+    """A report that cannot be read, in one line."""
 
 
 class Record(BaseModel):

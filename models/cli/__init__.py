@@ -40,7 +40,7 @@ class OneLine(TyperGroup):
     """A group in which a fault of the user's input ends in one line, not in a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; faults told by the house's own errors become lines."""
+        """Run the command; the project's own errors become lines."""
         try:
             return super().invoke(ctx)
         except (ValueError, KeyError) as error:
@@ -154,7 +154,7 @@ def train(
         for line in planned.warnings:
             console.print(f"[yellow]warning:[/] {line}", highlight=False)
         console.print(_before(trainer))
-    trainer.fit(_Told(trainer.place, trainer.recipe.epochs), resume=resume)
+    trainer.fit(_Console(trainer.place, trainer.recipe.epochs), resume=resume)
     if trainer.place.rank == 0:
         draw_curves(folder)
         progress = trainer.progress
@@ -185,8 +185,8 @@ def _bar() -> Progress:
     )
 
 
-class _Told:
-    """Tells a training: a bar an epoch, a line after it."""
+class _Console:
+    """Shows a training: a bar an epoch, a line after it."""
 
     def __init__(self, place: "Place", epochs: int) -> None:
         self.quiet, self.epochs, self.bar = place.rank != 0, epochs, _bar()

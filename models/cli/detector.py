@@ -120,7 +120,7 @@ def train_awake_sleep(
         highlight=False,
     )
     with _bar("training") as told:
-        weights = run_training(plan, device=device, resume=resume, told=told)
+        weights = run_training(plan, device=device, resume=resume, progress=told)
     console.print(f"weights and card: {weights}; curves and pictures: {into}", highlight=False)
 
 
@@ -254,7 +254,7 @@ def evaluate_awake_sleep(
         report, judged = evaluate(
             data, weights, people=tuple(hold_out or ()), split=split,
             classes=parse_classes(classes or ()), input_px=input_px, closer=closer, scene=scene,
-            told=told,
+            progress=told,
         )  # fmt: skip
     from models.evaluation.detector import as_report, draw_grid, worst
 

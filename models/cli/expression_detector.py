@@ -68,7 +68,7 @@ def train(
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("scenes", total=len(learn))
         pictures = write_scenes(
-            learn, into / "scenes", seed=seed, told=lambda n, _: bar.update(task, completed=n)
+            learn, into / "scenes", seed=seed, progress=lambda n, _: bar.update(task, completed=n)
         )
         task = bar.add_task("training", total=None)
         tensors = train_detector(
@@ -106,8 +106,8 @@ def evaluate(
     model = build(card, path)
     faces = open_faces(data, card.labels, FACE_HW, split).cached()
     with console.status(f"{NAME} on {len(faces)} scenes"):
-        said = answer(model, faces)
-        clean = float((said.labels == faces.truth.numpy()).mean())
+        answers = answer(model, faces)
+        clean = float((answers.labels == faces.truth.numpy()).mean())
         spoiled = [
             robustness_of(name, answer(model, faces, change=change).labels, faces, clean)
             for name, change in CONDITIONS.items()
@@ -117,20 +117,20 @@ def evaluate(
         picture = next(scenes(faces)).image[None]
         latency = tuple(measure_latency(path, picture, (1,)))
         some = faces.part(range(min(SAME_ON, len(faces))))
-        same = tuple(agreement(path, some, said.labels[: len(some)]))
+        same = tuple(agreement(path, some, answers.labels[: len(some)]))
     command = f"wakeful models evaluate {NAME} --data {data.name} --split {split}"
     record = accuracy_of(
-        faces.truth.numpy(), said.labels, card.labels, dataset=faces.source, split=split,
+        faces.truth.numpy(), answers.labels, card.labels, dataset=faces.source, split=split,
         selection="validation", filter=find_source(data).filter, source=command,
     )  # fmt: skip
-    told = path.parent / "budget.json"
-    budget = Budget(**json.loads(told.read_text())) if told.is_file() else None
+    spent = path.parent / "budget.json"
+    budget = Budget(**json.loads(spent.read_text())) if spent.is_file() else None
     report = Report(
         model=NAME, labels=card.labels, weights_sha256=card.sha256, command=command,
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"), accuracy=(record,),
         detection=(detection,), cost=cost_of(model, card), budget=budget, agreement=same,
         robustness=tuple(spoiled), latency=latency,
-        notes=(f"face found (IoU >= 0.5 of the best box): {100 * said.found:.1f} % of the scenes",),
+        notes=(f"best box overlaps the face (IoU >= 0.5) in {100 * answers.found:.1f} %",),
     )  # fmt: skip
     if json_file:
         report.save(json_file)
@@ -138,6 +138,6 @@ def evaluate(
     console.print(
         f"{NAME}: overall {100 * (record.overall or 0):.2f} % (95 % {100 * low:.2f}-"
         f"{100 * high:.2f}), mean class {100 * (record.mean_class or 0):.2f} %, n = {record.n}; "
-        f"mAP50 {detection.map50:.3f}, face found in {100 * said.found:.1f} %",
+        f"mAP50 {detection.map50:.3f}, face found in {100 * answers.found:.1f} %",
         highlight=False,
     )

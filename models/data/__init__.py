@@ -27,7 +27,7 @@ CACHE_BYTES = 1_000_000_000
 
 
 class DatasetError(ValueError):
-    """Data that cannot be used, told in one line: what, where, and the cure."""
+    """Data that cannot be used, in one line: what, where, and the cure."""
 
 
 @dataclass(frozen=True, slots=True)

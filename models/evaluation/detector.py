@@ -50,19 +50,19 @@ class Judged:
 
 
 def judge(
-    look: FaceLook, pictures: Iterable[Picture], told: Callable[[], None] = lambda: None
+    look: FaceLook, pictures: Iterable[Picture], progress: Callable[[], None] = lambda: None
 ) -> list[Judged]:
     """Show every picture to a detector.
 
     Args:
         look: picture (H, W, 3) BGR to faces, of any score from `MIN_SCORE` on.
         pictures: what to show.
-        told: called after each picture.
+        progress: called after each picture.
     """
     judged = []
     for picture in pictures:
         judged.append(Judged(picture, picture.xyxy, look(read_upright(picture.path))))
-        told()
+        progress()
     return judged
 
 
@@ -79,9 +79,11 @@ def figures(judged: Sequence[Judged], labels: Sequence[str], seed: int = 0) -> d
         "classes": per_class,
         **_means(per_class, ("awake", "sleep")),
     }
-    told = _told_apart(judged, labels)
-    measured |= {key: value for key, value in told.items() if key not in {"right", "score", "shut"}}
-    measured["intervals_95"] = _intervals(rows, told, labels, seed)
+    apart = _awake_against_sleep(judged, labels)
+    measured |= {
+        key: value for key, value in apart.items() if key not in {"right", "score", "shut"}
+    }
+    measured["intervals_95"] = _intervals(rows, apart, labels, seed)
     return measured
 
 
@@ -155,7 +157,7 @@ def _means(per_class: dict[str, dict[str, float]], chosen: Sequence[str]) -> dic
     return means
 
 
-def _told_apart(judged: Sequence[Judged], labels: Sequence[str]) -> dict[str, Any]:
+def _awake_against_sleep(judged: Sequence[Judged], labels: Sequence[str]) -> dict[str, Any]:
     """Awake pictures against sleep pictures by the driver's face alone."""
     if not {"awake", "sleep"} <= set(labels):
         return {}
@@ -174,10 +176,10 @@ def _told_apart(judged: Sequence[Judged], labels: Sequence[str]) -> dict[str, An
         right.append(answer == ("sleep" if asleep else "awake"))
         score.append(s / (a + s) if a + s > 0 else 0.5)
         shut.append(asleep)
-    told: dict[str, Any] = {"confusion": confusion, "right": right, "score": score, "shut": shut}
-    told["accuracy"] = float(np.mean(right)) if right else None
-    told["sleep_roc"] = roc_area(np.array(score), np.array(shut, np.bool_))
-    return told
+    apart: dict[str, Any] = {"confusion": confusion, "right": right, "score": score, "shut": shut}
+    apart["accuracy"] = float(np.mean(right)) if right else None
+    apart["sleep_roc"] = roc_area(np.array(score), np.array(shut, np.bool_))
+    return apart
 
 
 def roc_area(score: NDArray[Any], positive: NDArray[np.bool_]) -> float | None:
@@ -190,7 +192,10 @@ def roc_area(score: NDArray[Any], positive: NDArray[np.bool_]) -> float | None:
 
 
 def _intervals(
-    rows: Sequence[tuple[NDArray[Any], ...]], told: dict[str, Any], labels: Sequence[str], seed: int
+    rows: Sequence[tuple[NDArray[Any], ...]],
+    apart: dict[str, Any],
+    labels: Sequence[str],
+    seed: int,
 ) -> dict[str, list[float]]:
     """95 % intervals by drawing the pictures anew, percentile method."""
     rng = np.random.default_rng(seed)
@@ -200,10 +205,10 @@ def _intervals(
         means = _means(_average_precision([rows[k] for k in chosen], labels), ("awake", "sleep"))
         for key, value in means.items():
             drawn.setdefault(key, []).append(value)
-        if told.get("right"):
-            again = rng.integers(0, len(told["right"]), len(told["right"]))
-            drawn.setdefault("accuracy", []).append(float(np.mean(np.array(told["right"])[again])))
-            area = roc_area(np.array(told["score"])[again], np.array(told["shut"])[again])
+        if apart.get("right"):
+            again = rng.integers(0, len(apart["right"]), len(apart["right"]))
+            drawn.setdefault("accuracy", []).append(float(np.mean(np.array(apart["right"])[again])))
+            area = roc_area(np.array(apart["score"])[again], np.array(apart["shut"])[again])
             drawn.setdefault("sleep_roc", []).extend([] if area is None else [area])
     return {
         key: [float(v) for v in np.percentile(values, (2.5, 97.5))]

@@ -29,7 +29,7 @@ SURE_OF_A_FACE = 0.25
 
 
 class QuantisationError(ValueError):
-    """A graph cannot be written or calibrated, told in one line."""
+    """A graph cannot be written or calibrated, in one line."""
 
 
 def write_graph(card: ModelCard, weights: Path, folder: Path, file_format: str) -> Path:

@@ -81,7 +81,7 @@ def scenes(
 
 def write_scenes(
     faces: Faces, folder: Path, side_px: int = SCENE_PX, seed: int = 0,
-    told: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PictureSet:  # fmt: skip
     """Scenes as files, ready for the detector's trainer."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,14 +90,14 @@ def write_scenes(
         path = folder / f"{index:06d}.png"
         cv2.imwrite(str(path), scene.image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         pictures.append(replace(true_picture(faces, index, scene), path=path))
-        if told:
-            told(index + 1, len(faces))
+        if progress:
+            progress(index + 1, len(faces))
     return PictureSet(folder, faces.labels, tuple(pictures))
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a detector said of one scene a face.
+    """What a detector answers to one scene a face.
 
     Attributes:
         labels: (N,) class of the best box.
@@ -170,10 +170,10 @@ def agreement(weights: Path, faces: Faces, eager: NDArray[np.int64]) -> Iterator
             continue
         network = load(weights, device="cpu", runtime=runtime, precision=precision)
         rows = [network(pixels[i : i + BATCH])[0] for i in range(0, len(pixels), BATCH)]
-        said = np.concatenate([row[:, 4:].max(-1).argmax(1) for row in rows])
+        labels = np.concatenate([row[:, 4:].max(-1).argmax(1) for row in rows])
         yield Agreement(
-            runtime=runtime, precision=precision, n=len(said),
-            same_top1=float((said == eager).mean()), accuracy=float((said == truth).mean()),
+            runtime=runtime, precision=precision, n=len(labels),
+            same_top1=float((labels == eager).mean()), accuracy=float((labels == truth).mean()),
         )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ class Progress:
 
 
 class Listener(Protocol):
-    """Hears how the training goes."""
+    """Called back as the training goes."""
 
     def step(self, epoch: int, done: int, total: int, loss: float) -> None:
         """A batch was learned."""
@@ -73,7 +73,7 @@ class Listener(Protocol):
 
 
 class Silent:
-    """A listener that tells nobody."""
+    """A listener that shows nothing."""
 
     def step(self, epoch: int, done: int, total: int, loss: float) -> None:
         """A batch was learned."""

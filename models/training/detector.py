@@ -259,7 +259,7 @@ class _Trainer(DetectionTrainer):  # type: ignore[misc]
         """Tell `progress` about every batch."""
         done = (self._state["epoch"] + 1 if self._state else 0, 0)
 
-        def told(trainer: "_Trainer") -> None:
+        def report_batch(trainer: "_Trainer") -> None:
             nonlocal done
             epoch = trainer.epoch
             done = (epoch, done[1] + 1 if done[0] == epoch else 1)
@@ -267,7 +267,7 @@ class _Trainer(DetectionTrainer):  # type: ignore[misc]
             losses = {name: float(value) for name, value in trainer.tloss.items()}
             progress(epoch * batches + done[1], trainer.epochs * batches, losses)
 
-        self.add_callback("on_train_batch_end", told)
+        self.add_callback("on_train_batch_end", report_batch)
 
     def get_dataset(self) -> dict[str, Any]:
         labels = self._train_set.labels

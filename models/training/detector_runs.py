@@ -33,7 +33,7 @@ from models.training.detector import CURVES_FILE, DetectorRecipe, is_first_proce
 from models.training.pretraining import face_crops, teach_backbone
 
 NAME = "awake_sleep_n"
-Told = Callable[..., None]
+ProgressNote = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +122,16 @@ def starting_tensors(start: str, size: str) -> tuple[dict[str, Tensor] | None, s
     return read_legacy(path).tensors, f"{path.name}, lifted without its code"
 
 
-def run_training(plan: DetectorPlan, *, device: str, resume: bool, told: Told) -> Path:
+def run_training(plan: DetectorPlan, *, device: str, resume: bool, progress: ProgressNote) -> Path:
     """Train as planned; writes weights, card, curves and a grid of predictions into the run.
 
     Returns:
         The weights' file.
     """
-    start = plan.start if resume or not plan.teach_steps else _taught(plan, told)
+    start = plan.start if resume or not plan.teach_steps else _taught(plan, progress)
     tensors = train_detector(
         plan.train, plan.val, plan.run, plan.recipe, start=start, device=device,
-        resume=resume, progress=lambda done, total, losses: told(done, total, _losses(losses)),
+        resume=resume, progress=lambda done, total, losses: progress(done, total, _losses(losses)),
     )  # fmt: skip
     network = yolov5(plan.train.labels, plan.recipe.size)
     load_tensors(network, tensors)
@@ -147,7 +147,7 @@ def run_training(plan: DetectorPlan, *, device: str, resume: bool, told: Told) -
     return path
 
 
-def _taught(plan: DetectorPlan, told: Told) -> dict[str, Tensor]:
+def _taught(plan: DetectorPlan, progress: ProgressNote) -> dict[str, Tensor]:
     """The start of a training whose backbone knows what an eyelid is."""
     network = yolov5(plan.train.labels, plan.recipe.size)
     if plan.start is not None:
@@ -157,9 +157,13 @@ def _taught(plan: DetectorPlan, told: Told) -> dict[str, Tensor]:
         raise PictureSetError(
             f"{plan.train.root}: no face large enough to teach lids; leave --teach out"
         )
+
+    def share_right(done: int, steps: int, right: float) -> None:
+        progress(done, steps, f"teaching lids, {right:.2f} right")
+
     teach_backbone(
         network, crops, classes, steps=plan.teach_steps, seed=plan.recipe.seed,
-        progress=lambda done, total, right: told(done, total, f"teaching lids, right {right:.2f}"),
+        progress=share_right,
     )  # fmt: skip
     return network.state_dict()
 
@@ -286,7 +290,7 @@ def evaluate(
     input_px: int = 320,
     closer: bool = True,
     scene: str = "",
-    told: Told = lambda *_: None,
+    progress: ProgressNote = lambda *_: None,
 ) -> tuple[dict[str, Any], list[Judged]]:
     """Measure a detector on a set.
 
@@ -299,7 +303,7 @@ def evaluate(
         input_px: side of the first look's input.
         closer: look at small faces a second time.
         scene: `WIDTHxHEIGHT` of a cabin every picture is shrunk into; empty shows them as they are.
-        told: called with (done, all).
+        progress: called with (done, all).
 
     Raises:
         PictureSetError, CheckpointError, ValueError: one line each.
@@ -311,7 +315,7 @@ def evaluate(
     pictures, split = of_split(whole, split)
     look = looker(detector, input_px, closer=closer)
     count = iter(range(1, len(pictures.pictures) + 1))
-    done = lambda: told(next(count), len(pictures.pictures))  # noqa: E731
+    done = lambda: progress(next(count), len(pictures.pictures))  # noqa: E731
     if scene:
         judged = judge_in_cabins(look, pictures, _size(scene), done)
     else:

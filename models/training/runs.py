@@ -151,7 +151,7 @@ def answers_of(teacher: Path, faces: Faces, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """What is about to be trained, to be told before it starts.
+    """What is about to be trained, checked before it starts.
 
     Attributes:
         trainer: ready to `fit`.
@@ -184,7 +184,7 @@ def plan(
         device: auto, cpu or cuda.
         workers: processes that decode pictures.
         overrides: recipe settings from the command line.
-        tick: told (done, total) while landmarks are looked for.
+        tick: called with (done, total) while landmarks are looked for.
 
     Raises:
         ValueError: of the parts, one line each.
@@ -255,18 +255,18 @@ def read_budget(run: Path) -> Budget | None:
     path = run / "run.json"
     if not path.is_file():
         return None
-    told = json.loads(path.read_text(encoding="utf-8"))
-    side = told["recipe"].get("input_px")
+    run_json = json.loads(path.read_text(encoding="utf-8"))
+    side = run_json["recipe"].get("input_px")
     return Budget(
-        epochs=told["epochs"],
-        best_epoch=told["best_epoch"],
-        hours=told["hours"],
-        device=told["device"],
-        threads=told["threads"],
-        processes=told["processes"],
-        pictures=told["training_pictures"],
+        epochs=run_json["epochs"],
+        best_epoch=run_json["best_epoch"],
+        hours=run_json["hours"],
+        device=run_json["device"],
+        threads=run_json["threads"],
+        processes=run_json["processes"],
+        pictures=run_json["training_pictures"],
         input_hw=(side, side) if side else None,
-        recipe=told["recipe"].get("source", ""),
+        recipe=run_json["recipe"].get("source", ""),
     )
 
 
