@@ -128,11 +128,38 @@ def ingest(
     if metrics_port is not None:
         update = {"metrics": settings.metrics.model_copy(update={"port": metrics_port})}
         settings = settings.model_copy(update=update)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     tune_python()
-    serve(settings, database or settings.database.resolved_url(), stop)
+    serve(settings, database or settings.database.resolved_url(), _stopped_by_signals())
+
+
+@fleet_app.command()
+def notify(
+    database: DatabaseOption = None,
+    test: Annotated[
+        str | None,
+        typer.Option(help="Send one message to this recipient, and end.", show_default=False),
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve /metrics and /health here.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Send what the database newly takes in to those whom it concerns, until stopped."""
+    from monitor.fleet.notify.service import send_test, serve
+    from monitor.logs import configure_logging
+
+    settings = load_fleet(config)
+    configure_logging(settings.log)
+    if test is not None:
+        send_test(settings.notify, test)
+        Console().print(f"{test}: sent")
+        return
+    if not settings.notify.rules and not settings.notify.weekly.to:
+        raise ConfigError("notify: there is neither a rule nor a weekly report; see docs/fleet.md")
+    if metrics_port is not None:
+        update = {"metrics": settings.metrics.model_copy(update={"port": metrics_port})}
+        settings = settings.model_copy(update=update)
+    serve(settings, database or settings.database.resolved_url(), _stopped_by_signals())
 
 
 @fleet_app.command()
@@ -271,6 +298,14 @@ def retention(database: DatabaseOption = None, config: ConfigOption = None) -> N
     with _database(database, config) as engine:
         gone = maintain(engine, load_fleet(config).retention, time.time())
     _print_rows("let go of", gone or {"nothing was too old": 0})
+
+
+def _stopped_by_signals() -> threading.Event:
+    """Set by SIGTERM or Ctrl-C."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _at(settings: FleetConfig, broker: str) -> FleetConfig:

@@ -14,7 +14,8 @@ from sqlalchemy.exc import ArgumentError
 
 from monitor.config import LogConfig, MetricsConfig, MqttConfig, Seconds, Section, state_dir
 from monitor.errors import ConfigError
-from monitor.settings import Settings, load_as
+from monitor.fleet.notify.config import NotifyConfig
+from monitor.settings import Settings, load_as, read_yaml
 
 FLEET_ENV_PREFIX = "WAKEFUL_FLEET_"
 
@@ -123,6 +124,7 @@ class FleetConfig(Settings):
     database: DatabaseConfig = DatabaseConfig()
     ingest: IngestConfig = IngestConfig()
     retention: RetentionConfig = RetentionConfig()
+    notify: NotifyConfig = NotifyConfig()
     metrics: MetricsConfig = Field(
         MetricsConfig(), description="Serves /metrics and /health; port 0 serves neither."
     )
@@ -135,4 +137,21 @@ def load_fleet(path: Path | None = None, **overrides: Any) -> FleetConfig:
     Raises:
         ConfigError: unreadable file, broken YAML, unknown key or wrong value: one line a fault.
     """
+    if path is not None:
+        _refuse_written_addresses(path)
     return load_as(FleetConfig, path, overrides)
+
+
+def _refuse_written_addresses(path: Path) -> None:
+    """An apprise URL holds a password; a settings file is copied, shown and committed."""
+    match read_yaml(path):
+        case {"notify": {"recipients": dict() as recipients}}:
+            for name, recipient in recipients.items():
+                if isinstance(recipient, dict) and "url" in recipient:
+                    raise ConfigError(
+                        f"{path}: notify.recipients.{name}.url: an address holds a password and "
+                        "does not belong in this file; write it into one of its own and set "
+                        "url_file"
+                    )
+        case _:
+            return
