@@ -13,6 +13,7 @@ from rich.console import Console
 from dashboard import demo, settings
 from dashboard.auth import accounts
 from models import extras
+from monitor.addresses import host_alone
 from monitor.errors import ConfigError
 
 dashboard = typer.Typer(
@@ -65,6 +66,7 @@ def start(
             )
         os.environ["WAKEFUL_STORE__URL"] = demo.prepare(console, vehicles, days)
         os.environ[settings.DEMO_VARIABLE] = "1"
+    address = host_alone(address, "--address")
     chosen = settings.settings()
     if address not in LOOPBACK and chosen.access_file is None:
         raise ConfigError(

@@ -96,6 +96,18 @@ def host_and_port(text: str, setting: str) -> tuple[str, int | None]:
     return host, int(port)
 
 
+def host_alone(text: str, setting: str) -> str:
+    """A host to listen on or to ask, without brackets.
+
+    Raises:
+        ConfigError: none, or one with a port.
+    """
+    host, port = host_and_port(text, setting)
+    if port is not None:
+        raise ConfigError(f"{setting}: {text!r} holds a port; it has a setting of its own")
+    return host
+
+
 def scheme_of(text: str) -> str:
     """`mqtts` of `mqtts://host`; empty where there is none."""
     return text.strip().partition("://")[0].lower() if "://" in text else ""

@@ -20,9 +20,9 @@ from rich.console import Console
 
 from monitor.camera import open_source
 from monitor.camera.source import Source
-from monitor.config import CameraConfig, Config
+from monitor.config import CameraConfig, Config, broker_address
 from monitor.engine import Engine
-from monitor.errors import BrokerError
+from monitor.errors import BrokerError, ConfigError
 from monitor.logs import configure_logging, natives_silenced
 from monitor.perception import open_perception
 from monitor.policy import load_policy
@@ -67,15 +67,21 @@ def overrides(
             for number, source in enumerate(cameras)
         )
     if broker is not None:
-        host, _, port = broker.partition(":")
-        values["mqtt"] = {"enabled": host != "none", "host": host}
-        if port:
-            values["mqtt"]["port"] = port
+        values["mqtt"] = {"enabled": broker != "none"}
+        if broker != "none":
+            values["mqtt"] |= _broker(broker)
     if trace is not None:
         values["trace"] = {"enabled": True, "folder": trace}
     if expressions is not None:
         values["perception"] = {"emotion": None if expressions == "none" else expressions}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _broker(text: str) -> dict[str, Any]:
+    try:
+        return broker_address(text, "--broker")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 class Assembly:

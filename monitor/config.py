@@ -21,10 +21,12 @@ from pydantic import (
     SecretStr,
     TypeAdapter,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import SettingsConfigDict
 
-from monitor.addresses import redacted
+from monitor.addresses import host_alone, host_and_port, redacted, scheme_of
+from monitor.errors import ConfigError
 from monitor.settings import Settings, load_as
 from monitor.types import Kind
 
@@ -43,6 +45,12 @@ def state_dir() -> Path:
 # Fault matrix 21: ids become topic segments and file names, so nothing else is let in.
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Seconds = Annotated[float, Field(ge=0, le=86_400 * 366, allow_inf_nan=False)]
+# `null` in YAML; the environment knows only text.
+_NONE = frozenset({"", "null", "none", "off", "no", "false"})
+ModelName = Annotated[
+    str | None,
+    BeforeValidator(lambda v: None if v is False or str(v).strip().lower() in _NONE else v),
+]
 # A camera may be written as the number 0 in YAML and is a string everywhere else.
 SourceUrl = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)]
 
@@ -105,15 +113,15 @@ class CameraConfig(Section):
 class PerceptionConfig(Section):
     """How a frame is looked at."""
 
-    detector: str | None = Field(
+    detector: ModelName = Field(
         "auto",
         description="Awake/sleep detector: `auto` (shipped weights if there are any), a registered "
         "model, a path, or null for landmarks alone.",
     )
-    emotion: str | None = Field(
+    emotion: ModelName = Field(
         "auto", description="Expression model: `auto`, a registered model, a path, or null."
     )
-    eyes: str | None = Field(
+    eyes: ModelName = Field(
         "auto", description="Eye-state model: `auto`, a registered model, a path, or null."
     )
     emotion_hz: float = Field(5.0, ge=0, le=60, description="Looks at the expression a second.")
@@ -162,6 +170,54 @@ class MqttConfig(Section):
     )
     resend_s: Seconds = Field(3.0, description="Send again what was not confirmed by then.")
     max_payload_bytes: int = Field(65_536, ge=1024, le=268_435_455)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _address(cls, values: Any) -> Any:
+        """`host` may be written as people have it: with a scheme, a port, as IPv6."""
+        if not isinstance(values, dict) or not isinstance(values.get("host"), str):
+            return values
+        return values | broker_address(values["host"], "host", values.get("port"))
+
+
+# What each scheme of a broker's address means: whether TLS, and the usual port.
+_BROKER_SCHEMES = {
+    "": (None, None),
+    "mqtt": (None, 1883),
+    "tcp": (None, 1883),
+    "mqtts": (True, 8883),
+    "ssl": (True, 8883),
+    "tls": (True, 8883),
+}
+
+
+def broker_address(text: str, setting: str, port: object = None) -> dict[str, Any]:
+    """`mqtts://[::1]:8883` and its like as settings of `mqtt`.
+
+    Args:
+        text: what was given.
+        setting: its name, for the message.
+        port: given apart; it counts.
+
+    Raises:
+        ValueError: no host, another scheme, two ports: one line.
+    """
+    scheme = scheme_of(text)
+    if scheme not in _BROKER_SCHEMES:
+        raise ValueError(
+            f"{setting}: {redacted(text)!r}: MQTT over {scheme} is not spoken; use mqtt:// or "
+            "mqtts://"
+        )
+    try:
+        host, own_port = host_and_port(text, setting)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    tls, usual_port = _BROKER_SCHEMES[scheme]
+    found: dict[str, Any] = {"host": host}
+    chosen = port if port is not None else own_port if own_port is not None else usual_port
+    if chosen is not None:
+        found["port"] = chosen
+    return found | ({"tls": tls} if tls else {})
 
 
 class StoreConfig(Section):
@@ -236,12 +292,35 @@ class SpeedConfig(Section):
     )
     stale_s: Seconds = Field(5.0, description="A speed older than this is unknown.")
 
+    @field_validator("topic")
+    @classmethod
+    def _filter(cls, topic: str | None) -> str | None:
+        """A filter that a broker takes (MQTT 5, 4.7.1): wildcards stand alone in their level."""
+        if topic is None or not topic.strip():
+            return None
+        levels = topic.split("/")
+        wild = any(("+" in level or "#" in level) and len(level) > 1 for level in levels)
+        if wild or "#" in levels[:-1] or "\0" in topic or len(topic.encode()) > 65_535:
+            raise ValueError(
+                "no MQTT topic filter: + and # stand alone between slashes, # only at the end, as "
+                "in car/+/speed"
+            )
+        return topic
+
 
 class MetricsConfig(Section):
     """Prometheus."""
 
     port: int = Field(0, ge=0, le=65535, description="0 serves none.")
     address: str = "127.0.0.1"
+
+    @field_validator("address")
+    @classmethod
+    def _host(cls, address: str) -> str:
+        try:
+            return host_alone(address, "metrics.address")
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
 
 class LogConfig(Section):

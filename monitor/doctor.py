@@ -1,15 +1,21 @@
-"""Is everything there? One line a part: what it is, how it is, and the cure."""
+"""Is everything there? One line a part: what it is, how it is, and the cure.
+
+Each part is opened by the very code that `run` opens it with: what is fine here starts there.
+"""
 
 import shutil
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from typing import Literal
 
-from monitor.addresses import redacted
-from monitor.config import CameraConfig, Config, state_dir
-from monitor.errors import WakefulError
+from monitor.addresses import redacted, shown_host
+from monitor.config import CameraConfig, Config, MqttConfig, state_dir
+from monitor.errors import BrokerError, ConfigError, WakefulError
+
+# How the doctor calls each model of the settings.
+_MODEL_PARTS = {"detector": "detector", "eyes": "eye state", "emotion": "expression"}
 
 
 class Verdict(StrEnum):
@@ -30,15 +36,20 @@ class Finding:
     cure: str = ""
 
 
-def examine(config: Config) -> Iterator[Finding]:
-    """Every part in turn; a part that breaks in an unforeseen way is a failure, not a crash."""
+def examine(config: Config, only: Collection[str] = ()) -> Iterator[Finding]:
+    """Every part in turn; a part that breaks in an unforeseen way is a failure, not a crash.
+
+    Args:
+        config: the effective configuration.
+        only: the parts to look at; all if empty.
+    """
     checks: list[tuple[str, Callable[[], Finding]]] = [
         *((f"camera {c.id}", partial(_camera, c)) for c in config.cameras),
         ("policy", lambda: _policy(config)),
         ("landmarks", _landmarks),
-        ("detector", lambda: _model(config.perception.detector, "detection")),
-        ("eye state", lambda: _model(config.perception.eyes, "eyes")),
-        ("expression", lambda: _model(config.perception.emotion, "expression")),
+        ("detector", lambda: _model(config, "detector")),
+        ("eye state", lambda: _model(config, "eyes")),
+        ("expression", lambda: _model(config, "emotion")),
         ("broker", lambda: _broker(config)),
         ("database", lambda: _database(config)),
         ("disk", _disk),
@@ -46,6 +57,8 @@ def examine(config: Config) -> Iterator[Finding]:
         ("gpu", _gpu),
     ]
     for part, check in checks:
+        if only and part not in only:
+            continue
         try:
             yield check()
         except WakefulError as error:
@@ -83,50 +96,80 @@ def _landmarks() -> Finding:
     )
 
 
-def _model(choice: str | None, task: str) -> Finding:
-    from models.registry import shipped
+def _model(config: Config, setting: Literal["detector", "eyes", "emotion"]) -> Finding:
+    """Loads it as the watch will, so that what `run` refuses is refused here."""
+    from monitor.perception.networks import open_parts
 
-    part = {"detection": "detector", "eyes": "eye state", "expression": "expression"}[task]
+    part = _MODEL_PARTS[setting]
+    choice = getattr(config.perception, setting)
     if choice is None:
-        return Finding(part, Verdict.NOTICE, "switched off", f"set perception.{part} to auto")
-    cards = shipped(task)  # type: ignore[arg-type]
-    if choice == "auto" and not cards:
+        return Finding(part, Verdict.NOTICE, "switched off", f"set perception.{setting} to auto")
+    others = {name: None for name in _MODEL_PARTS if name != setting}
+    parts = open_parts(config.perception.model_copy(update=others))
+    loaded = getattr(parts, setting)
+    if loaded is None:
         return Finding(part, Verdict.NOTICE, "no weights ship with this build")
-    names = ", ".join(card.id for card in cards) if choice == "auto" else choice
-    return Finding(part, Verdict.OK, names)
+    try:
+        return Finding(part, Verdict.OK, loaded.card.id)
+    finally:
+        loaded.close()
 
 
 def _broker(config: Config) -> Finding:
-    mqtt = config.mqtt
-    if not mqtt.enabled:
+    """Signs in as the watch will, under a name of its own, so that a running watch stays."""
+    from monitor.sinks.mqtt.broker import broker_for
+
+    if not config.mqtt.enabled:
         return Finding("broker", Verdict.NOTICE, "switched off", "set mqtt.enabled to true")
-    if mqtt.host == "embedded":
-        return _free_port(mqtt.port)
+    mqtt, embedded = broker_for(config.mqtt)
     try:
-        socket.create_connection((mqtt.host, mqtt.port), timeout=mqtt.connect_timeout_s).close()
-    except OSError as error:
-        cure = "start it or set mqtt.host and mqtt.port; alerts wait on disk until it is back"
-        return Finding("broker", Verdict.NOTICE, f"{mqtt.host}:{mqtt.port}: {error}", cure)
-    return Finding("broker", Verdict.OK, f"{mqtt.host}:{mqtt.port} answers")
+        _sign_in(mqtt, config.vehicle)
+    except ConfigError:
+        raise
+    except BrokerError as error:
+        cure = "alerts wait on disk until it is back"
+        return Finding("broker", Verdict.FAIL, str(error), cure)
+    finally:
+        if embedded is not None:
+            embedded.close()
+    where = shown_host(mqtt.host, mqtt.port)
+    text = f"embedded, loopback port {mqtt.port}" if embedded else f"{where} lets us in"
+    return Finding("broker", Verdict.OK, text)
 
 
-def _free_port(port: int) -> Finding:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _sign_in(mqtt: MqttConfig, vehicle: str) -> None:
+    from monitor.protocol import messages
+    from monitor.protocol.schemas import Availability
+    from monitor.protocol.topics import Topics
+    from monitor.sinks.mqtt.connection import Connection, ProtocolError
+
+    will = messages.available(Topics(mqtt.prefix, vehicle), Availability.OFFLINE)
+    versions = {"auto": (True, False), "5": (True,), "3.1.1": (False,)}[mqtt.protocol]
+    for modern in versions:
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            cure = "a broker runs there already? set mqtt.host to 127.0.0.1; else another mqtt.port"
-            return Finding("broker", Verdict.FAIL, f"port {port} is in use", cure)
-    return Finding("broker", Verdict.OK, f"embedded, loopback port {port} is free")
+            # Closed with a goodbye: its will is never told.
+            Connection(mqtt, f"wakeful-{vehicle}-doctor", will, lambda: None, modern=modern).close()
+        except ProtocolError:
+            if modern is versions[-1]:
+                raise
+        else:
+            return
 
 
 def _database(config: Config) -> Finding:
-    from monitor.store.database import shown, upgrade
+    from monitor.store import open_store
+    from monitor.store.database import shown
 
-    url = config.store.resolved_url()
-    upgrade(url)
-    return Finding("database", Verdict.OK, shown(url))
+    store = open_store(config)
+    try:
+        trouble = store.trouble()
+    finally:
+        store.close()
+    where = shown(config.store.resolved_url())
+    if trouble:
+        cure = "alerts are told all the same, and written once it can be"
+        return Finding("database", Verdict.FAIL, trouble, cure)
+    return Finding("database", Verdict.OK, where)
 
 
 def _disk() -> Finding:

@@ -40,8 +40,13 @@ class SpeedSource:
         """The topic to subscribe to and what to do with its messages; empty without a topic."""
         return {self.topic: self.hear} if self.topic else {}
 
-    def hear(self, payload: bytes) -> None:
-        """Take a message; one that is no speed is ignored and logged once."""
+    def hear(self, payload: bytes, retained: bool = False) -> None:
+        """Take a message; one that is no speed is ignored and logged once.
+
+        A retained one is how fast the vehicle went at some time: nobody knows when.
+        """
+        if retained:
+            return
         try:
             speed_kmh = _speed(payload)
         except ValueError as error:

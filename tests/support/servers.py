@@ -48,7 +48,8 @@ def until(condition: Callable[[], Any], deadline_s: float = 20.0, what: str = ""
 
 def listening(port: int, host: str = "127.0.0.1") -> bool:
     """Whether somebody accepts connections there."""
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         return probe.connect_ex((host, port)) == 0
 
 

@@ -2,6 +2,7 @@
 
 import secrets
 import ssl
+from pathlib import Path
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -68,13 +69,45 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext:
     Raises:
         ConfigError: a file is missing or is not what it should be.
     """
+    for name in ("ca_file", "cert_file", "key_file"):
+        _check_readable(f"mqtt.{name}", getattr(config, name))
+    if config.key_file is not None and config.cert_file is None:
+        raise ConfigError("mqtt.key_file is set without mqtt.cert_file; set both or neither")
     try:
         context = ssl.create_default_context(cafile=config.ca_file)
-        if config.cert_file is not None:
-            context.load_cert_chain(config.cert_file, config.key_file)
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ssl.SSLError):
         raise ConfigError(
-            f"mqtt: TLS files cannot be used ({error}); see mqtt.ca_file, cert_file and key_file"
+            f"mqtt.ca_file {config.ca_file}: holds no certificate; give the authority's, as PEM"
         ) from None
+    if config.cert_file is not None:
+        _load_certificate(context, config.cert_file, config.key_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _load_certificate(context: ssl.SSLContext, cert_file: Path, key_file: Path | None) -> None:
+    try:
+        # A key that is locked must not make a service wait for somebody to type.
+        context.load_cert_chain(cert_file, key_file, password=lambda: "")
+    except (OSError, ssl.SSLError, ValueError) as error:
+        key = key_file or cert_file
+        mismatch = "key values mismatch" in str(error).lower().replace("_", " ")
+        why = (
+            f"{key} is not its key"
+            if mismatch
+            else f"certificate or key ({key}) cannot be used; give both as PEM, the key unlocked"
+        )
+        raise ConfigError(f"mqtt.cert_file {cert_file}: {why}") from None
+
+
+def _check_readable(setting: str, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        with path.open("rb"):
+            return
+    except OSError as error:
+        raise ConfigError(
+            f"{setting} {path}: cannot be read ({(error.strerror or str(error)).lower()}); correct "
+            "the setting or the file's rights"
+        ) from None

@@ -19,12 +19,15 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from monitor.addresses import shown_host
 from monitor.config import MqttConfig
 from monitor.errors import BrokerError
 from monitor.protocol.messages import Message
 from monitor.sinks.mqtt.client import password, tls_context
+from monitor.sinks.mqtt.tls_faults import explain_tls, fault_after_handshake
 
 PACKETS_UNCONFIRMED = 100
+_SESSION_TAKEN_OVER = 142  # MQTT 5, 3.14.2.1
 # A broker on this machine answers at once; an old one may not answer MQTT 5 at all.
 LOCAL = {"127.0.0.1", "::1", "localhost"}
 LOCAL_ANSWER_S = 1.0
@@ -63,6 +66,8 @@ class Connection:
         on_change: called whenever there is something in `incoming` or `receipts`, or the
             connection has ended.
         modern: MQTT 5, else 3.1.1.
+        resume: take the last session up again. The first of a process begins a new one: what an
+            earlier one had subscribed to is not wanted any more.
 
     Raises:
         ProtocolError: the broker does not speak this version.
@@ -77,14 +82,18 @@ class Connection:
         on_change: Callable[[], None],
         *,
         modern: bool,
+        resume: bool = True,
     ) -> None:
         self.modern = modern
+        self._resume = resume
         self.incoming: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
         self.receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
         self.ended: str | None = None
         self.max_packet_bytes: int | None = None
         self._config = config
-        self._where = f"mqtt {config.host}:{config.port}"
+        self._where = f"mqtt {shown_host(config.host, config.port)}"
+        self._client_id = client_id
+        self._fault = ""
         self._on_change = on_change
         self._answered = threading.Event()
         self._refusal: ReasonCode | None = None
@@ -108,7 +117,11 @@ class Connection:
         ).mid
 
     def subscribe(self, topics: list[str]) -> None:
-        """Ask for messages, at least once each."""
+        """Ask for messages, at least once each.
+
+        Raises:
+            ValueError: a topic that no broker would take.
+        """
         self._client.subscribe([(topic, 1) for topic in topics])
 
     def close(self) -> None:
@@ -140,21 +153,22 @@ class Connection:
         client.on_disconnect = self._disconnected
         client.on_message = self._message
         client.on_publish = self._receipt
+        client.on_log = self._note_fault
         return client
 
     def _connect(self) -> None:
         config = self._config
         options: dict[str, Any] = {}
         if self.modern:
-            # The will waits only as long as the session lives; and the session is taken up again,
-            # since ending it would tell the will at once.
+            # The will waits only as long as the session lives; and after a gap the session is taken
+            # up again, since ending it would tell the will at once.
             expiry_s = config.will_delay_s
             options["properties"] = _properties(PacketTypes.CONNECT, SessionExpiryInterval=expiry_s)
-            options["clean_start"] = False
+            options["clean_start"] = not self._resume
         try:
             self._client.connect(config.host, config.port, _ping_s(config.keepalive_s), **options)
         except (OSError, ValueError) as error:
-            raise BrokerError(f"{self._where}: {_reason(error)}; {_cure(error)}") from None
+            raise BrokerError(f"{self._where}: {_unreachable(error, config)}") from None
         self._client.loop_start()
         timeout_s = max(0.1, config.connect_timeout_s)
         if self.modern and config.protocol == "auto" and config.host in LOCAL:
@@ -165,18 +179,29 @@ class Connection:
         self.close()
         raise self._explained()
 
+    def _note_fault(self, _: Any, __: Any, ___: int, text: str) -> None:
+        """What ended the network thread: paho tells it to its log alone."""
+        if "failed to receive" in text or "failed to send" in text:
+            self._fault = text.partition(": ")[2] or text
+
     def _explained(self) -> BrokerError:
         refusal = self._refusal
         if refusal is None:
+            if self._config.tls and self._answered.is_set():
+                # With TLS 1.3 a refusal comes after the handshake, and paho does not say it.
+                fault = fault_after_handshake(self._config) or self._fault
+                return BrokerError(f"{self._where}: {explain_tls(fault, self._config)}")
             # Some older brokers do not even refuse what they do not understand.
             text = "ended the connection" if self._answered.is_set() else "does not answer"
             error = ProtocolError if self.modern else BrokerError
-            return error(f"{self._where}: {text}; is it an MQTT broker, with TLS as set?")
+            return error(f"{self._where}: {text}; {_wrong_port(self._config)}")
         name = refusal.getName()
         if "protocol version" in name.lower():
             return ProtocolError(f"{self._where}: {name}")
         if refusal.value in {134, 135, 140}:
             name += "; set mqtt.username and WAKEFUL_MQTT__PASSWORD, or the client certificate"
+        if refusal.value == 133:
+            name += f"; it does not take the client id {self._client_id}: set `vehicle` to another"
         return BrokerError(f"{self._where} refuses: {name}")
 
     def _connected(
@@ -188,9 +213,18 @@ class Connection:
         self._answered.set()
 
     def _disconnected(self, _: Any, __: Any, ___: Any, code: ReasonCode, ____: Any) -> None:
-        self.ended = code.getName()
+        # Told twice where the broker said why: the second time without a reason.
+        self.ended = self.ended or self._why_ended(code)
         self._answered.set()
         self._on_change()
+
+    def _why_ended(self, code: ReasonCode) -> str:
+        if code.value == _SESSION_TAKEN_OVER:
+            return (
+                f"another client took over the id {self._client_id}; give each vehicle its own "
+                "`vehicle` setting"
+            )
+        return self._fault or code.getName()
 
     def _message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
         properties = message.properties
@@ -227,12 +261,27 @@ def _properties(packet: int, **values: Any) -> Properties:
     return properties
 
 
-def _cure(error: Exception) -> str:
+def _wrong_port(config: MqttConfig) -> str:
+    """What to try where a port says nothing that is MQTT."""
+    if config.tls:
+        return "is it an MQTT broker?"
+    return "is it an MQTT broker? If its port wants TLS, set mqtt.tls to true (usually port 8883)"
+
+
+def _unreachable(error: Exception, config: MqttConfig) -> str:
+    """Why there is no connection at all, and the cure."""
     if isinstance(error, ssl.SSLError):
-        return "set mqtt.ca_file to the authority that signed the broker's certificate"
-    return "start a broker there or correct mqtt.host and mqtt.port; alerts wait on disk"
-
-
-def _reason(error: Exception) -> str:
+        return explain_tls(str(error), config)
+    if isinstance(error, socket.gaierror):
+        return f"nobody knows the host {config.host}; correct mqtt.host; alerts wait on disk"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        if config.tls:
+            return explain_tls("unexpected eof", config)
+        return f"ended the connection; {_wrong_port(config)}"
+    if isinstance(error, TimeoutError):
+        return "does not answer; start it or open its port in the firewall; alerts wait on disk"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text)[:200].lower()
+    return (
+        f"{str(text)[:200].lower()}; start a broker there or correct mqtt.host and mqtt.port; "
+        "alerts wait on disk"
+    )
