@@ -7,7 +7,10 @@ nearest right one.
 """
 
 import os
+import re
+import secrets
 import textwrap
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -335,7 +338,11 @@ class Config(Settings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)
 
-    vehicle: Identifier = Field("vehicle-1", description="The vehicle's id in topics and payloads.")
+    vehicle: Identifier = Field(
+        "auto",
+        description="The vehicle's id in topics and payloads; `auto` makes one at the first start "
+        "and keeps it in the state folder.",
+    )
     policy: str = Field(
         "default",
         description="Thresholds: `default`, `euro-ncap-2026`, `euro-ncap-2023`, or a file.",
@@ -370,7 +377,30 @@ def load(path: Path | None = None, **overrides: Any) -> Config:
     Raises:
         ConfigError: unreadable file, broken YAML, unknown key or wrong value: one line a fault.
     """
-    return load_as(Config, path, overrides)
+    config = load_as(Config, path, overrides)
+    if config.vehicle != "auto":
+        return config
+    return config.model_copy(update={"vehicle": own_vehicle_id(state_dir() / "vehicle-id")})
+
+
+def own_vehicle_id(file: Path) -> str:
+    """This machine's own id, made at its first start: two vehicles of one id throw each other out.
+
+    Args:
+        file: where it is kept; where nothing can be written, the id comes from the machine's own.
+    """
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with file.open("x", encoding="ascii") as new:
+            new.write(f"vehicle-{secrets.token_hex(4)}\n")
+    except FileExistsError:
+        pass
+    except OSError:
+        return f"vehicle-{uuid.getnode():012x}"
+    kept = file.read_text(encoding="ascii", errors="replace").strip()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", kept):
+        raise ConfigError(f"{file}: holds no id; remove it, or set `vehicle`")
+    return kept
 
 
 def dump(config: Config, *, comments: bool = False) -> str:

@@ -36,7 +36,7 @@ class SpeedSource:
         self.topic = config.topic
 
     @property
-    def listeners(self) -> dict[str, Callable[[bytes], None]]:
+    def listeners(self) -> dict[str, Callable[[bytes, bool], None]]:
         """The topic to subscribe to and what to do with its messages; empty without a topic."""
         return {self.topic: self.hear} if self.topic else {}
 

@@ -23,7 +23,7 @@ from monitor.protocol import messages
 from monitor.protocol.schemas import Availability
 from monitor.protocol.topics import Topics
 from monitor.sinks.mqtt.connection import Connection
-from tests.support.servers import MOSQUITTO, Mosquitto, free_port, until
+from tests.support.servers import MOSQUITTO, Mosquitto, free_port
 
 pytestmark = [
     pytest.mark.skipif(not MOSQUITTO, reason="needs mosquitto"),
@@ -210,17 +210,6 @@ def test_the_doctor_throws_no_running_watch_out(yard: Yard) -> None:
     assert broker_of(config).verdict is Verdict.OK
     assert watch.alive
     watch.close()
-
-
-@pytest.mark.parametrize("modern", [True])
-def test_a_second_client_of_one_id_is_named(yard: Yard, modern: bool) -> None:
-    first = connect(yard.mqtt("plain"), "wakeful-double", modern=modern)
-    second = connect(yard.mqtt("plain"), "wakeful-double", modern=modern)
-    until(lambda: not first.alive, what="the first is thrown out")
-    assert "another client took over the id wakeful-double" in str(first.ended)
-    assert "`vehicle`" in str(first.ended)
-    second.close()
-    first.close()
 
 
 # --- addresses ----------------------------------------------------------------------------------

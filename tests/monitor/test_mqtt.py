@@ -202,7 +202,7 @@ def test_the_vehicle_s_speed_comes_in(
     with watching(config, listeners=speed.listeners) as (_, sink):
         until(lambda: sink.connected, what="connected")
         until(lambda: listener.on("available"), what="subscribed")
-        listener.ask("vehicle/speed", b"53.5", retain=True)
+        listener.ask("vehicle/speed", b"53.5")
         assert until(speed.kmh, what="a speed") == 53.5
 
 

@@ -14,8 +14,10 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from monitor.config import SpeedConfig, load
 from monitor.protocol import messages
 from monitor.sinks.mqtt.broker import EmbeddedBroker, broker_for
+from monitor.speed import SpeedSource
 from monitor.store import open_store
 from tests.monitor.test_provisioning import Yard
 from tests.support.events import alerts, event, large_event, moment, settings
@@ -307,3 +309,60 @@ def test_closing_waits_for_no_broker_for_long(tmp_path: Path) -> None:
     with closing(open_store(vehicle(tmp_path, 1))) as store:
         assert store.outbox is not None
         assert store.outbox.waiting >= 1, "it waits on disk"
+
+
+# --- two of one id, odd topics -------------------------------------------------------------------
+
+
+def test_two_vehicles_of_one_id_are_told_so(tmp_path: Path) -> None:
+    """Mosquitto 2.0.11 throws the first one out without a reason; each comes back at once."""
+    with Mosquitto(tmp_path) as broker:
+        doubles = [
+            vehicle(tmp_path / name, broker.port, retry_s=(0.05, 0.1)) for name in ("one", "two")
+        ]
+        with watching(doubles[0]) as (_, first), watching(doubles[1]) as (_, second):
+            said: set[str] = set()
+
+            def named() -> bool:
+                said.update(sink.trouble() or "" for sink in (first, second))
+                return any("another client" in text for text in said)
+
+            until(named, what="the double is named")
+        [text] = [text for text in said if "another client" in text][:1]
+        assert "give each vehicle its own `vehicle`" in text
+
+
+def test_a_vehicle_makes_an_id_of_its_own_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = []
+    for name in ("one", "two", "one"):
+        monkeypatch.setenv("WAKEFUL_HOME", str(tmp_path / name))
+        ids.append(load().vehicle)
+    assert ids[0] == ids[2]
+    assert ids[0] != ids[1]
+    assert load(None, vehicle="truck").vehicle == "truck"
+
+
+def test_a_speed_of_any_car_is_heard_and_an_old_one_is_not(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker, Listener(broker.port) as other:
+        other.ask("car/7/speed", b"0", retain=True)
+        config = vehicle(tmp_path, broker.port).model_copy(
+            update={"speed": SpeedConfig(topic="car/+/speed")}
+        )
+        speed = SpeedSource(config.speed)
+        with watching(config, listeners=speed.listeners) as (_, sink):
+            until(lambda: sink.connected, what="connected")
+            assert speed.kmh() is None
+            other.ask("car/8/speed", b"53.5")
+            assert until(speed.kmh, what="a speed") == 53.5
+
+
+def test_a_session_that_breaks_is_begun_again(tmp_path: Path) -> None:
+    """A topic that no broker takes, past the check of the settings."""
+    taken: list[bytes] = []
+    with Mosquitto(tmp_path) as broker:
+        config = vehicle(tmp_path, broker.port, retry_s=(0.05, 0.1))
+        wrong = {"a/#/b": lambda payload, _: taken.append(payload)}
+        with watching(config, listeners=wrong) as (_, sink):
+            until(lambda: "the session broke" in (sink.trouble() or ""), what="trouble told")

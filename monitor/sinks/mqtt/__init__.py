@@ -19,7 +19,7 @@ from monitor.protocol.messages import Topics
 from monitor.protocol.schemas import Loop
 from monitor.sinks.base import Sink, Step
 from monitor.sinks.mqtt.cameras import Cameras
-from monitor.sinks.mqtt.commands import CommandListener, TopicListener
+from monitor.sinks.mqtt.commands import CommandListener, Listener, TopicListener
 from monitor.sinks.mqtt.discovery import DiscoveryPublisher
 from monitor.sinks.mqtt.outbox import OutboxPublisher
 from monitor.sinks.mqtt.publisher import Publisher
@@ -56,7 +56,7 @@ class MqttSink(Sink):
         policy: str,
         loops: Callable[[], Mapping[str, Loop]] = dict,
         troubles: Callable[[], Mapping[str, str]] = dict,
-        listeners: Mapping[str, Callable[[bytes], None]] | None = None,
+        listeners: Mapping[str, Listener] | None = None,
         on_command: Callable[[Command], None] = lambda _: None,
     ) -> None:
         if store.outbox is None:

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from paho.mqtt.client import topic_matches_sub
+
 from monitor.protocol import messages
 from monitor.protocol.messages import Topics
 from monitor.sinks.mqtt.cameras import Cameras
 from monitor.sinks.mqtt.connection import Connection, Incoming
 from monitor.sinks.mqtt.publisher import Publisher
 from monitor.types import Command
+
+# Takes a payload, and whether the broker had kept it from earlier.
+Listener = Callable[[bytes, bool], None]
 
 
 class CommandListener(Publisher):
@@ -75,10 +80,10 @@ class TopicListener(Publisher):
     """Hands messages of others, a speed for one, to whoever wants them.
 
     Args:
-        listeners: topics, and where to put their payloads.
+        listeners: topic filters, and what takes a payload and whether it was retained.
     """
 
-    def __init__(self, listeners: Mapping[str, Callable[[bytes], None]]) -> None:
+    def __init__(self, listeners: Mapping[str, Listener]) -> None:
         self._listeners = dict(listeners)
 
     @property
@@ -89,8 +94,11 @@ class TopicListener(Publisher):
     def hear(self, connection: Connection, incoming: Incoming) -> bool:
         """Hand it on."""
         del connection
-        listener = self._listeners.get(incoming.topic)
-        if listener is None:
-            return False
-        listener(incoming.payload)
-        return True
+        matches = [
+            listener
+            for wanted, listener in self._listeners.items()
+            if topic_matches_sub(wanted, incoming.topic)
+        ]
+        for listener in matches:
+            listener(incoming.payload, incoming.retained)
+        return bool(matches)

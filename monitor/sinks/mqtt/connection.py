@@ -27,6 +27,7 @@ from monitor.sinks.mqtt.client import password, tls_context
 from monitor.sinks.mqtt.tls_faults import explain_tls, fault_after_handshake
 
 PACKETS_UNCONFIRMED = 100
+_UNSPECIFIED = 128
 _SESSION_TAKEN_OVER = 142  # MQTT 5, 3.14.2.1
 # A broker on this machine answers at once; an old one may not answer MQTT 5 at all.
 LOCAL = {"127.0.0.1", "::1", "localhost"}
@@ -89,6 +90,7 @@ class Connection:
         self.incoming: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
         self.receipts: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
         self.ended: str | None = None
+        self.closed_by_broker = False
         self.max_packet_bytes: int | None = None
         self._config = config
         self._where = f"mqtt {shown_host(config.host, config.port)}"
@@ -224,6 +226,9 @@ class Connection:
                 f"another client took over the id {self._client_id}; give each vehicle its own "
                 "`vehicle` setting"
             )
+        if code.value == _UNSPECIFIED and not self._fault:
+            self.closed_by_broker = True
+            return "closed by the broker without a word"
         return self._fault or code.getName()
 
     def _message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:

@@ -6,6 +6,7 @@ pauses in between. Whatever the network does, nobody waits for it here but this 
 
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 
 import structlog
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 CLOSE_S = 3.0
 HEALTHY_S = 30.0  # a connection that lasted this long ends the growing of pauses
 LONGEST_WAIT_S = 1.0
+# So often closed by a broker that lets us in again at once: a second client has our id. Older
+# brokers (Mosquitto 2.0.11) close the first one's connection without a reason.
+THROWN_OUT, THROWN_OUT_WITHIN_S = 3, 300.0
 
 
 class Session:
@@ -47,6 +51,8 @@ class Session:
         self._wake = threading.Event()
         self._pausing = threading.Event()
         self._closing_s: float | None = None
+        self._began = False
+        self._thrown_out_s: deque[float] = deque(maxlen=THROWN_OUT)
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     def start(self) -> None:
@@ -68,11 +74,14 @@ class Session:
         backoff = Backoff(*self._config.retry_s)
         while self._closing_s is None:
             began_s = time.monotonic()
-            connection = self._connect()
-            if connection is not None:
-                self._serve(connection)
-                if time.monotonic() - began_s > HEALTHY_S:
-                    backoff.reset()
+            try:
+                connection = self._connect()
+                if connection is not None:
+                    self._serve(connection)
+            except Exception as error:  # noqa: BLE001 - whatever breaks a session, the next one is tried
+                self._note(f"mqtt: the session broke ({error!r}); alerts wait on disk")
+            if time.monotonic() - began_s > HEALTHY_S:
+                backoff.reset()
             self._pausing.wait(backoff.next_s())
 
     def _connect(self) -> Connection | None:
@@ -86,13 +95,22 @@ class Session:
                 return self._connection(modern=False)
         except WakefulError as error:
             self._modern = self._config.protocol != "3.1.1"
+            self._thrown_out_s.clear()
             self._note(str(error))
             return None
 
     def _connection(self, *, modern: bool) -> Connection:
         will = messages.available(self._topics, Availability.OFFLINE)
-        client_id = f"wakeful-{self._topics.vehicle}"
-        return Connection(self._config, client_id, will, self._wake.set, modern=modern)
+        connection = Connection(
+            self._config,
+            f"wakeful-{self._topics.vehicle}",
+            will,
+            self._wake.set,
+            modern=modern,
+            resume=self._began,
+        )
+        self._began = True
+        return connection
 
     def _serve(self, connection: Connection) -> None:
         log.info("connected", protocol="5" if connection.modern else "3.1.1")
@@ -108,8 +126,23 @@ class Session:
         if connection.alive:
             self._part(connection)
         else:
-            self._note(f"mqtt: connection lost ({connection.ended}); alerts wait on disk")
+            self._note(self._lost(connection))
             connection.close()
+
+    def _lost(self, connection: Connection) -> str:
+        """Why a connection is gone; the third time without a word there is somebody else."""
+        text = f"mqtt: connection lost ({connection.ended}); alerts wait on disk"
+        if not connection.closed_by_broker:
+            return text
+        now_s = time.monotonic()
+        self._thrown_out_s.append(now_s)
+        often = len(self._thrown_out_s) == self._thrown_out_s.maxlen
+        if not often or now_s - self._thrown_out_s[0] > THROWN_OUT_WITHIN_S:
+            return text
+        return (
+            f"{text}; the broker lets us in and closes again and again: most likely another client "
+            f"uses the id wakeful-{self._topics.vehicle}; give each vehicle its own `vehicle`"
+        )
 
     def _greet(self, connection: Connection) -> None:
         # In this order: who hears `online` may send a command, and it is heard.
