@@ -51,6 +51,7 @@ def start(
     if context.invoked_subcommand is not None:
         return
     extras.require("streamlit")
+    port = _port_to_listen_on(address, port)
     console = Console()
     if database:
         os.environ["WAKEFUL_STORE__URL"] = database
@@ -127,7 +128,6 @@ def _serve(console: Console, address: str, port: int) -> None:
     """Run streamlit in this process, with settings that no file can loosen."""
     from streamlit.web.cli import main as streamlit  # noqa: PLC0415 - an optional extra
 
-    port = port or _free_port(address)
     shown = f"[{address}]" if ":" in address else address
     console.print(f"Dashboard: [bold]http://{shown}:{port}[/]   (Ctrl-C ends it)")
     options = {
@@ -138,6 +138,8 @@ def _serve(console: Console, address: str, port: int) -> None:
         "server.maxUploadSize": MAX_UPLOAD_MB,
         "server.enableXsrfProtection": "true",
         "browser.gatherUsageStats": "false",
+        # The line above says where the pages are.
+        "logger.hideWelcomeMessage": "true",
         "client.showErrorDetails": "none",
         "client.toolbarMode": "minimal",
         # What leaves goes through the export, which asks for a role and leaves a trace.
@@ -148,9 +150,23 @@ def _serve(console: Console, address: str, port: int) -> None:
     streamlit(["run", script, *flags], prog_name="wakeful dashboard", standalone_mode=False)
 
 
-def _free_port(address: str) -> int:
+def _port_to_listen_on(address: str, port: int) -> int:
+    """The port itself, or a free one for 0; noticed before anything is simulated for it.
+
+    Raises:
+        ConfigError: another program listens there, or the address is none of this machine.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
-        probe.bind((address, 0))
-        found: int = probe.getsockname()[1]
-        return found
+        # As the server will: a port whose last connection is only just closed is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise ConfigError(
+                f"--address {address} --port {port}: cannot listen there ({why}); "
+                "give another --port, or 0 for a free one"
+            ) from None
+        chosen: int = probe.getsockname()[1]
+        return chosen

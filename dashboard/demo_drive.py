@@ -4,6 +4,7 @@ It runs once in a process of its own, beside the pages and at low priority; when
 end its alerts join the simulated fleet's, so that there is a clip to play and a drive to replay.
 """
 
+import atexit
 import json
 import os
 import subprocess
@@ -19,7 +20,8 @@ from monitor.errors import StoreError
 from monitor.store import schema
 
 VEHICLE: Final = "animated-driver"
-_RUN: Final = "from monitor.cli import main; main()"
+# At low priority: the pages come first.
+_RUN: Final = "import os; os.nice(10); from monitor.cli import main; main()"
 _TABLES: Final = ("events", "samples", "coverage")
 
 
@@ -43,19 +45,17 @@ def record(home: Path) -> Path | None:
     options = ["--camera", "animated", "--vehicle", VEHICLE, "--broker", "none", "--quiet"]
     command = [sys.executable, "-c", _RUN, "run", *options, "--trace", str(home / "traces")]
     with (home / "demo-drive.log").open("wb") as log:
-        done = subprocess.run(  # noqa: S603 - our own command, no text from outside in it
+        drive = subprocess.Popen(  # noqa: S603 - our own command, no text from outside in it
             command,
             env={**os.environ, **settings},
             stdout=log,
             stderr=subprocess.STDOUT,
-            check=False,
-            preexec_fn=_step_back,
         )
-    return database if done.returncode == 0 and database.is_file() else None
-
-
-def _step_back() -> None:
-    os.nice(10)
+        # It is of no use to anybody once the pages are gone.
+        atexit.register(drive.terminate)
+        status = drive.wait()
+        atexit.unregister(drive.terminate)
+    return database if status == 0 and database.is_file() else None
 
 
 def write_truth(home: Path) -> None:

@@ -5,11 +5,13 @@ rooms, the floor above among them, offer theirs by the entry points `wakeful.com
 loaded when it is asked for. Where another role's libraries are missing, one line names the extra.
 """
 
+import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -126,12 +128,16 @@ def run(
         typer.Option(help="Model that reads expressions, e.g. `yolov5_faces`; a file, or `none`."),
     ] = None,
     realtime: Annotated[bool, typer.Option(help="Play files at their own rate.")] = False,
-    quiet: Annotated[bool, typer.Option(help="No live table.")] = False,
+    quiet: Annotated[bool, typer.Option(help="No live table, no summary.")] = False,
 ) -> None:
     """Watch a camera, a stream or a file until it ends or Ctrl-C."""
     from monitor import app
     from monitor.config import load
+    from monitor.sinks.summary import SummarySink
+    from monitor.sinks.window import require_display
 
+    if show:
+        require_display()
     overrides = app.overrides(
         cameras=camera,
         policy=policy,
@@ -142,8 +148,13 @@ def run(
         expressions=expressions,
     )
     settings = load(config, **overrides)
-    drawn = sys.stdout.isatty() and not quiet and events != "-"
-    app.run(settings, console=Console() if drawn else None, events=events, show=show)
+    console, summary = Console(), SummarySink()
+    spoken = not quiet and events != "-"
+    drawn = console if spoken and sys.stdout.isatty() else None
+    app.run(settings, console=drawn, events=events, show=show, extra=(summary,))
+    if spoken:
+        for line in summary.lines(settings):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -212,16 +223,18 @@ def replay(
         for event in before:
             typer.echo(event_line(event))
         return
-    _print_differences(replaying.compare(before, events(against)), policy or "recorded", against)
+    began_s = next((observation.timestamp_s for observation, *_ in read_trace(trace)[1]), 0.0)
+    differences = replaying.compare(before, events(against))
+    _print_differences(differences, began_s, policy or "recorded", against)
 
 
-def _print_differences(differences: list[Any], before: str, after: str) -> None:
+def _print_differences(differences: list[Any], began_s: float, before: str, after: str) -> None:
     table = Table("at", "alert", before, after, "")
     for row in differences:
-        one = row.before or row.after
+        event = row.before or row.after
         table.add_row(
-            f"{one.started_s:.2f} s",
-            one.kind.track,
+            f"{event.started_s - began_s:.2f} s",
+            event.kind.track,
             *map(_cell, (row.before, row.after)),
             row.word,
         )
@@ -325,6 +338,11 @@ def door(
 
 def main() -> None:
     """Run a command; bad input ends in one line on standard error and exit status 2."""
+    # What rooms note for whoever looks for a fault; a command that keeps a log says how.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+    )
     try:
         app()
     except WakefulError as error:

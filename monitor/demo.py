@@ -27,6 +27,8 @@ IMPAIRED = {"dark": "low_light", "glare": "glare", "frozen": "camera_frozen", "n
 # A ramp is centred on the scripted instant: lids half shut. Half a ramp and the frame that shows
 # it are the honest tolerance on "when".
 SLACK_S = 0.35
+# A drive that ends earlier than this before its script does was stopped.
+END_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +198,22 @@ class SheetSink(Sink):
 
 
 class MemorySink(Sink):
-    """Keeps every event, for the score."""
+    """Keeps every event, for the score, and how far the drive came.
+
+    Attributes:
+        events: in the order of telling.
+        reached_s: the time of the last frame; a drive begins at 0.
+    """
 
     name = "score"
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.reached_s = 0.0
+
+    def on_step(self, step: Step) -> None:
+        """Frames are not scored; their time tells how far the drive came."""
+        self.reached_s = step.observation.timestamp_s
 
     def on_event(self, event: Event) -> None:
         """Keep it."""
@@ -253,6 +265,12 @@ def play(
     began_s = time.monotonic()
     told = app.run(config, console=console, extra=(memory, sheet))
     spent_s = time.monotonic() - began_s
+    if memory.reached_s < drive.duration_s - END_S:
+        console.print(
+            f"stopped after {memory.reached_s:.0f} of {drive.duration_s:.0f} s: not scored",
+            highlight=False,
+        )
+        return False
     result = score(drive.truth(), memory.events, load_policy(config.policy))
     _print_score(console, result)
     rate = told.frames / max(spent_s, 1e-9)

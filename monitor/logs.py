@@ -1,16 +1,15 @@
 """The process's own log, for whoever runs one: the watch, an ingester."""
 
 import logging
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict
 
-from models.inference.native_logs import native_stderr_silenced
+from models.inference import native_logs
 from monitor.addresses import redacted
 from monitor.config import LogConfig
 
@@ -45,21 +44,6 @@ def _without_secrets(_: Any, __: str, event: EventDict) -> EventDict:
 
 @contextmanager
 def natives_silenced(config: LogConfig) -> Iterator[None]:
-    """Keep what C++ libraries print past Python off standard error, unless the level is debug.
-
-    MediaPipe greets with a dozen warnings on threads of its own, FFmpeg complains of every damaged
-    packet: neither helps a driver, and the second would fill a log. Python's own standard error
-    stays what it was.
-    """
-    if config.level == "debug":
+    """Keep what C++ libraries print past Python off standard error, unless the level is debug."""
+    with nullcontext() if config.level == "debug" else native_logs.natives_silenced():
         yield
-        return
-    python_stderr = sys.stderr
-    with os.fdopen(os.dup(2), "w", buffering=1) as private:
-        python_stderr.flush()
-        sys.stderr = private
-        try:
-            with native_stderr_silenced():
-                yield
-        finally:
-            sys.stderr = python_stderr

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from models.cli import detector as detection_cli
 from models.cli import expression_detector
-from models.cli.console import show_comparison, show_models, show_report
+from models.cli.console import DoneOfTotal, show_comparison, show_models, show_report
 from models.evaluation.comparison import (
     COLUMNS,
     PUBLISHED_COLUMNS,
@@ -27,6 +27,7 @@ from models.evaluation.comparison import (
     published_markdown,
     published_rows,
 )
+from models.inference.native_logs import natives_silenced
 from models.registry import MODELS, RESULTS, WEIGHTS, ModelCard, find
 from models.report import Report, load_published, load_reports
 
@@ -42,7 +43,8 @@ class OneLine(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; the project's own errors become lines."""
         try:
-            return super().invoke(ctx)
+            with natives_silenced():
+                return super().invoke(ctx)
         except (ValueError, KeyError) as error:
             if isinstance(error, ValueError) and not type(error).__module__.startswith("models."):
                 raise
@@ -177,7 +179,7 @@ def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
+        DoneOfTotal(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,

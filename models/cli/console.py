@@ -5,9 +5,19 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.progress import ProgressColumn, Task
 from rich.table import Table
+from rich.text import Text
 
 from models.report import Report
+
+
+class DoneOfTotal(ProgressColumn):
+    """`12/300`; nothing while the total is not known yet."""
+
+    def render(self, task: Task) -> Text:
+        """The task's place in its work."""
+        return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")
 
 
 def show_models(console: Console, rows: list[dict[str, Any]]) -> None:

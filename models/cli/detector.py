@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from models.cli.console import DoneOfTotal
+
 console = Console()
 
 DataOption = Annotated[
@@ -60,7 +62,7 @@ def mount(app: typer.Typer) -> None:
 @contextmanager
 def _bar(title: str) -> Iterator[Any]:
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.description}"), BarColumn(), DoneOfTotal(),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as progress:

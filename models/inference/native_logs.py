@@ -20,3 +20,21 @@ def native_stderr_silenced() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
+
+
+@contextmanager
+def natives_silenced() -> Iterator[None]:
+    """The same for as long as a command runs: Python's own standard error stays what it was.
+
+    MediaPipe warns on threads of its own, whenever it likes; FFmpeg complains of every damaged
+    packet.
+    """
+    python_stderr = sys.stderr
+    with os.fdopen(os.dup(2), "w", buffering=1) as private:
+        python_stderr.flush()
+        sys.stderr = private
+        try:
+            with native_stderr_silenced():
+                yield
+        finally:
+            sys.stderr = python_stderr

@@ -89,6 +89,10 @@ class ConsoleSink(Sink):
             parts.append(ProgressBar(total=self._length_s, completed=min(seen_s, self._length_s)))
         return Group(*parts)
 
+    def _since_begin(self, timestamp_s: float) -> str:
+        """Since the first frame: a camera's own clock counts from the machine's boot."""
+        return f"{timestamp_s - (self._began_s or 0.0):.1f} s"
+
     def _state_panel(self, camera: str, observation: Observation, state: DriverState) -> Panel:
         table = Table.grid(padding=(0, 2))
         for _ in range(4):
@@ -110,7 +114,7 @@ class ConsoleSink(Sink):
             "baseline " + ("-" if calibration is None else f"{calibration.progress:.0%}"),
             f"seen     {state.coverage:.0%}",
             f"speed    {_number(state.speed_kmh, 0)}",
-            f"t        {observation.timestamp_s:.1f} s",
+            f"t        {self._since_begin(observation.timestamp_s)}",
         )
         style = STYLES[state.level]
         whose = f"{camera} · " if len(self._latest) > 1 else ""
@@ -125,7 +129,7 @@ class ConsoleSink(Sink):
         table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
         for event in self._alerts:
             table.add_row(
-                f"{event.at_s:.1f} s",
+                self._since_begin(event.at_s),
                 *([event.camera] if several else []),
                 event.kind.value,
                 Text(event.level.name.lower(), style=STYLES[event.level]),

@@ -1,5 +1,7 @@
 """What the watch sees, drawn on the picture: for `wakeful run --show` and the contact sheet."""
 
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -140,6 +142,20 @@ class DisplayRate:
         return (len(self._times_s) - 1) / took_s if took_s > 0 else None
 
 
+def require_display() -> None:
+    """Refuse before anything starts where no window can be opened.
+
+    The window toolkit ends a process without a display by SIGABRT, so another one tries.
+
+    Raises:
+        SourceError: there is no display.
+    """
+    probe = "import cv2; cv2.namedWindow('wakeful')"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False)  # noqa: S603 - our own line
+    if done.returncode != 0:
+        raise SourceError("--show: no display to open a window on; run without it")
+
+
 class WindowSink(Sink):
     """Shows the drawn picture in a window; `q` or closing it asks the watch to stop."""
 
@@ -149,11 +165,8 @@ class WindowSink(Sink):
         self._stop = stop
         self._rate = DisplayRate()
         self._title = "Wakeful"
-        try:
-            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_GUI_NORMAL)
-            cv2.resizeWindow(self._title, 960, 720)
-        except cv2.error as error:
-            raise SourceError("--show: no display to open a window on; run without it") from error
+        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_GUI_NORMAL)
+        cv2.resizeWindow(self._title, 960, 720)
 
     def on_step(self, step: Step) -> None:
         """Draw the newest frame."""
