@@ -136,10 +136,14 @@ def _shown(image: Image, face: Box) -> Image:
 
 
 def _eye_state(part: EyeStateNet, image: Image, points: Points) -> Answer | None:
-    closed = part(image, points)
-    if closed is None:
+    """The mean of the eyes that are wide enough; None where neither is."""
+    eyes = [eye for eye in part(image, points) if eye is not None]
+    if not eyes:
         return None
-    return Answer(part.card.name, "eyes", (("eyes closed", closed), ("eyes open", 1 - closed)))
+    states = {"open": "eyes open", "closed": "eyes closed", "lowered": "eyes lowered",
+              "not_visible": "eyes not visible"}  # fmt: skip
+    means = {name: sum(getattr(eye, name) for eye in eyes) / len(eyes) for name in states}
+    return Answer(part.card.name, "eyes", tuple((states[name], p) for name, p in means.items()))
 
 
 def _detected(part: AwakeDetector, image: Image) -> Answer | None:

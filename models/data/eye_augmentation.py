@@ -91,7 +91,7 @@ def _relit(image: Image, rng: Generator) -> Image:
     if rng.random() < 0.3:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))]
         lit = np.asarray(cv2.imdecode(cv2.imencode(".jpg", lit, quality)[1], 0), np.uint8)
-    return lit
+    return np.asarray(lit, np.uint8)
 
 
 def _beside_a_window(image: _Grey, rng: Generator) -> None:

@@ -41,7 +41,7 @@ def draw_chances(data: EyeCrops) -> NDArray[np.float64]:
             weights[here] = np.sqrt(max(here.sum(), LEAST_CROPS)) * each / each.sum()
         if weights.sum() > 0:
             chances += share * weights / weights.sum()
-    return chances / chances.sum()
+    return np.asarray(chances / chances.sum(), np.float64)
 
 
 def allowed_loss(logits: Tensor, allowed: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def train_eyes(
         x = torch.from_numpy(crops).contiguous(memory_format=torch.channels_last)
         loss = allowed_loss(network(x), torch.from_numpy(allowed))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         averaged.update_parameters(network)
@@ -101,7 +101,7 @@ def train_eyes(
             progress(step + 1, steps, total / 100)
             total = 0.0
     network.load_state_dict(averaged.module.state_dict())
-    return network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload,no-any-return]
+    return network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[no-any-return]
 
 
 def _batch(

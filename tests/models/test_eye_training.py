@@ -176,7 +176,7 @@ def test_it_learns_four_states_from_a_few_crops() -> None:
     rng = np.random.default_rng(0)
     states = [index % 4 for index in range(80)]
     crops = np.stack([drawn(state, rng) for state in states])
-    data = EyeCrops.of(crops, np.eye(4)[states], [""] * 80, "drawn")
+    data = EyeCrops.of(crops, np.eye(4, dtype=np.float32)[states], [""] * 80, "drawn")
     network = train_eyes(data, steps=120, batch=32, lr=5e-3)
     called = judge_eyes(network, data).argmax(1)
     assert (called == states).mean() > 0.8
@@ -185,7 +185,7 @@ def test_it_learns_four_states_from_a_few_crops() -> None:
 def test_training_twice_gives_the_same_network() -> None:
     rng = np.random.default_rng(0)
     crops = np.stack([drawn(state, rng) for state in (0, 1, 2, 3)])
-    data = EyeCrops.of(crops, np.eye(4), [""] * 4, "drawn")
+    data = EyeCrops.of(crops, np.eye(4, dtype=np.float32), [""] * 4, "drawn")
     first, second = (train_eyes(data, steps=3, batch=8, seed=5).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
