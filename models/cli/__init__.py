@@ -86,8 +86,9 @@ def list_models(
 
 def _listing(card: ModelCard) -> dict[str, Any]:
     """One model as plain values; its cost is that of its report at the card's own input."""
-    costs = {r.model: r.cost for r in load_reports() if r.cost}
-    cost = costs.get(card.name)
+    counted = [r for r in load_reports() if r.cost and r.model == card.name]
+    counted.sort(key=lambda r: r.labels != card.labels)  # other labels make another head
+    cost = counted[0].cost if counted else None
     shipped = (WEIGHTS / f"{card.name}.safetensors").is_file()
     return {
         "model": card.name,

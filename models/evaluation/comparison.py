@@ -30,11 +30,11 @@ def compare(reports: Iterable[Report], dataset: str, split: str) -> list[Row]:
     rows = [_row(report, dataset, split) for report in known]
     measured = [row for row in rows if row.accuracy is not None]
     measured.sort(key=lambda row: -(row.accuracy.overall or 0) if row.accuracy else 0)
-    trained = {row.model.split()[0] for row in measured}
+    trained = {row.model.partition(" at ")[0] for row in measured}
     untrained = {
         report.model: Row(report.model, None, None, report.cost, None, None, None)
         for report in known
-        if report.model.split()[0] not in trained and " " not in report.model
+        if report.model not in trained and " " not in report.model
     }
     return measured + list(untrained.values())
 
