@@ -58,7 +58,7 @@ assert logged.evidence.tilted_s >= load_policy("default").tilt.after_s, logged
 import os
 os.environ["WAKEFUL_STORE__URL"] = config.store.url
 from tests.support.dashboards import opened, words
-assert "Head tilted" in words(opened("events", event=tilted.id)), "not on the page"
+assert "Head tilted" in words(opened("events", timeout_s=300, event=tilted.id)), "not on the page"
 print("the alert arrived")
 """
 
@@ -97,6 +97,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
+@pytest.mark.timeout(600)
 def test_a_rule_added_as_the_page_says_is_in_the_log_on_mqtt_and_on_the_page(
     source: Path, tmp_path: Path
 ) -> None:
@@ -107,7 +108,7 @@ def test_a_rule_added_as_the_page_says_is_in_the_log_on_mqtt_and_on_the_page(
         env={**os.environ, "PYTHONPATH": str(source)},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=560,
         check=False,
     )
     assert told.returncode == 0, textwrap.shorten(told.stderr[-3000:], 3000)

@@ -159,9 +159,9 @@ def forget() -> None:
     st.cache_resource.clear()
 
 
-def opened(page: str = "live", **query: str) -> AppTest:
+def opened(page: str = "live", *, timeout_s: float = 60, **query: str) -> AppTest:
     """A page after its first run."""
-    app = AppTest.from_file(APP, default_timeout=60)
+    app = AppTest.from_file(APP, default_timeout=timeout_s)
     for name, value in query.items():
         app.query_params[name] = value
     # `switch_page` knows a page by its file's name, `st.navigation` by its address.
