@@ -45,7 +45,7 @@ def state_dir() -> Path:
     return Path(base).expanduser() / "wakeful"
 
 
-# Fault matrix 21: ids become topic segments and file names, so nothing else is let in.
+# Ids become topic segments and file names, so nothing else is let in.
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Seconds = Annotated[float, Field(ge=0, le=86_400 * 366, allow_inf_nan=False)]
 # `null` in YAML; the environment knows only text.

@@ -26,7 +26,7 @@ from monitor.types import CameraCondition, Frame, Image
 log = structlog.get_logger(__name__)
 
 LOST_EVERY_S = 1.0
-# A flapping camera must not flood the log (fault matrix 14).
+# A flapping camera must not flood the log.
 LOG_EVERY_S = 30.0
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from monitor.config import CameraConfig
 from monitor.types import CameraCondition, Frame, Image
 
-# Fault matrix 12: a camera that repeats itself differs by 0.000, a live one by its noise (2.27).
+# A camera that repeats itself differs by 0.000, a live one by its noise (2.27).
 FROZEN_AFTER_S = 2.0
 _FROZEN_DIFFERENCE = 0.005
-# Fault matrix 13: covered or black, over-exposed.
+# Covered or black, over-exposed.
 DARK_MEAN, DARK_STD = 8.0, 5.0
 GLARE_MEAN = 247.0
 # Larger pictures are scaled down: no face needs more, and memory stays bounded.

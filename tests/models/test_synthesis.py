@@ -215,7 +215,7 @@ def test_a_passenger_comes_beside_the_driver(portrait: Portrait) -> None:
 
 def test_darkness_and_glare_pass_for_what_they_are(portrait: Portrait) -> None:
     night = portrait.render(FaceState(light=0.0))
-    assert night.mean() < 8  # the limits of the fault matrix, row 13
+    assert night.mean() < 8
     assert night.std() < 5
     assert portrait.render(FaceState(glare=1.0)).mean() > 247
 

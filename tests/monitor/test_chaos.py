@@ -37,7 +37,7 @@ POINTS = ("ingest.before_commit", "ingest.after_commit", "ingest.after_confirm")
 @pytest.mark.broker
 @pytest.mark.postgres
 def test_nothing_is_lost_doubled_or_invented_under_sigkill(postgres_url: str) -> None:
-    """Fault matrix 1, 2, 4 and 5. `make chaos` is the long form."""
+    """`make chaos` is the long form."""
     outcome = chaos.run(chaos.Plan(vehicles=3, ingesters=2, kills=3, seconds=9.0), postgres_url)
     assert outcome.fine, outcome
     assert outcome.committed > 30
@@ -50,7 +50,7 @@ def test_nothing_is_lost_doubled_or_invented_under_sigkill(postgres_url: str) ->
 def test_an_ingester_that_dies_at_a_commit_loses_and_doubles_nothing(
     tmp_path: Path, mosquitto: Mosquitto, postgres_url: str, point: str
 ) -> None:
-    """Fault matrix 5: killed before and after its commit, and before its acknowledgement."""
+    """Killed before and after its commit, and before its acknowledgement."""
     config = fleet_settings(mosquitto)
     upgrade(postgres_url)
     doomed = subprocess.Popen(

@@ -18,7 +18,7 @@ COPIED = ("monitor", "configs", "dashboard")
 LINKED = ("models", "tests")
 STEP = re.compile(
     r"(?:(Before|After) `([^`]+)` in|At the (end) of|The (new) file) `([^`]+)`:\n"
-    r" *```(?:python|yaml)\n(.*?\n) *```",
+    r" *```(?:text|python|yaml)\n(.*?\n) *```",
     re.DOTALL,
 )
 
@@ -56,8 +56,11 @@ with EmbeddedBroker(0) as broker, Listener(broker.port) as listener:
 assert logged.evidence.tilted_s >= load_policy("default").tilt.after_s, logged
 
 import os
-os.environ["WAKEFUL_STORE__URL"] = config.store.url
+import streamlit
+os.environ.update(WAKEFUL_STORE__URL=config.store.url, WAKEFUL_HOME=str(folder / "home"))
+streamlit.config.set_option("server.address", "127.0.0.1")
 from tests.support.dashboards import opened, words
+opened("live", timeout_s=300)
 assert "Head tilted" in words(opened("events", timeout_s=300, event=tilted.id)), "not on the page"
 print("the alert arrived")
 """

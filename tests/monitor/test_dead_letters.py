@@ -14,7 +14,7 @@ from tests.support.fleet_stories import NOON, PREFIX, Desk, Vehicle, an_event, o
 
 
 def hostile() -> dict[str, bytes]:
-    """Fault matrix 18: what a network may bring on a vehicle's alert topic."""
+    """What a network may bring on a vehicle's alert topic."""
     good = json.loads(Vehicle().tell(an_event()).payload)
 
     def changed(**values: object) -> bytes:
@@ -75,7 +75,6 @@ def test_one_batch_of_everything_hostile_costs_only_the_hostile(office: Desk) ->
 def test_a_vehicle_that_is_no_identifier_reaches_no_table_but_one(
     office: Desk, vehicle: str
 ) -> None:
-    """Fault matrix 21."""
     payload = Vehicle().tell(an_event()).payload.replace(b"truck-1", vehicle.encode())
     office.take(Arrival(f"{PREFIX}/{vehicle}/alert", payload, NOON, qos=1))
     assert "\0" not in office.row("dead_letters")["topic"]

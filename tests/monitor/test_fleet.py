@@ -196,7 +196,7 @@ def test_a_desk_takes_in_over_a_broker_that_dies_and_returns(
 def test_a_hung_broker_is_told_within_one_and_a_half_keepalives(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
-    """Fault matrix 3, on the fleet's side: the broker is there and answers nothing."""
+    """The broker is there and answers nothing."""
     mqtt = {"host": "127.0.0.1", "port": mosquitto.port, "keepalive_s": 8, "retry_s": (0.1, 0.2)}
     config = fleet_settings(mosquitto, mqtt=mqtt)
     with ingester(config, sqlite_url(tmp_path)):
@@ -325,7 +325,6 @@ def test_a_port_alone_leaves_the_host_as_it_is(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_secrets_are_never_printed(tmp_path: Path) -> None:
-    """Fault matrix 28, on the fleet's side."""
     secret = tmp_path / "password"
     secret.write_text("open sesame\n")
     config = load_fleet(

@@ -60,7 +60,7 @@ def ages(engine: Engine, table: str, column: str, where: str = "1 = 1") -> list[
 
 @on_both
 def test_samples_go_soon_and_alerts_stay(engine: Engine) -> None:
-    """Fault matrix 27: alerts outlive samples."""
+    """Alerts outlive samples."""
     config = RetentionConfig(samples_days=2, info_days=10, degraded_days=20, alerts_days=40)
     before = len(ages(engine, "events", "started_at", "kind <> 'degraded' AND level > 1"))
     gone = retire(engine, config, NOON)
@@ -155,7 +155,7 @@ def held(engine: Engine, name: str) -> dict[str, int]:
 
 @on_both
 def test_an_erased_vehicle_leaves_nothing_but_the_audit(engine: Engine, tmp_path: Path) -> None:
-    """Fault matrix 26: delete-by-vehicle leaves 0 rows, 0 files."""
+    """Delete-by-vehicle leaves 0 rows, 0 files."""
     clips = tmp_path / "clips"
     clips.mkdir()
     (clips / "one.mp4").write_bytes(b"film")

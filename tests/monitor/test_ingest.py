@@ -39,7 +39,7 @@ def test_an_event_told_in_four_messages_is_one_row(office: Desk) -> None:
 
 @on_both
 def test_duplicates_and_disorder_change_nothing(office: Desk) -> None:
-    """Fault matrix 19: every message three times, shuffled, in batches of every size."""
+    """Every message three times, shuffled, in batches of every size."""
     vehicles = [Vehicle(f"truck-{n}") for n in range(3)]
     told = [
         message
@@ -151,7 +151,7 @@ def test_each_of_several_cameras_has_a_history_and_the_vehicle_one_live_state(of
 
 
 def test_a_clock_that_is_off_is_flagged(office: Desk) -> None:
-    """Fault matrix 16: skew is flagged at ingest."""
+    """Skew is flagged at ingest."""
     off = office.config.ingest.skew_s + 3595.0
     office.take(arrived(Vehicle("late").state(NOON - off), NOON))
     office.take(arrived(Vehicle("right").state(NOON), NOON + 0.2))
@@ -189,7 +189,7 @@ def test_camera_status_is_a_history_of_changes(office: Desk) -> None:
 
 
 def test_nothing_is_confirmed_while_the_database_is_away(office: Desk) -> None:
-    """Fault matrix 8, at the desk: another program holds the file; then it lets go."""
+    """Another program holds the file; then it lets go."""
     other = office.engine.connect()
     held = other.begin()  # BEGIN IMMEDIATE
     worker = threading.Thread(target=office.take, args=Vehicle().tell_life())

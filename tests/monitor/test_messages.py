@@ -237,7 +237,7 @@ def test_no_bytes_are_answered_with_anything_but_a_value_error(raw: bytes, chann
 
 @given(st.data())
 def test_a_mutated_alert_is_read_or_refused_and_nothing_else(data: st.DataObject) -> None:
-    """Fault matrix 18: one byte, key or value changed."""
+    """One byte, key or value changed."""
     payload = bytearray(alert_of(event()).payload)
     for _ in range(data.draw(st.integers(1, 4))):
         where = data.draw(st.integers(0, len(payload) - 1))
@@ -264,7 +264,7 @@ def test_a_mutated_alert_is_read_or_refused_and_nothing_else(data: st.DataObject
     ],
 )
 def test_a_topic_is_matched_segment_by_segment(topic: str) -> None:
-    """Fault matrix 21: in a topic."""
+    """In a topic."""
     with pytest.raises(ValueError, match="topic"):
         TOPICS.parse(topic)
 

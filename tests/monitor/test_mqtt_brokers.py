@@ -46,7 +46,7 @@ pytestmark = pytest.mark.broker
 
 
 def test_a_broker_that_is_away_for_the_whole_drive_loses_nothing(tmp_path: Path) -> None:
-    """Fault matrix 1: a broker that is not there."""
+    """A broker that is not there."""
     broker = Mosquitto(tmp_path)
     with watching(vehicle(tmp_path, broker.port)) as (store, sink):
         longest_s = 0.0
@@ -69,7 +69,7 @@ def test_a_broker_that_is_away_for_the_whole_drive_loses_nothing(tmp_path: Path)
 
 
 def test_a_broker_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
-    """Fault matrix 2: SIGKILL, default persistence."""
+    """SIGKILL, default persistence."""
     broker = Mosquitto(tmp_path).start()
     heard: set[str] = set()
     ready, done = threading.Event(), threading.Event()
@@ -155,14 +155,14 @@ def lose_and_find(
 def test_a_hung_broker_is_noticed_within_one_and_a_half_keepalives(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
-    """Fault matrix 3: SIGSTOP."""
+    """SIGSTOP."""
     pid = mosquitto.pid
     lose_and_find(mosquitto, tmp_path, cut=lambda: pause(pid), mend=lambda: resume(pid))
 
 
 @pytest.mark.slow
 def test_a_network_cut_in_two_loses_nothing(island: Island, tmp_path: Path) -> None:
-    """Fault matrix 3: the link is down, and nobody says goodbye."""
+    """The link is down, and nobody says goodbye."""
     with Mosquitto(tmp_path, island=island) as broker:
         lose_and_find(broker, tmp_path, cut=island.pull, mend=island.plug)
 
@@ -268,7 +268,7 @@ def _server(answer: bytes) -> Iterator[int]:
 
 
 def test_what_the_broker_can_never_take_does_not_stop_what_is_behind_it(tmp_path: Path) -> None:
-    """Fault matrix 20: the broker's own limit."""
+    """The broker's own limit."""
     text = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_packet_size 2000\n"
     with (
         Mosquitto(tmp_path, text) as broker,

@@ -294,7 +294,7 @@ POINTS = [
 def test_a_process_killed_at_a_named_point_loses_and_doubles_nothing(
     tmp_path: Path, point: str
 ) -> None:
-    """Fault matrix 4: at named points."""
+    """At named points."""
     _crash_and_check(tmp_path, [(point, nth) for nth in (1, 2)])
 
 
@@ -304,7 +304,7 @@ def test_a_process_killed_forty_times_loses_and_doubles_nothing(tmp_path: Path) 
 
 
 def test_a_process_killed_at_random_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """Fault matrix 4: at any instant."""
+    """At any instant."""
     _crash_and_check(tmp_path, [("random", 0)] * 3)
 
 

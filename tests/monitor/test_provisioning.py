@@ -1,4 +1,4 @@
-"""Credentials, and a real broker that keeps to them (fault matrix 24)."""
+"""Credentials, and a real broker that keeps to them."""
 
 import base64
 import os

@@ -1,6 +1,6 @@
 """What the watch must make of eyes: closures, the trap, eyes that are not closed, drowsiness.
 
-Standards.md part c, told as drives. Every time comes from the policy's own settings; every
+What Euro NCAP and the EU's rules ask for, as drives. Times come from the policy's settings; every
 scenario runs at 5, 10, 30 and 60 fps.
 """
 

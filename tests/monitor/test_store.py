@@ -269,7 +269,7 @@ def test_old_samples_go_before_old_alerts(tmp_path: Path) -> None:
 
 
 def test_the_size_is_capped_and_alerts_outlive_samples(tmp_path: Path) -> None:
-    """Fault matrix 27: in the vehicle."""
+    """In the vehicle."""
     config = settings(tmp_path, store={"max_bytes": 1_000_000})
     store = open_store(config)
     for told in alerts(100):
