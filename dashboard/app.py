@@ -13,13 +13,14 @@ from monitor import __version__
 from monitor.errors import WakefulError
 
 LOGO = Path(__file__).parent / "static" / "wakeful.svg"
+# Not in a folder named `pages`: streamlit would run those by itself, without the gate below.
 PAGES = {
-    "pages/live.py": ("Live", ":material/sensors:", "live"),
-    "pages/events.py": ("Events", ":material/notifications:", "events"),
-    "pages/fleet.py": ("Fleet", ":material/local_shipping:", "fleet"),
-    "pages/compare.py": ("Models", ":material/balance:", "models"),
-    "pages/replay.py": ("Replay", ":material/replay:", "replay"),
-    "pages/health.py": ("Health", ":material/monitor_heart:", "health"),
+    "views/live.py": ("Live", ":material/sensors:", "live"),
+    "views/events.py": ("Events", ":material/notifications:", "events"),
+    "views/fleet.py": ("Fleet", ":material/local_shipping:", "fleet"),
+    "views/compare.py": ("Models", ":material/balance:", "models"),
+    "views/replay.py": ("Replay", ":material/replay:", "replay"),
+    "views/health.py": ("Health", ":material/monitor_heart:", "health"),
 }
 
 

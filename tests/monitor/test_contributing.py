@@ -60,8 +60,7 @@ import streamlit
 os.environ.update(WAKEFUL_STORE__URL=config.store.url, WAKEFUL_HOME=str(folder / "home"))
 streamlit.config.set_option("server.address", "127.0.0.1")
 from tests.support.dashboards import opened, words
-opened("live", timeout_s=300)
-assert "Head tilted" in words(opened("events", timeout_s=300, event=tilted.id)), "not on the page"
+assert "Head tilted" in words(opened("events", timeout_s=120, event=tilted.id)), "not on the page"
 print("the alert arrived")
 """
 
@@ -100,7 +99,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_a_rule_added_as_the_page_says_is_in_the_log_on_mqtt_and_on_the_page(
     source: Path, tmp_path: Path
 ) -> None:
@@ -111,7 +110,7 @@ def test_a_rule_added_as_the_page_says_is_in_the_log_on_mqtt_and_on_the_page(
         env={**os.environ, "PYTHONPATH": str(source)},
         capture_output=True,
         text=True,
-        timeout=560,
+        timeout=280,
         check=False,
     )
     assert told.returncode == 0, textwrap.shorten(told.stderr[-3000:], 3000)

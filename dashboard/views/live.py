@@ -353,7 +353,7 @@ def _latest(told: list[Record]) -> None:
         level = Level(row["level"])
         words = (theme.kind_word(row["kind"]), theme.clock(row["started_at"]))
         st.page_link(
-            "pages/events.py",
+            "views/events.py",
             label=" · ".join((*words, theme.lasting(row["duration_s"]))),
             icon=theme.LEVEL_ICONS[level],
             query_params={"event": row["id"]},

@@ -267,13 +267,13 @@ def _rank(ranking: pd.DataFrame) -> None:
 def _links(vehicle: str) -> None:
     with st.container(horizontal=True):
         st.page_link(
-            "pages/events.py",
+            "views/events.py",
             label="Its alerts",
             icon=":material/notifications:",
             query_params={"vehicles": vehicle},
         )
         st.page_link(
-            "pages/live.py",
+            "views/live.py",
             label="Its driver now",
             icon=":material/sensors:",
             query_params={"vehicle": vehicle},
