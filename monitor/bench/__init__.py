@@ -291,7 +291,7 @@ def _roofline() -> Result:
     for network in networks:
         # Torch runs no graph; the one that other runtimes would run needs the same arithmetic.
         made_of = network.card, network.weights, network.input_hw, network.feed
-        gflops = gflops_of(network.graph or derived(*made_of))
+        gflops = gflops_of(network.graph or derived(*made_of), network.input_hw)
         took_ms = float(np.median(network.times_s(200))) * 1000
         rate = rates.gflops.get(network.choice.precision, rates.gflops["fp32"])
         height, width = network.input_hw

@@ -104,14 +104,22 @@ def _fastest_s(work: Callable[[], Any], seconds: float) -> float:
     return best_s
 
 
-def gflops_of(graph: Path) -> float:
+def gflops_of(graph: Path, sides_px: tuple[int, int] | None = None) -> float:
     """Operations of one run of a graph (ONNX or OpenVINO) with batch 1, in 1e9.
 
     Convolutions and matmuls alone, 2 operations a multiply-add: the rest is small beside them.
+
+    Args:
+        graph: the file.
+        sides_px: (height, width) of the input, for a graph that leaves them open.
     """
     model = openvino_core().read_model(graph)
     shape = model.input().get_partial_shape()
     shape[0] = 1
+    sides = iter(sides_px or ())
+    for axis in range(1, len(shape)):
+        if shape[axis].is_dynamic:
+            shape[axis] = next(sides)
     model.reshape(shape)
     return sum(_operations(node) for node in model.get_ops()) / 1e9
 

@@ -24,7 +24,9 @@ from monitor.bench import roofline
 from monitor.bench.contestants import FPS, NAMES, Racer, make
 from monitor.bench.report import draw_plot, print_report, print_soak, stretch_line
 from monitor.bench.vehicle import Ear, measure_soak
+from monitor.config import PerceptionConfig
 from monitor.errors import ConfigError, WakefulError
+from monitor.perception.networks import open_parts
 from monitor.sinks.mqtt.broker import EmbeddedBroker
 from tests.support.servers import until
 
@@ -198,6 +200,17 @@ def test_operations_are_two_a_multiply_add(tmp_path: Path) -> None:
     openvino.save_model(openvino.Model([head], [image]), str(tmp_path / "net.xml"))
     multiply_adds = 4 * 8 * 8 * 27 + 256 * 10
     assert roofline.gflops_of(tmp_path / "net.xml") == pytest.approx(2 * multiply_adds / 1e9)
+
+
+def test_the_work_of_every_shipped_graph_is_counted() -> None:
+    """The detector's graph leaves its sides open: it is counted at those it is run at."""
+    work = {
+        network.input_hw: roofline.gflops_of(network.graph, network.input_hw)
+        for network in open_parts(PerceptionConfig(device="cpu")).networks
+        if network.graph is not None
+    }
+    assert all(gflops > 0 for gflops in work.values())
+    assert work[320, 320] / work[256, 256] == pytest.approx(320**2 / 256**2, rel=0.01)
 
 
 def test_rates_are_measured() -> None:
