@@ -25,14 +25,14 @@ class GraphError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class IrStep:
     """A constant and the operation that takes it, such as `Convolution` or `Add`."""
 
     kind: str
     values: NDArray[np.float32]
 
 
-def read_steps(path: Path) -> list[Step]:
+def read_steps(path: Path) -> list[IrStep]:
     """Constants of a graph's convolutions, sums, PReLUs and products, as they run.
 
     Args:
@@ -49,7 +49,7 @@ def read_steps(path: Path) -> list[Step]:
         reason = str(error).strip().splitlines()[-1]
         raise GraphError(f"{path}: not a readable OpenVINO graph ({reason})") from None
     return [
-        Step(operation.get_type_name(), np.array(source.data, np.float32))
+        IrStep(operation.get_type_name(), np.array(source.data, np.float32))
         for operation in graph.get_ordered_ops()
         if operation.get_type_name() in KINDS
         for source in (value.get_node() for value in operation.input_values())
@@ -81,7 +81,7 @@ def lift(network: nn.Module, path: Path) -> dict[str, Tensor]:
     return _for_normalised_pictures(state)
 
 
-def _layer(module: nn.Module, steps: Iterator[Step], where: str) -> Iterator[tuple[str, Tensor]]:
+def _layer(module: nn.Module, steps: Iterator[IrStep], where: str) -> Iterator[tuple[str, Tensor]]:
     """Tensors of one layer, from the next constants of the graph."""
     if isinstance(module, nn.Conv2d):
         yield "weight", _next(steps, CONVOLUTIONS, module.weight, where)
@@ -99,7 +99,7 @@ def _layer(module: nn.Module, steps: Iterator[Step], where: str) -> Iterator[tup
         yield "running_var", torch.ones_like(module.weight)
 
 
-def _next(steps: Iterator[Step], kinds: set[str], like: Tensor, where: str) -> Tensor:
+def _next(steps: Iterator[IrStep], kinds: set[str], like: Tensor, where: str) -> Tensor:
     step = next(steps, None)
     if step is None:
         raise GraphError(f"{where}: the graph ends before this layer")

@@ -216,11 +216,11 @@ def broker_address(text: str, setting: str, port: object = None) -> dict[str, An
     except ConfigError as error:
         raise ValueError(str(error)) from None
     tls, usual_port = _BROKER_SCHEMES[scheme]
-    found: dict[str, Any] = {"host": host}
+    broker: dict[str, Any] = {"host": host}
     chosen = port if port is not None else own_port if own_port is not None else usual_port
     if chosen is not None:
-        found["port"] = chosen
-    return found | ({"tls": tls} if tls else {})
+        broker["port"] = chosen
+    return broker | ({"tls": tls} if tls else {})
 
 
 class StoreConfig(Section):

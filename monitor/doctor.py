@@ -27,7 +27,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """One line of the doctor's."""
 
     part: str
@@ -36,14 +36,14 @@ class Finding:
     cure: str = ""
 
 
-def examine(config: Config, only: Collection[str] = ()) -> Iterator[Finding]:
+def examine(config: Config, only: Collection[str] = ()) -> Iterator[Check]:
     """Every part in turn; a part that breaks in an unforeseen way is a failure, not a crash.
 
     Args:
         config: the effective configuration.
         only: the parts to look at; all if empty.
     """
-    checks: list[tuple[str, Callable[[], Finding]]] = [
+    checks: list[tuple[str, Callable[[], Check]]] = [
         *((f"camera {c.id}", partial(_camera, c)) for c in config.cameras),
         ("policy", lambda: _policy(config)),
         ("landmarks", _landmarks),
@@ -62,12 +62,12 @@ def examine(config: Config, only: Collection[str] = ()) -> Iterator[Finding]:
         try:
             yield check()
         except WakefulError as error:
-            yield Finding(part, Verdict.FAIL, str(error))
+            yield Check(part, Verdict.FAIL, str(error))
         except Exception as error:  # noqa: BLE001 - the doctor examines whatever is broken
-            yield Finding(part, Verdict.FAIL, f"{type(error).__name__}: {error}")
+            yield Check(part, Verdict.FAIL, f"{type(error).__name__}: {error}")
 
 
-def _camera(camera: CameraConfig) -> Finding:
+def _camera(camera: CameraConfig) -> Check:
     from monitor.camera import open_source
 
     part, shown = f"camera {camera.id}", redacted(camera.source)
@@ -75,52 +75,50 @@ def _camera(camera: CameraConfig) -> Finding:
         for frame in source:
             if frame.image is None:
                 cure = "check the cable, the index or the URL; `wakeful run` keeps trying"
-                return Finding(part, Verdict.FAIL, f"{shown}: no picture", cure)
+                return Check(part, Verdict.FAIL, f"{shown}: no picture", cure)
             height, width = frame.image.shape[:2]
-            return Finding(part, Verdict.OK, f"{shown}: {width}x{height}, {frame.condition.value}")
-    return Finding(part, Verdict.FAIL, f"{shown}: ended before its first picture")
+            return Check(part, Verdict.OK, f"{shown}: {width}x{height}, {frame.condition.value}")
+    return Check(part, Verdict.FAIL, f"{shown}: ended before its first picture")
 
 
-def _policy(config: Config) -> Finding:
+def _policy(config: Config) -> Check:
     from monitor.policy import load_policy
 
     policy = load_policy(config.policy)
-    return Finding("policy", Verdict.OK, f"{policy.id} ({policy.hash})")
+    return Check("policy", Verdict.OK, f"{policy.id} ({policy.hash})")
 
 
-def _landmarks() -> Finding:
+def _landmarks() -> Check:
     import mediapipe
 
-    return Finding(
-        "landmarks", Verdict.OK, f"mediapipe {mediapipe.__version__}, models in its wheel"
-    )
+    return Check("landmarks", Verdict.OK, f"mediapipe {mediapipe.__version__}, models in its wheel")
 
 
-def _model(config: Config, setting: Literal["detector", "eyes", "emotion"]) -> Finding:
+def _model(config: Config, setting: Literal["detector", "eyes", "emotion"]) -> Check:
     """Loads it as the watch will, so that what `run` refuses is refused here."""
     from monitor.perception.networks import open_parts
 
     part = _MODEL_PARTS[setting]
     choice = getattr(config.perception, setting)
     if choice is None:
-        return Finding(part, Verdict.NOTICE, "switched off", f"set perception.{setting} to auto")
+        return Check(part, Verdict.NOTICE, "switched off", f"set perception.{setting} to auto")
     others = {name: None for name in _MODEL_PARTS if name != setting}
     parts = open_parts(config.perception.model_copy(update=others))
     loaded = getattr(parts, setting)
     if loaded is None:
-        return Finding(part, Verdict.NOTICE, "no weights ship with this build")
+        return Check(part, Verdict.NOTICE, "no weights ship with this build")
     try:
-        return Finding(part, Verdict.OK, loaded.card.id)
+        return Check(part, Verdict.OK, loaded.card.id)
     finally:
         loaded.close()
 
 
-def _broker(config: Config) -> Finding:
+def _broker(config: Config) -> Check:
     """Signs in as the watch will, under a name of its own, so that a running watch stays."""
     from monitor.sinks.mqtt.broker import broker_for
 
     if not config.mqtt.enabled:
-        return Finding("broker", Verdict.NOTICE, "switched off", "set mqtt.enabled to true")
+        return Check("broker", Verdict.NOTICE, "switched off", "set mqtt.enabled to true")
     mqtt, embedded = broker_for(config.mqtt)
     try:
         _sign_in(mqtt, config.vehicle)
@@ -128,13 +126,13 @@ def _broker(config: Config) -> Finding:
         raise
     except BrokerError as error:
         cure = "alerts wait on disk until it is back"
-        return Finding("broker", Verdict.FAIL, str(error), cure)
+        return Check("broker", Verdict.FAIL, str(error), cure)
     finally:
         if embedded is not None:
             embedded.close()
     where = shown_host(mqtt.host, mqtt.port)
     text = f"embedded, loopback port {mqtt.port}" if embedded else f"{where} lets us in"
-    return Finding("broker", Verdict.OK, text)
+    return Check("broker", Verdict.OK, text)
 
 
 def _sign_in(mqtt: MqttConfig, vehicle: str) -> None:
@@ -156,7 +154,7 @@ def _sign_in(mqtt: MqttConfig, vehicle: str) -> None:
             return
 
 
-def _database(config: Config) -> Finding:
+def _database(config: Config) -> Check:
     from monitor.store import open_store
     from monitor.store.database import shown
 
@@ -168,42 +166,42 @@ def _database(config: Config) -> Finding:
     where = shown(config.store.resolved_url())
     if trouble:
         cure = "alerts are told all the same, and written once it can be"
-        return Finding("database", Verdict.FAIL, trouble, cure)
-    return Finding("database", Verdict.OK, where)
+        return Check("database", Verdict.FAIL, trouble, cure)
+    return Check("database", Verdict.OK, where)
 
 
-def _disk() -> Finding:
+def _disk() -> Check:
     folder = state_dir()
     folder.mkdir(parents=True, exist_ok=True)
     free_mb = shutil.disk_usage(folder).free / 1e6
     if free_mb < 200:
-        return Finding("disk", Verdict.FAIL, f"{folder}: {free_mb:.0f} MB free", "free 200 MB")
-    return Finding("disk", Verdict.OK, f"{folder}: {free_mb / 1000:.1f} GB free")
+        return Check("disk", Verdict.FAIL, f"{folder}: {free_mb:.0f} MB free", "free 200 MB")
+    return Check("disk", Verdict.OK, f"{folder}: {free_mb / 1000:.1f} GB free")
 
 
-def _sound(config: Config) -> Finding:
+def _sound(config: Config) -> Check:
     if not config.chime.enabled:
-        return Finding("sound", Verdict.NOTICE, "switched off", "set chime.enabled to true")
+        return Check("sound", Verdict.NOTICE, "switched off", "set chime.enabled to true")
     cure = "connect a speaker; without one the chime is silent and alerts go over MQTT alone"
     try:
         import sounddevice
 
         device = sounddevice.query_devices(config.chime.device, "output")
     except OSError:
-        return Finding(
+        return Check(
             "sound", Verdict.NOTICE, "no PortAudio library", f"install libportaudio2; {cure}"
         )
     except Exception as error:  # noqa: BLE001 - sounddevice's errors derive from Exception alone
-        return Finding("sound", Verdict.NOTICE, str(error).strip(), cure)
-    return Finding("sound", Verdict.OK, str(device["name"]))
+        return Check("sound", Verdict.NOTICE, str(error).strip(), cure)
+    return Check("sound", Verdict.OK, str(device["name"]))
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     from models.inference.backend import choose, this_machine
 
     machine = this_machine()
     choice = choose(machine)
     text = f"models run on {choice.runtime}, {choice.device}, {choice.precision} ({choice.why})"
     if machine.cuda:
-        return Finding("gpu", Verdict.OK, f"NVIDIA; {text}")
-    return Finding("gpu", Verdict.NOTICE, f"none; {text}")
+        return Check("gpu", Verdict.OK, f"NVIDIA; {text}")
+    return Check("gpu", Verdict.NOTICE, f"none; {text}")

@@ -18,7 +18,7 @@ def events_of(
     camera: str,
     models: tuple[str, ...] = (),
 ) -> Iterator[Event]:
-    """Every event that `policy` makes of what an engine was given, in the order of telling."""
+    """Every event that `policy` makes of what an engine was given, in order."""
     engine = Engine(policy, drive=drive, camera=camera, models=models)
     for observation, speed_kmh, commands in given:
         _, events = engine.update(observation, speed_kmh, commands)
@@ -46,30 +46,30 @@ class Difference:
 
 def compare(before: Iterable[Event], after: Iterable[Event]) -> list[Difference]:
     """Pair the alerts of two runs over one trace: same track, overlapping in time."""
-    left, right = _last_told(before), _last_told(after)
-    found: list[Difference] = []
+    left, right = _final(before), _final(after)
+    differences: list[Difference] = []
     for event in left:
-        match = next((other for other in right if _same_occasion(event, other)), None)
+        match = next((other for other in right if _same_alert(event, other)), None)
         if match is not None:
             right.remove(match)
-        found.append(Difference(event, match))
-    found.extend(Difference(None, event) for event in right)
-    return sorted(found, key=lambda d: (d.before or d.after).started_s)  # type: ignore[union-attr]
+        differences.append(Difference(event, match))
+    differences.extend(Difference(None, event) for event in right)
+    return sorted(differences, key=lambda d: (d.before or d.after).started_s)  # type: ignore[union-attr]
 
 
-def _last_told(events: Iterable[Event]) -> list[Event]:
+def _final(events: Iterable[Event]) -> list[Event]:
     """The final word on each alert: at its highest level, at its end."""
     final: dict[str, Event] = {}
     for event in events:
-        known = final.get(event.id)
+        latest = final.get(event.id)
         final[event.id] = (
             event
-            if known is None or event.phase is Phase.END
-            else max(known, event, key=lambda e: (e.level, e.at_s))
+            if latest is None or event.phase is Phase.END
+            else max(latest, event, key=lambda e: (e.level, e.at_s))
         )
     return list(final.values())
 
 
-def _same_occasion(one: Event, other: Event) -> bool:
+def _same_alert(one: Event, other: Event) -> bool:
     overlap = min(one.at_s, other.at_s) >= max(one.started_s, other.started_s)
     return overlap and one.kind.track == other.kind.track

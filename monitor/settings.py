@@ -115,9 +115,9 @@ def explain(error: ValidationError, schema: type[BaseModel], where: str) -> str:
     for fault in error.errors(include_url=False, include_context=False):
         path = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            known = _keys_at(schema, fault["loc"][:-1])
-            near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
-            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known))}"
+            keys = _keys_at(schema, fault["loc"][:-1])
+            near = difflib.get_close_matches(str(fault["loc"][-1]), keys, n=1, cutoff=0.5)
+            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(keys))}"
             lines.append(f"{where}: {path}: no such setting; {hint}")
         else:
             value = "" if _secret(path) else f" (got {_short(fault.get('input'))})"
@@ -143,9 +143,9 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _section_of(inner)
-        if found is not None:
-            return found
+        section = _section_of(inner)
+        if section is not None:
+            return section
     return None
 
 

@@ -70,13 +70,13 @@ def _speed(payload: bytes) -> float:
     if len(payload) > 1024:
         raise ValueError(f"{len(payload)} bytes are no speed")
     try:
-        told = json.loads(payload)
+        value = json.loads(payload)
     except (ValueError, RecursionError):
         raise ValueError(f"{payload[:40]!r} is neither a number nor JSON") from None
-    if isinstance(told, dict):
-        told = told.get("value", told.get("Vehicle.Speed"))
-    if isinstance(told, bool) or not isinstance(told, int | float):
+    if isinstance(value, dict):
+        value = value.get("value", value.get("Vehicle.Speed"))
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f'{payload[:40]!r} holds no number; send 53.5 or {{"value": 53.5}}')
-    if not abs(told) <= FASTEST_KMH or not math.isfinite(told):
+    if not abs(value) <= FASTEST_KMH or not math.isfinite(value):
         raise ValueError(f"{payload[:40]!r} is no speed in km/h")
-    return float(told)
+    return float(value)

@@ -56,6 +56,6 @@ def upgraded(kind: str, stored: Mapping[str, Any]) -> dict[str, Any]:
         values["limit"] = stored.get("rule", "long")
     ended_by = values.get("ended_by")
     values["ended_by"] = _ENDINGS.get(str(ended_by), ended_by)
-    known = _OWN[rule] | _SHARED
-    values = {n: v for n, v in values.items() if n in known and v is not None}
+    names = _OWN[rule] | _SHARED
+    values = {n: v for n, v in values.items() if n in names and v is not None}
     return {**LEAST[rule], **values, "rule": rule}

@@ -15,8 +15,7 @@ and, of a vehicle with several cameras, each camera's own:
     <prefix>/<vehicle>/camera/<camera>/cmd/<n>  in        ack | calibrate
 
 The shapes are in `monitor.protocol.schemas`. `read` answers whatever comes from a network with one
-of
-them or with a `ValueError` that says why in one line, and never with anything else.
+of them or with a `ValueError` that says why in one line, and never with anything else.
 """
 
 import json
@@ -65,7 +64,7 @@ _COMMANDS = {
     ("warnings", "off"): Command.WARNINGS_OFF,
 }
 
-Told = Alert | Coverage | State | Stats | Ack | Availability | CameraStatus
+Content = Alert | Coverage | State | Stats | Ack | Availability | CameraStatus
 Shape = TypeVar("Shape", bound=Payload)
 _SHAPES: dict[str, type[Alert | Coverage | State | Stats | Ack]] = {
     "alert": Alert,
@@ -88,7 +87,7 @@ class Message:
     content_type: str = "application/json"
 
 
-def read(address: Address, payload: bytes) -> Told:
+def read(address: Address, payload: bytes) -> Content:
     """What a message says, if it is exactly what its topic may carry.
 
     Raises:
@@ -102,14 +101,14 @@ def read(address: Address, payload: bytes) -> Told:
         return CameraStatus(_word(payload, CameraStatus))
     shape = _SHAPES.get(address.channel)
     if shape is None:
-        raise ValueError(f"nothing is told on {address.channel}")
-    told = _alert(payload) if shape is Alert else _validated(shape, payload)
-    vehicle = told.data.vehicle if isinstance(told, Alert | Coverage) else told.vehicle
+        raise ValueError(f"nothing is published on {address.channel}")
+    content = _alert(payload) if shape is Alert else _validated(shape, payload)
+    vehicle = content.data.vehicle if isinstance(content, Alert | Coverage) else content.vehicle
     if vehicle != address.vehicle:
         raise ValueError(f"payload of vehicle {vehicle} on the topic of {address.vehicle}")
-    if address.camera and isinstance(told, State) and told.camera != address.camera:
-        raise ValueError(f"payload of camera {told.camera} on the topic of {address.camera}")
-    return told
+    if address.camera and isinstance(content, State) and content.camera != address.camera:
+        raise ValueError(f"payload of camera {content.camera} on the topic of {address.camera}")
+    return content
 
 
 def read_command(name: str, payload: bytes, camera: str | None = None) -> Command:
@@ -125,9 +124,9 @@ def read_command(name: str, payload: bytes, camera: str | None = None) -> Comman
         # Home Assistant's buttons send PRESS unless told otherwise.
         return _COMMANDS[name, "" if word == "press" else word]
     except (UnicodeDecodeError, KeyError):
-        known = "cmd/ack, cmd/calibrate, cmd/warnings with ON or OFF"
+        commands = "cmd/ack, cmd/calibrate, cmd/warnings with ON or OFF"
         raise ValueError(
-            f"cmd/{short(name)} {short(payload)}: no such command; known: {known}"
+            f"cmd/{short(name)} {short(payload)}: no such command; known: {commands}"
         ) from None
 
 
@@ -166,7 +165,7 @@ def _word(payload: bytes, words: type[StrEnum]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """One telling of an event: which it is in the event's life, under which message id."""
+    """One message of an event: which it is in the event's life, and its id."""
 
     event: Event
     type: AlertType
@@ -174,16 +173,16 @@ class Telling:
 
 
 class Narrator:
-    """Knows what was told of each open event, and so what the next telling is.
+    """Remembers each open event, and so what its next message is: an escalation, an update.
 
-    Message ids are deterministic: the event's id, the phase and how often it was told before.
+    Message ids are deterministic: the event's id, the phase and how many there were of it before.
     """
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[Level, bool, int]] = {}
 
     def tell(self, event: Event) -> Telling:
-        """The next telling of `event`."""
+        """The next message of `event`."""
         level, acknowledged, updates = self._open.get(event.id, (event.level, False, 0))
         if event.phase is Phase.END:
             self._open.pop(event.id, None)
@@ -201,7 +200,7 @@ class Narrator:
 
 
 def alert(topics: Topics, telling: Telling, sequence: int, recorded_at: float) -> Message:
-    """The alert message of a telling.
+    """The alert message of an event.
 
     Args:
         topics: of the vehicle.
@@ -230,7 +229,7 @@ def alert(topics: Topics, telling: Telling, sequence: int, recorded_at: float) -
 def coverage(topics: Topics, data: CoverageData, sequence: int, recorded_at: float) -> Message:
     """The report of how long the driver was watched; one stretch of time has one message id."""
     stretch = f"coverage/{data.vehicle}/{data.drive}/{data.camera}/{data.started_at!r}"
-    told = Coverage(
+    payload = Coverage(
         id=str(uuid5(_NAMESPACE, stretch)),
         source=source_of(data.vehicle, data.camera),
         subject=data.drive,
@@ -240,13 +239,13 @@ def coverage(topics: Topics, data: CoverageData, sequence: int, recorded_at: flo
         data=data,
     )
     return Message(
-        topics.channel("coverage"), told.encode(), told.id, content_type=CLOUDEVENTS_JSON
+        topics.channel("coverage"), payload.encode(), payload.id, content_type=CLOUDEVENTS_JSON
     )
 
 
 def state(
     topics: Topics,
-    told: DriverState,
+    driver_state: DriverState,
     *,
     camera: str,
     drive: str,
@@ -257,7 +256,7 @@ def state(
 ) -> Message:
     """The retained state of the driver, with VSS names; `apart` on the camera's own topic."""
     payload = state_payload(
-        told,
+        driver_state,
         vehicle=topics.vehicle,
         camera=camera,
         drive=drive,
@@ -269,9 +268,9 @@ def state(
     return Message(topic, payload.encode(), retain=True)
 
 
-def stats(topics: Topics, told: Stats) -> Message:
+def stats(topics: Topics, payload: Stats) -> Message:
     """The process's own numbers."""
-    return Message(topics.channel("stats"), told.encode(), qos=0)
+    return Message(topics.channel("stats"), payload.encode(), qos=0)
 
 
 def available(topics: Topics, status: Availability) -> Message:
@@ -286,14 +285,14 @@ def camera_status(topics: Topics, camera: str, status: CameraStatus) -> Message:
 
 def acknowledgement(topics: Topics, ids: Sequence[str]) -> Message:
     """From the fleet to a vehicle: these messages are stored."""
-    told = Ack(vehicle=topics.vehicle, ids=tuple(ids))
-    return Message(topics.channel("ack"), told.encode())
+    payload = Ack(vehicle=topics.vehicle, ids=tuple(ids))
+    return Message(topics.channel("ack"), payload.encode())
 
 
 def answer(topic: str, command: str, fault: str | None) -> Message:
     """Reply to a command on the topic that its sender chose (MQTT 5 response topic)."""
-    told = {"version": 1, "command": command, "accepted": fault is None, "reason": fault}
-    return Message(topic, json.dumps(told).encode())
+    payload = {"version": 1, "command": command, "accepted": fault is None, "reason": fault}
+    return Message(topic, json.dumps(payload).encode())
 
 
 def _bare_word(topic: str, word: StrEnum) -> Message:

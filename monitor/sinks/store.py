@@ -8,7 +8,7 @@ from monitor.protocol.mapping import SampleRow, sample_row, state_payload
 from monitor.protocol.schemas import MONITORED, CoverageData, Watched
 from monitor.sinks.base import Sink, Step
 from monitor.store import Store, schema
-from monitor.store.requests import Row
+from monitor.store.requests import TableRow
 from monitor.types import DriverState, Event, Eyes, Kind, Level
 
 # Round an alert, and while the eyes are closed, samples are this close together and reach this
@@ -168,7 +168,7 @@ class StoreSink(Sink):
                 "at": state.captured_at,
                 "status": status.value,
             }
-            self._store.add(Row(schema.camera_status, row))
+            self._store.add(TableRow(schema.camera_status, row))
         self._frames += 1
         if self._sampler.due(state):
             self._write(self._sampler.keep(self._sample(state)))
@@ -181,7 +181,7 @@ class StoreSink(Sink):
 
     def _write(self, rows: list[SampleRow]) -> None:
         for row in rows:
-            self._store.add(Row(schema.samples, row))
+            self._store.add(TableRow(schema.samples, row))
 
     def trouble(self) -> str | None:
         """What is wrong with the store."""

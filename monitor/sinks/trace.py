@@ -163,8 +163,8 @@ def observation_line(
     }
     values["speed_kmh"] = speed_kmh
     values["commands"] = [command.value for command in commands]
-    known = {name: value for name, value in values.items() if value is not None and value != []}
-    return json.dumps(known, separators=(",", ":"), default=_unknown)
+    present = {name: value for name, value in values.items() if value is not None and value != []}
+    return json.dumps(present, separators=(",", ":"), default=_unknown)
 
 
 def read_trace(path: Path) -> tuple[TraceHeader, Iterator[Given]]:

@@ -20,7 +20,7 @@ from monitor.store.database import explained, open_engine, upgrade
 from monitor.store.encoder import MessageEncoder
 from monitor.store.log_database import LogDatabase
 from monitor.store.outbox import Outbox
-from monitor.store.requests import Clip, Mark, RequestQueue, Row
+from monitor.store.requests import Clip, Mark, RequestQueue, TableRow
 from monitor.store.writer import Writer
 from monitor.types import Event
 
@@ -97,7 +97,7 @@ class Store:
         """Write down and report monitored time. Returns at once."""
         self._requests.put(data)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TableRow) -> None:
         """Write a row. Returns at once."""
         self._requests.put(row)
 
@@ -108,7 +108,7 @@ class Store:
     def audit(self, action: str, subject: str, detail: Mapping[str, Any] | None = None) -> None:
         """Write down what was done. Returns at once."""
         values = {"at": time.time(), "actor": "watch", "action": action, "subject": subject}
-        self.add(Row(schema.audit, {**values, "detail": detail}, vital=True))
+        self.add(TableRow(schema.audit, {**values, "detail": detail}, vital=True))
 
     def recent_events(self, *, limit: int = 100, drive: str | None = None) -> list[Event]:
         """The last events as they stand, newest first.
@@ -135,5 +135,5 @@ class Store:
     def close(self) -> None:
         """Write what is waiting, for a few seconds at most, and let go."""
         stopped = {"vehicle": self._vehicle, "at": time.time(), "status": Availability.STOPPED}
-        self.add(Row(schema.availability, stopped, vital=True))
+        self.add(TableRow(schema.availability, stopped, vital=True))
         self._writer.close()

@@ -1,8 +1,8 @@
 """Opening the database: SQLite in a vehicle, PostgreSQL for a fleet, the same tables in both.
 
 SQLite runs in WAL with `synchronous=FULL`: it survives SIGKILL and power cuts. Whatever is wrong
-is told in one line: an `UnwritableError` database may get well by itself (locked, disk full, server
-down) and the watch goes on without it; any other `StoreError` needs a person.
+is raised in one line: an `UnwritableError` database may get well by itself (locked, disk full,
+server down) and the watch goes on without it; any other `StoreError` needs a person.
 """
 
 import re
@@ -138,16 +138,16 @@ def insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
 def _target(url: str) -> URL:
     try:
         target = make_url(url)
-        known = target.get_backend_name()
+        backend = target.get_backend_name()
     except (ArgumentError, NoSuchModuleError):
         raise StoreError(
             "store.url: not a SQLAlchemy URL; write sqlite:////path/to/wakeful.db or "
             "postgresql+psycopg://user@host/database"
         ) from None
-    if known not in {"sqlite", "postgresql"}:
-        raise StoreError(f"store.url: {known} is not supported; use sqlite or postgresql+psycopg")
+    if backend not in {"sqlite", "postgresql"}:
+        raise StoreError(f"store.url: {backend} is not supported; use sqlite or postgresql+psycopg")
     # `postgresql://` alone would ask for psycopg2, which nothing here installs.
-    return target.set(drivername="postgresql+psycopg") if known == "postgresql" else target
+    return target.set(drivername="postgresql+psycopg") if backend == "postgresql" else target
 
 
 def make_folder(folder: Path) -> None:
@@ -184,15 +184,15 @@ def _migrate(connection: Connection, url: str) -> str:
         connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
     config = migrations(connection)
     script = ScriptDirectory.from_config(config)
-    known = {revision.revision for revision in script.walk_revisions()}
-    found = MigrationContext.configure(connection).get_current_revision()
-    if found is not None and found not in known:
+    revisions = {revision.revision for revision in script.walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current not in revisions:
         raise StoreError(
-            f"{shown(url)}: is of a newer version (revision {found}, this one knows up to "
+            f"{shown(url)}: is of a newer version (revision {current}, this one knows up to "
             f"{script.get_current_head()}); install that version or set store.url to another file"
         )
     head = script.get_current_head()
-    if found != head:
+    if current != head:
         command.upgrade(config, "head")
     return str(head)
 

@@ -14,7 +14,7 @@ from monitor.protocol.schemas import CoverageData
 from monitor.store import event_log, schema
 from monitor.store.outbox import Outbox
 from monitor.store.outbox_table import Pending
-from monitor.store.requests import Clip, Mark, Request, Row
+from monitor.store.requests import Clip, Mark, Request, TableRow
 from monitor.store.upsert import ONCE, insert_rows, upsert_events
 from monitor.types import Event
 
@@ -59,7 +59,7 @@ class MessageEncoder:
                 return self._coverage(request)
             case Pending():
                 return self._job(lambda _: None, request)
-            case Row():
+            case TableRow():
                 table, values = request.table, request.values
                 return Job(lambda c: event_log.add_row(c, table, values), vital=request.vital)
             case Clip():

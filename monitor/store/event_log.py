@@ -55,7 +55,7 @@ def unended_events(connection: Connection, vehicle: str) -> list[Event]:
 def recent_events(
     connection: Connection, *, limit: int = 100, drive: str | None = None
 ) -> list[Event]:
-    """The last events as last told, newest first; of one drive if asked."""
+    """The last events as they stand, newest first; of one drive if asked."""
     table = schema.events
     query = select(table).order_by(table.c.started_at.desc(), table.c.id).limit(limit)
     if drive is not None:
@@ -65,15 +65,15 @@ def recent_events(
 
 def highest_sequence(connection: Connection) -> int:
     """The last number given to a durable message, gone ones included; 0 in a new log."""
-    known = [
+    numbers = [
         connection.scalar(select(func.max(schema.events.c.sequence))),
         connection.scalar(select(func.max(schema.outbox.c.sequence))),
     ]
     if connection.dialect.name == "sqlite":
-        known.append(
+        numbers.append(
             connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'"))
         )
-    return max((int(n) for n in known if n is not None), default=0)
+    return max((int(n) for n in numbers if n is not None), default=0)
 
 
 def unclean_ends(connection: Connection, vehicle: str) -> int:
@@ -114,10 +114,10 @@ def used_bytes(connection: Connection) -> int:
 def damage(connection: Connection) -> str | None:
     """What SQLite finds wrong with the file's structure; None when sound."""
     try:
-        found = connection.scalar(text("PRAGMA quick_check(1)"))
+        verdict = connection.scalar(text("PRAGMA quick_check(1)"))
     except DatabaseError as error:
         return str(error.orig)
-    return None if found == "ok" else str(found)
+    return None if verdict == "ok" else str(verdict)
 
 
 def _delete_oldest(

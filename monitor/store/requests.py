@@ -18,7 +18,7 @@ OTHER = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """A row for one of the tables; a sample may be lost in need, an audit may not."""
 
     table: Table
@@ -41,7 +41,7 @@ class Mark:
     reached: Callable[[], None]
 
 
-Request = Event | CoverageData | Row | Clip | Pending | Mark
+Request = Event | CoverageData | TableRow | Clip | Pending | Mark
 
 
 class RequestQueue:
@@ -55,12 +55,12 @@ class RequestQueue:
         self.dropped = 0
         self._news = threading.Condition()
         self._vital: deque[Request] = deque()
-        self._other: deque[Row] = deque(maxlen=OTHER)
+        self._other: deque[TableRow] = deque(maxlen=OTHER)
 
     def put(self, request: Request) -> None:
         """Take a request. Returns at once."""
         with self._news:
-            if isinstance(request, Row) and not request.vital:
+            if isinstance(request, TableRow) and not request.vital:
                 self._other.append(request)
             else:
                 self._vital.append(request)

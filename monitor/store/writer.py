@@ -20,7 +20,7 @@ from monitor.store.database import CorruptError, UnwritableError
 from monitor.store.encoder import Job, MessageEncoder
 from monitor.store.log_database import BUSY_S, LogDatabase
 from monitor.store.outbox import Outbox
-from monitor.store.requests import VITAL, RequestQueue, Row
+from monitor.store.requests import VITAL, RequestQueue, TableRow
 from monitor.types import EndedBy, Event, Phase
 
 log = structlog.get_logger(__name__)
@@ -234,7 +234,7 @@ class Writer:
         log.error("event log set aside", why=str(error), moved_to=str(rescued.moved_to))
         entry = {"at": time.time(), "actor": "watch", "action": "store.quarantine"}
         detail = {"subject": rescued.moved_to.name, "detail": {"why": str(error)}}
-        self._requests.put(Row(schema.audit, {**entry, **detail}, vital=True))
+        self._requests.put(TableRow(schema.audit, {**entry, **detail}, vital=True))
         self._from_memory(self._jobs)
 
 

@@ -333,7 +333,7 @@ def test_acknowledgements_and_bare_words_read_back() -> None:
     assert read(Address("car-7", "available"), b"online") is Availability.ONLINE
     assert read(Address("car-7", "camera", "driver"), b"frozen") is CameraStatus.FROZEN
     assert "not one of" in refusal(b"Online", Address("car-7", "available"))
-    assert "nothing is told" in refusal(b"x", Address("car-7", "cmd", "ack"))
+    assert "nothing is published" in refusal(b"x", Address("car-7", "cmd", "ack"))
 
 
 @pytest.mark.parametrize(

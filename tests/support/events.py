@@ -15,7 +15,7 @@ from monitor.config import Config, load
 from monitor.sinks.base import Step
 from monitor.store import schema
 from monitor.store.database import open_engine
-from monitor.store.requests import Row
+from monitor.store.requests import TableRow
 from monitor.types import (
     ClosureEvidence,
     Command,
@@ -133,9 +133,9 @@ def lock(path: Path) -> sqlite3.Connection:
     return other
 
 
-def sample(at: float) -> Row:
+def sample(at: float) -> TableRow:
     values = {"vehicle": "car-7", "camera": "driver", "at": at, "drive": "d", "level": 0}
-    return Row(schema.samples, {**values, "eyes": "open", "degraded": []})
+    return TableRow(schema.samples, {**values, "eyes": "open", "degraded": []})
 
 
 def fill(config: Config, samples: int) -> None:

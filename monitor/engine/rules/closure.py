@@ -28,7 +28,7 @@ class Rung:
 
 
 @dataclass
-class Episode:
+class ClosureEpisode:
     """A closure in progress.
 
     Attributes:
@@ -83,7 +83,7 @@ class Closure:
         self._max_gap_s = max_gap_s
         self._turned_deg = turned_deg
         self._elapsed = Elapsed(max_gap_s)
-        self._episode: Episode | None = None
+        self._episode: ClosureEpisode | None = None
         self._eyes = Eyes.UNKNOWN
         self._nodded = False
         self._confidence = 0.0
@@ -120,7 +120,7 @@ class Closure:
         elif episode is not None and episode.debt_s > 0 and self._blinks(episode):
             episode = None
         if episode is None:
-            episode = Episode(since_s=start_s, until_s=start_s)
+            episode = ClosureEpisode(since_s=start_s, until_s=start_s)
         seconds = end_s - start_s
         episode.until_s = end_s
         episode.shut_s += seconds
@@ -129,12 +129,12 @@ class Closure:
             episode.debt_since_s = None
         self._episode = episode
 
-    def _blinks(self, episode: Episode) -> bool:
+    def _blinks(self, episode: ClosureEpisode) -> bool:
         """Open nearly as often as closed and not yet a closure: blinking, not sleeping."""
         seen_s = episode.shut_s + episode.open_s
         return not self._slept(episode) and episode.shut_s < self._limits.bridge_share * seen_s
 
-    def _resume(self, episode: Episode) -> Episode | None:
+    def _resume(self, episode: ClosureEpisode) -> ClosureEpisode | None:
         """Closed again after the unknown: a short one was closed too, a long one stood still.
 
         What looked like lids lowered to look down stood still in either case.
@@ -177,15 +177,15 @@ class Closure:
         if episode is not None and eyes is not Eyes.OPEN and episode.debt_s == 0:
             episode.closed_s = max(episode.closed_s, episode.elapsed_s())
 
-    def _holds(self, episode: Episode) -> bool:
+    def _holds(self, episode: ClosureEpisode) -> bool:
         """Longer than a blink, or the head fell with it: the sleep goes on unseen."""
         long_enough = reached(episode.elapsed_s(), self._limits.hold_from_s)
         return episode.debt_s == 0 and (self._nodded or long_enough)
 
-    def _patience_s(self, episode: Episode) -> float:
+    def _patience_s(self, episode: ClosureEpisode) -> float:
         return self._limits.hold_over_unknown_s if self._holds(episode) else self._max_gap_s
 
-    def _slept(self, episode: Episode) -> bool:
+    def _slept(self, episode: ClosureEpisode) -> bool:
         return reached(episode.closed_s, self._rungs[0].after_s)
 
     def _finding(self, reading: Reading) -> Finding | None:

@@ -15,7 +15,7 @@ from monitor.types import Eyes, Kind, Level, PerclosEvidence, Reading
 
 
 @dataclass
-class Span:
+class EyeSpan:
     """Eyes in one state from `start_s` to `end_s`."""
 
     start_s: float
@@ -46,7 +46,7 @@ class Timeline:
     exclude_blink_shorter_s: float
     _elapsed: Elapsed | None = None
     _eyes: Eyes = Eyes.UNKNOWN
-    _spans: deque[Span] = field(default_factory=deque)
+    _spans: deque[EyeSpan] = field(default_factory=deque)
 
     def update(self, reading: Reading) -> None:
         """Take one reading; times must not go back."""
@@ -63,15 +63,15 @@ class Timeline:
             return
         last = self._spans[-1] if self._spans else None
         if last is None or last.end_s != start_s:
-            self._spans.append(Span(start_s, end_s, eyes))
+            self._spans.append(EyeSpan(start_s, end_s, eyes))
         elif last.eyes is eyes:
             last.end_s = end_s
         elif last.eyes is Eyes.CLOSED and not self._slow(last):
             self._forget_blink(end_s)
         else:
-            self._spans.append(Span(start_s, end_s, eyes))
+            self._spans.append(EyeSpan(start_s, end_s, eyes))
 
-    def _slow(self, span: Span) -> bool:
+    def _slow(self, span: EyeSpan) -> bool:
         return reached(span.end_s - span.start_s, self.exclude_blink_shorter_s)
 
     def _forget_blink(self, end_s: float) -> None:
@@ -80,7 +80,7 @@ class Timeline:
         if self._spans and self._spans[-1].end_s == blink.start_s:
             self._spans[-1].end_s = end_s
         else:
-            self._spans.append(Span(blink.start_s, end_s, Eyes.OPEN))
+            self._spans.append(EyeSpan(blink.start_s, end_s, Eyes.OPEN))
 
     def share(self, window_s: float, now_s: float) -> Share:
         """Closed and observed time of the window that ends now."""

@@ -57,7 +57,7 @@ class EmbeddedBroker:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.run(self._serve())
-        except Exception as error:  # noqa: BLE001 - told by whoever waits for the start
+        except Exception as error:  # noqa: BLE001 - raised by whoever waits for the start
             self._failure = error
         finally:
             self._started.set()
@@ -86,8 +86,8 @@ def broker_for(config: MqttConfig) -> tuple[MqttConfig, EmbeddedBroker | None]:
         return config, None
     broker = EmbeddedBroker(config.port)
     # It knows no MQTT 5, and says so only by its silence.
-    known = {"host": LOOPBACK, "port": broker.port, "protocol": "3.1.1"}
-    return config.model_copy(update=known), broker
+    real = {"host": LOOPBACK, "port": broker.port, "protocol": "3.1.1"}
+    return config.model_copy(update=real), broker
 
 
 def _free_port(port: int) -> int:
