@@ -22,6 +22,28 @@ from models.checkpoint import DamagedCheckpointError, ForeignCheckpointError
 KNOWN = ("models.yolo.", "models.common.", "torch.nn.modules.", "ultralytics.nn.")
 
 
+# Values beside the network (the options of the run, the best figure, the date): they hold no code
+# and are not needed. Stand-ins answer to these names, too.
+_VALUES = frozenset(
+    {
+        "builtins.set", "__builtin__.set", "_codecs.encode", "argparse.Namespace",
+        "collections.OrderedDict", "collections.defaultdict", "datetime.date",
+        "datetime.datetime", "datetime.timedelta", "datetime.timezone", "torch.Size",
+        "torch.device",
+    }
+)  # fmt: skip
+_VALUE_FAMILIES = (
+    "pathlib.",  # PosixPath, WindowsPath, PureWindowsPath; `pathlib._local.` since Python 3.13
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy.core.multiarray.",
+    "numpy._core.multiarray.",
+    "numpy.float",
+    "numpy.int",
+    "numpy.bool",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LegacyCheckpoint:
     """What is worth having of a pickled detector.
@@ -75,7 +97,7 @@ def _unpickle(path: Path) -> Any:
             f"{path}: not a readable torch checkpoint ({_first_line(error)})"
         ) from None
     for name in found:
-        if name not in {"builtins.set", "__builtin__.set"} and not name.startswith(KNOWN):
+        if name not in _VALUES and not name.startswith((*KNOWN, *_VALUE_FAMILIES)):
             raise ForeignCheckpointError(
                 f"{path}: the file names {name}, which is no part of a YOLOv5 network; "
                 f"nothing was loaded. Export it to ONNX where it was trained"
@@ -116,6 +138,12 @@ def from_legacy(path: Path) -> YOLOv5:
         ForeignCheckpointError: unsafe, or no size of ours (n, s, m, l) fits its tensors.
     """
     checkpoint = read_legacy(path)
+    if not any(name.startswith("model.24.") for name in checkpoint.tensors):
+        # The head of YOLOv5 is layer 24; of YOLOv8 it is 22, of YOLO11 23.
+        raise ForeignCheckpointError(
+            f"{path}: is no YOLOv5 but another YOLO (YOLOv8 or later); export it to ONNX where it "
+            f"was trained (`yolo export model={path.name} format=onnx`) and give that file"
+        )
     first = checkpoint.tensors.get("model.0.conv.weight")
     anchors = "model.24.anchors" in checkpoint.tensors
     for size, (_, width) in SIZES.items():

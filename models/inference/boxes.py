@@ -1,16 +1,17 @@
 """Round a detector: letterbox before it, non-maximum suppression after it, a second look closer.
 
 Torch-free: this is what the watch's frame loop runs. Letterbox and suppression are ultralytics'
-arithmetic (a test compares them); three layouts of network output are read:
+arithmetic (a test compares them); four layouts of network output are read:
 
     (1, 4 + classes, N)   ultralytics YOLOv5u, ours
     (1, N, 5 + classes)   ONNX exports of the original YOLOv5 repository, with objectness
     (1, N, 4 + classes)   the first, transposed by some exporters
+    (1, N, 6)             boxes after NMS: corners, score, class
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -97,16 +98,67 @@ def decode(output: NDArray[np.floating[Any]], classes: int) -> tuple[Floats, Flo
     """
     rows = np.asarray(output, np.float32)
     rows = rows[0] if rows.ndim == 3 and rows.shape[0] == 1 else rows
-    if rows.ndim == 2 and rows.shape[0] == 4 + classes and rows.shape[1] != 5 + classes:
-        rows = rows.T
-    if rows.ndim != 2 or rows.shape[1] not in {4 + classes, 5 + classes}:
+    layout = layout_of(rows.shape, classes)
+    if layout == "suppressed":
+        return _after_suppression(rows, classes)
+    if layout is None:
         raise OutputError(
-            f"detector output {tuple(output.shape)} fits no {classes}-class YOLOv5: expected "
-            f"(1, {4 + classes}, N) or (1, N, {5 + classes}); are the labels on its card right?"
+            f"detector output {tuple(output.shape)} fits no {classes}-class YOLO: expected "
+            f"{EXPECTED.format(4 + classes, 5 + classes)}; are the labels on its card right?"
         )
-    scores = rows[:, 4:] if rows.shape[1] == 4 + classes else rows[:, 5:] * rows[:, 4:5]
+    rows = rows.T if layout == "columns" else rows
+    scores = rows[:, 5:] * rows[:, 4:5] if layout == "rows" else rows[:, 4:]
     half = rows[:, 2:4] / 2
     return np.hstack([rows[:, :2] - half, rows[:, :2] + half]), scores
+
+
+Layout = Literal["rows", "columns", "turned", "suppressed"]
+EXPECTED = "(1, N, {1}) of YOLOv5, (1, {0}, N) of later ones, or (1, N, 6) with NMS inside"
+
+
+def layout_of(shape: Sequence[int | None], classes: int) -> Layout | None:
+    """How a detector's output of this shape is to be read; None where it cannot be.
+
+    `rows`: (N, 5 + classes) centre, size, objectness, scores (YOLOv5). `columns`: (4 + classes, N)
+    centre, size, scores (YOLOv5u, v8, v11); `turned`: the same as (N, 4 + classes). `suppressed`:
+    (N, 6) corners, score, class, as exported with NMS inside and by YOLOv10; of one class it cannot
+    be told from `rows`.
+
+    Args:
+        shape: without the batch; None is a free side.
+        classes: how many the detector tells.
+    """
+    if len(shape) != 2:
+        return None
+    first, last = shape
+    if last == 5 + classes:
+        return "rows"
+    if first == 4 + classes:
+        return "columns"
+    if last == _SUPPRESSED and classes > 1:
+        return "suppressed"
+    return "turned" if last == 4 + classes else None
+
+
+_SUPPRESSED = 6
+
+
+def _after_suppression(rows: Floats, classes: int) -> tuple[Floats, Floats]:
+    """Corners and scores of boxes of which each names its one class.
+
+    Raises:
+        OutputError: the last column holds no class numbers, so that this is another layout.
+    """
+    named = rows[:, 5]
+    whole = np.array_equal(named, named.round()) and not ((named < 0) | (named >= classes)).any()
+    if not whole or ((rows[:, 4] < 0) | (rows[:, 4] > 1)).any():
+        raise OutputError(
+            f"detector output (N, 6) is no list of corners, score and class out of {classes}; "
+            "export the network without NMS"
+        )
+    scores = np.zeros((len(rows), classes), np.float32)
+    scores[np.arange(len(rows)), named.astype(int)] = rows[:, 4]
+    return rows[:, :4], scores
 
 
 def suppress(

@@ -112,7 +112,7 @@ def test_three_layouts_of_output_are_one() -> None:
 
 
 def test_output_of_other_classes_is_refused_in_one_line() -> None:
-    with pytest.raises(ValueError, match="fits no 3-class YOLOv5"):
+    with pytest.raises(ValueError, match="fits no 3-class YOLO"):
         decode(np.zeros((1, 6300, 85), np.float32), 3)
 
 
