@@ -20,8 +20,7 @@ LONGEST_TICKET: Final = 128
 
 async def keep(request: Request) -> Response:
     """POST a ticket to get the session's cookie, DELETE to lose it. Of this very site only."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if not _same_site(request):
         return Response(status_code=403)
     answer = Response(status_code=204)
     if request.method == "DELETE":
@@ -40,6 +39,21 @@ async def keep(request: Request) -> Response:
         secure=_over_tls(request),
     )
     return answer
+
+
+def _same_site(request: Request) -> bool:
+    """Whether the page that posts is of this site, as the browser knows it.
+
+    A proxy may send its own Host, or the browser's without the port; no page of another site can
+    make a browser send `X-Forwarded-Host`.
+    """
+    origin = request.headers.get("origin")
+    if origin is None:
+        return True
+    page = urlsplit(origin)
+    forwarded = request.headers.get("x-forwarded-host", "").split(",")[0].strip()
+    hosts = {request.headers.get("host", ""), forwarded}
+    return page.netloc in hosts or page.hostname in hosts
 
 
 async def _ticket(request: Request) -> str:

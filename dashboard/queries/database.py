@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.sql import Executable
@@ -153,8 +153,9 @@ def _engine(url: URL) -> Engine:
     else:
         options = {
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S * 1000}",
             "application_name": "wakeful-dashboard",
+            # PgBouncer hands each transaction another connection: nothing prepared may outlive one.
+            "prepare_threshold": None,
         }
         try:
             engine = create_engine(url, connect_args=options, pool_pre_ping=True, pool_timeout=10)
@@ -162,7 +163,13 @@ def _engine(url: URL) -> Engine:
             raise StoreError(
                 f"{url.drivername}: its driver is missing; install wakeful[fleet]"
             ) from None
+        event.listen(engine, "begin", _limit_statements)
     return engine
+
+
+def _limit_statements(connection: Connection) -> None:
+    # For this transaction alone: PgBouncer takes no such option when a connection is opened.
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_S * 1000}")
 
 
 def _sqlite_manners(connection: Any, _record: Any) -> None:

@@ -31,6 +31,8 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, Oper
 from monitor.errors import StoreError
 
 BUSY_S = 2.0
+# A server that is away must not hold up a stop for longer.
+CONNECT_S = 3
 # Any number that every wakeful takes and nobody else: one migration at a time.
 _MIGRATION_LOCK = 0x3A6E_F01D
 _NOT_OURS = re.compile("not a database|malformed|corrupt", re.IGNORECASE)
@@ -65,6 +67,8 @@ def open_engine(url: str, *, busy_s: float = BUSY_S, immediate: bool = False) ->
         options["connect_args"] = {"timeout": busy_s, "check_same_thread": False}
     else:
         options["pool_pre_ping"] = True
+        # PgBouncer hands each transaction another connection: nothing prepared may outlive one.
+        options["connect_args"] = {"prepare_threshold": None, "connect_timeout": CONNECT_S}
     try:
         engine = create_engine(target, **options)
     except ModuleNotFoundError as error:

@@ -1,5 +1,6 @@
 """One writer for one database: a lock beside the file, gone with its process however that ends."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import IO
 
 from monitor.errors import StoreError
 from monitor.store.database import UnwritableError
+
+_HELD = frozenset({errno.EAGAIN, errno.EACCES})
 
 
 class DatabaseLock:
@@ -20,7 +23,7 @@ class DatabaseLock:
 
     Raises:
         StoreError: another process holds it.
-        UnwritableError: the lock's file cannot be made.
+        UnwritableError: the lock's file cannot be made, or the file system knows no locks.
     """
 
     def __init__(self, database: Path) -> None:
@@ -35,7 +38,13 @@ class DatabaseLock:
             ) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in _HELD:
+                self._file.close()
+                raise UnwritableError(
+                    f"{database}: its folder knows no locks ({error.strerror}), as NFS or FUSE may "
+                    "not; set store.url or WAKEFUL_HOME to a local disk"
+                ) from None
             self._file.seek(0)
             holder = self._file.read().strip() or "unknown"
             self._file.close()

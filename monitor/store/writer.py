@@ -10,10 +10,12 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import structlog
 
 from monitor.backoff import Backoff
+from monitor.config import state_dir
 from monitor.errors import StoreError
 from monitor.store import schema
 from monitor.store.database import CorruptError, UnwritableError
@@ -101,8 +103,24 @@ class Writer:
         self._thread.join(CLOSE_S + 4 * BUSY_S)
         unwritten = len(self._jobs) + len(self._requests)
         if unwritten:
-            log.error("closed with entries unwritten", entries=unwritten, why=self.trouble)
+            kept = self._keep_unwritten()
+            log.error(
+                "closed with entries unwritten", entries=unwritten, why=self.trouble, kept=kept
+            )
         self._database.close()
+
+    def _keep_unwritten(self) -> str:
+        """Write what no database took beside the state, a JSON line a message; returns where."""
+        self._gather()
+        messages = [job.pending.message for job in self._jobs if job.pending is not None]
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        path = state_dir() / f"unwritten-{stamp}.jsonl"
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.write_bytes(b"".join(message.payload + b"\n" for message in messages))
+        except OSError as error:
+            return f"nowhere: {path} cannot be written ({error.strerror})"
+        return str(path)
 
     def _run(self) -> None:
         while not self._finished():

@@ -7,10 +7,11 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+import structlog
 
 from monitor.config import Config
 from monitor.errors import StoreError
@@ -255,3 +256,34 @@ def test_a_place_that_cannot_be_written_does_not_stop_the_watch(tmp_path: Path) 
     assert store.flush(15.0)
     assert len(rows(config, schema.events)) == 1
     store.close()
+
+
+def test_a_folder_without_locks_is_told_as_such_and_the_watch_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS without its lock daemon, or FUSE: nobody else writes there."""
+    import errno
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with closing(open_store(settings(tmp_path))) as store:
+        assert "its folder knows no locks" in (store.trouble() or "")
+        assert "WAKEFUL_HOME" in (store.trouble() or "")
+
+
+def test_what_no_database_took_is_kept_and_its_place_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is away until the end of the drive."""
+    monkeypatch.setenv("WAKEFUL_HOME", str(tmp_path / "home"))
+    away = "postgresql+psycopg://wakeful@127.0.0.1:1/wakeful"
+    config = settings(tmp_path, store={"url": away})
+    with structlog.testing.capture_logs() as logged, closing(open_store(config)) as store:
+        store.record(event())
+    [line] = [line for line in logged if "unwritten" in line["event"]]
+    kept = Path(line["kept"])
+    assert kept.parent == tmp_path / "home"
+    assert event().id in kept.read_text()
