@@ -1,27 +1,23 @@
 """The entry: the gate, the pages, the foot. Run it by `wakeful dashboard`."""
 
 from pathlib import Path
+from typing import Final
 
 import streamlit as st
 
-from dashboard import session
+from dashboard import address, session
 from dashboard.auth import access
 from dashboard.auth.accounts import User
 from dashboard.components import theme
+from dashboard.routes import LOGO, PAGES
 from dashboard.settings import settings
 from monitor import __version__
 from monitor.errors import WakefulError
 
-LOGO = Path(__file__).parent / "static" / "wakeful.svg"
-# Not in a folder named `pages`: streamlit would run those by itself, without the gate below.
-PAGES = {
-    "views/live.py": ("Live", ":material/sensors:", "live"),
-    "views/events.py": ("Events", ":material/notifications:", "events"),
-    "views/fleet.py": ("Fleet", ":material/local_shipping:", "fleet"),
-    "views/compare.py": ("Models", ":material/balance:", "models"),
-    "views/replay.py": ("Replay", ":material/replay:", "replay"),
-    "views/health.py": ("Health", ":material/monitor_heart:", "health"),
-}
+# Not a folder named `pages`: streamlit would run those by itself, without the gate below.
+SCRIPTS: Final = Path(__file__).parent / "views"
+# What of an address names one thing: its name belongs into the window's title.
+_NAMED: Final = ("vehicle", "of", "event", "vehicles")
 
 
 def main() -> None:
@@ -30,18 +26,32 @@ def main() -> None:
     st.logo(str(LOGO), size="large")
     theme.style()
     pages = [
-        st.Page(file, title=title, icon=icon, url_path=path, default=path == "live")
-        for file, (title, icon, path) in PAGES.items()
+        st.Page(
+            SCRIPTS / f"{page.script}.py",
+            title=page.title,
+            icon=page.icon,
+            url_path=page.path,
+            default=page.path == "live",
+        )
+        for page in PAGES
     ]
     page = st.navigation(pages, position="top")
+    st.set_page_config(page_title=_title(page.title))
     try:
         user = access.gate()
     except WakefulError as error:
         session.trouble(error)
         return
+    address.moved()  # this very run draws the whole page
     page.run()
     _foot(user)
     access.keep_signed_in()
+
+
+def _title(page: str) -> str:
+    """The window's title: what it shows, then where."""
+    names = [name for key in _NAMED if (name := st.query_params.get(key))]
+    return " · ".join([*names[:1], page, "Wakeful"])
 
 
 def _foot(user: User) -> None:
@@ -58,7 +68,7 @@ def _foot(user: User) -> None:
 
 def _database() -> str:
     try:
-        return session.store().place
+        return session.database().place
     except WakefulError:
         return "no database"
 

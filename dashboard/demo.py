@@ -19,7 +19,7 @@ from sqlalchemy import Engine, delete, insert, update
 
 from dashboard import demo_drive
 from dashboard.queries import rollup
-from dashboard.queries.database import Store
+from dashboard.queries.database import Database
 from monitor.config import state_dir
 from monitor.fleet.simulator.live_state import state_message, stats_of
 from monitor.fleet.simulator.rows import Detail, Row
@@ -76,7 +76,7 @@ def _one_real_drive(url: str) -> None:
 
 
 def _sum_up(url: str, now: float) -> None:
-    store = Store(url)
+    store = Database(url)
     rollup.refresh(store, now)
     store.close()
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Table, insert, select
 
-from dashboard.queries.database import Store
+from dashboard.queries.database import Database
 from monitor import __version__
 from monitor.errors import StoreError
 from monitor.store import schema
@@ -72,7 +72,7 @@ def write_truth(home: Path) -> None:
 
 def join(database: Path, engine: Engine) -> int:
     """Copy the drive's rows into the demo's event log; returns how many alerts there were."""
-    store = Store(f"sqlite:///{database}")
+    store = Database(f"sqlite:///{database}")
     alerts = 0
     try:
         with engine.begin() as connection:

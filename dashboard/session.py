@@ -9,10 +9,11 @@ from typing import Final, ParamSpec, TypeVar
 
 import streamlit as st
 
+from dashboard import address
 from dashboard.auth import access
 from dashboard.components import theme
 from dashboard.queries import rollup
-from dashboard.queries.database import Store, begin_view
+from dashboard.queries.database import Database, begin_view
 from dashboard.settings import settings
 from monitor.errors import WakefulError
 
@@ -24,12 +25,12 @@ SLOW_S: Final = 0.3
 log = logging.getLogger("wakeful.dashboard")
 
 
-_stores: list[tuple[Store, threading.Event]] = []
+_stores: list[tuple[Database, threading.Event]] = []
 
 
 @st.cache_resource(show_spinner=False)
-def _opened(url: str) -> Store:
-    store, stop = Store(url), threading.Event()
+def _opened(url: str) -> Database:
+    store, stop = Database(url), threading.Event()
     _stores.append((store, stop))
     rollup.keep_fresh(store, time.time, stop)
     return store
@@ -44,13 +45,16 @@ def close_all() -> None:
     _opened.clear()
 
 
-def store() -> Store:
-    """The event log, opened once for all sessions.
+def database(group: str | None = None) -> Database:
+    """The event log, opened once for all sessions, as far as who is signed in may see it.
+
+    Args:
+        group: only the vehicles of this group; None is every one that may be seen.
 
     Raises:
         StoreError: it is not there.
     """
-    return _opened(settings().database)
+    return _opened(settings().database).scoped(access.scope().narrowed(group))
 
 
 def kept(query: Callable[P, R], seconds: float = KEPT_S) -> Callable[P, R]:
@@ -59,7 +63,7 @@ def kept(query: Callable[P, R], seconds: float = KEPT_S) -> Callable[P, R]:
         ttl=seconds,
         max_entries=500,
         show_spinner=False,
-        hash_funcs={Store: lambda opened: opened.name},
+        hash_funcs={Database: lambda opened: opened.key},
     )
     return keep(query)
 
@@ -79,7 +83,7 @@ def guarded(draw: Callable[P, R]) -> Callable[P, R | None]:
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R | None:
-        if access.current() is None:
+        if access.current() is None or address.moved():
             st.rerun(scope="app")
         spent, began = begin_view(), time.perf_counter()
         try:
@@ -108,20 +112,3 @@ def trouble(error: WakefulError) -> None:
     if st.button("Try again", icon=":material/refresh:"):
         close_all()
         st.rerun(scope="app")
-
-
-def opens(parameter: str, key: str, shown: list[str]) -> Callable[[], None]:
-    """What a click into a table does: it puts the clicked row's name into the address.
-
-    The callback runs before the page is drawn again, so it finds the names that were shown when
-    the reader clicked; by then the same place may hold another row.
-    """
-    names = f"{key}-shown"
-    st.session_state[names] = shown
-
-    def clicked() -> None:
-        cells = st.session_state[key]["selection"]["cells"]
-        if cells:
-            st.query_params[parameter] = st.session_state[names][cells[0][0]]
-
-    return clicked

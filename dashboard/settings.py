@@ -15,7 +15,7 @@ DEMO_VARIABLE: Final = "WAKEFUL_DASHBOARD_DEMO"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class DashboardSettings:
     """What the pages need to know.
 
     Attributes:
@@ -50,7 +50,7 @@ def default_access_file() -> Path:
 
 
 @lru_cache(maxsize=1)
-def settings() -> Settings:
+def settings() -> DashboardSettings:
     """What this process was started with.
 
     Raises:
@@ -59,7 +59,7 @@ def settings() -> Settings:
     file = os.environ.get(CONFIG_VARIABLE)
     access = Path(os.environ.get(ACCESS_VARIABLE) or default_access_file())
     named = ACCESS_VARIABLE in os.environ
-    return Settings(
+    return DashboardSettings(
         config=load(Path(file) if file else None),
         access_file=access if named or access.is_file() else None,
         demo=DEMO_VARIABLE in os.environ,

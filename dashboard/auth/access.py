@@ -12,8 +12,9 @@ import streamlit as st
 
 from dashboard.auth import accounts
 from dashboard.auth.accounts import Role, User
-from dashboard.auth.sessions import COOKIE, DESKS, IDLE_S, KEEP
+from dashboard.auth.sessions import COOKIE, IDLE_S, KEEP, SESSIONS
 from dashboard.components import theme
+from dashboard.queries.scope import Scope
 from dashboard.settings import settings
 
 LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
@@ -62,7 +63,7 @@ def forget() -> None:
     if _oidc():
         st.logout()
         return
-    DESKS.close(_token())
+    SESSIONS.close(_token())
     st.session_state["token"] = None
     st.session_state["signed_out"] = True
 
@@ -70,7 +71,7 @@ def forget() -> None:
 def keep_signed_in() -> None:
     """Give the browser its cookie, or take it away; drawn at a page's foot, once it is due."""
     ticket = st.session_state.get("ticket")
-    if ticket is not None and DESKS.waits(ticket, time.time()):
+    if ticket is not None and SESSIONS.waits(ticket, time.time()):
         # A ticket is url-safe base64: nothing in it can end the string.
         _call(f"fetch('{KEEP}',{{method:'POST',body:'{ticket}'}})")
     elif st.session_state.get("signed_out"):
@@ -89,13 +90,19 @@ def current() -> User | None:
         return None
     # A password's session may have been ended in another window.
     token = st.session_state.get("token")
-    return user if token is None or DESKS.name(token, now) == user.name else None
+    return user if token is None or SESSIONS.name(token, now) == user.name else None
 
 
 def may(role: Role) -> bool:
     """Whether who is signed in may do what this role may."""
     user = current()
     return user is not None and user.role >= role
+
+
+def scope() -> Scope:
+    """The vehicles that who is signed in may see; none for nobody."""
+    user = current()
+    return user.scope if user is not None else Scope(frozenset())
 
 
 def _remember(user: User) -> User:
@@ -141,13 +148,13 @@ def _token() -> str | None:
 
 def _by_password(known: accounts.Accounts) -> User:
     token = _token()
-    name = DESKS.name(token, time.time())
+    name = SESSIONS.name(token, time.time())
     user = known.user(name) if name is not None else None
     if user is not None and token is not None and st.session_state.get("user", user) == user:
-        DESKS.touch(token, time.time())
+        SESSIONS.touch(token, time.time())
         st.session_state["token"] = token
         return _remember(user)
-    DESKS.close(token)
+    SESSIONS.close(token)
     st.session_state.pop("user", None)
     st.session_state["token"] = None
     if token is not None:
@@ -189,9 +196,9 @@ def _try(known: accounts.Accounts, name: str, password: str) -> None:
         attempts.failed(name, now)
         st.error("This name and password do not belong together.")
         return
-    token = DESKS.open(user.name, now)
+    token = SESSIONS.open(user.name, now)
     _remember(user)
-    ticket = DESKS.ticket(token, now)
+    ticket = SESSIONS.ticket(token, now)
     st.session_state.update(token=token, ticket=ticket, signed_out=False, expired=False)
     st.rerun()
 

@@ -3,6 +3,7 @@
     users:
       ana: {role: admin, password: scrypt$...}      # signs in on this desk
       ben@example.org: {role: reviewer}             # signs in with the organisation (OIDC)
+      cleo: {role: viewer, groups: [north], password: scrypt$...}   # sees the depot north only
 
 `wakeful dashboard passwd` writes it. Passwords are kept as scrypt hashes only.
 """
@@ -13,6 +14,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dashboard.queries.scope import EVERYTHING, Scope
 from monitor.errors import ConfigError
 from monitor.settings import explain
 
@@ -44,15 +47,18 @@ class User:
 
     name: str
     role: Role
+    scope: Scope = EVERYTHING
 
 
-class Account(BaseModel):
+class DashboardAccount(BaseModel):
     """One entry of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Literal["viewer", "reviewer", "admin"]
     password: str | None = None
+    # Only the vehicles of these groups; without it all of them.
+    groups: tuple[str, ...] | None = None
 
 
 class Accounts(BaseModel):
@@ -60,12 +66,15 @@ class Accounts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    users: dict[str, Account] = {}
+    users: dict[str, DashboardAccount] = {}
 
     def user(self, name: str) -> User | None:
         """The user of this name; None for somebody who is not in the file."""
         account = self.users.get(name)
-        return User(name, Role[account.role.upper()]) if account else None
+        if account is None:
+            return None
+        groups = None if account.groups is None else frozenset(account.groups)
+        return User(name, Role[account.role.upper()], Scope(groups))
 
     def check(self, name: str, password: str) -> User | None:
         """The user, if the password is right. Takes as long for a name that is not there."""
@@ -98,7 +107,7 @@ def read(path: Path) -> Accounts:
 def write(path: Path, accounts: Accounts) -> None:
     """Replace the file in one step, readable by its owner alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(accounts.model_dump(exclude_none=True), sort_keys=True)
+    text = yaml.safe_dump(accounts.model_dump(mode="json", exclude_none=True), sort_keys=True)
     fresh = path.with_name(path.name + ".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -106,7 +115,13 @@ def write(path: Path, accounts: Accounts) -> None:
     fresh.replace(path)
 
 
-def with_account(accounts: Accounts, name: str, role: Role, password: str | None) -> Accounts:
+def with_account(
+    accounts: Accounts,
+    name: str,
+    role: Role,
+    password: str | None,
+    groups: Sequence[str] | None = None,
+) -> Accounts:
     """The accounts with one added or replaced.
 
     Raises:
@@ -114,10 +129,11 @@ def with_account(accounts: Accounts, name: str, role: Role, password: str | None
     """
     if password is not None and len(password) < MIN_LENGTH:
         raise ValueError(f"a password has at least {MIN_LENGTH} characters")
-    account = Account.model_validate(
+    account = DashboardAccount.model_validate(
         {
             "role": role.name.lower(),
             "password": hashed(password) if password is not None else None,
+            "groups": None if groups is None else tuple(groups),
         }
     )
     return Accounts(users={**accounts.users, name: account})

@@ -19,19 +19,19 @@ KEEP: Final = "/session"
 
 
 @dataclass(slots=True)
-class _Desk:
+class _Session:
     """Somebody at a browser."""
 
     name: str
     seen_at: float
 
 
-class Desks:
+class SignInSessions:
     """Sessions by their token; safe from many threads. Times are epoch seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._desks: dict[str, _Desk] = {}
+        self._sessions: dict[str, _Session] = {}
         self._tickets: dict[str, tuple[str, float]] = {}
 
     def open(self, name: str, now: float) -> str:
@@ -39,25 +39,25 @@ class Desks:
         token = secrets.token_urlsafe(32)
         with self._lock:
             self._forget_old(now)
-            self._desks[token] = _Desk(name, now)
+            self._sessions[token] = _Session(name, now)
         return token
 
     def name(self, token: str | None, now: float) -> str | None:
         """Whose session this is; None if there is none or it has been idle for too long."""
         with self._lock:
-            desk = self._desks.get(token or "")
-            return desk.name if desk and now - desk.seen_at <= IDLE_S else None
+            session = self._sessions.get(token or "")
+            return session.name if session and now - session.seen_at <= IDLE_S else None
 
     def touch(self, token: str, now: float) -> None:
         """Something was asked: the session is not idle."""
         with self._lock:
-            if desk := self._desks.get(token):
-                desk.seen_at = now
+            if session := self._sessions.get(token):
+                session.seen_at = now
 
     def close(self, token: str | None) -> None:
         """End a session in every window that has it."""
         with self._lock:
-            self._desks.pop(token or "", None)
+            self._sessions.pop(token or "", None)
 
     def ticket(self, token: str, now: float) -> str:
         """A word that can be changed for the session's token, once."""
@@ -75,12 +75,14 @@ class Desks:
         """The token of a ticket; None for one that is unknown, used or too old."""
         with self._lock:
             token, at = self._tickets.pop(ticket, ("", 0.0))
-            return token if token in self._desks and now - at <= TICKET_S else None
+            return token if token in self._sessions and now - at <= TICKET_S else None
 
     def _forget_old(self, now: float) -> None:
-        self._desks = {k: one for k, one in self._desks.items() if now - one.seen_at <= IDLE_S}
+        self._sessions = {
+            k: one for k, one in self._sessions.items() if now - one.seen_at <= IDLE_S
+        }
         self._tickets = {k: one for k, one in self._tickets.items() if now - one[1] <= TICKET_S}
 
 
 # One for all pages of this process and for the route that hands out cookies.
-DESKS: Final = Desks()
+SESSIONS: Final = SignInSessions()

@@ -1,19 +1,22 @@
-"""One alert: the sentence, what was measured around it, its clip, its provenance, its review."""
+"""One alert: the sentence, what was measured around it, its clip, its origin, its review."""
 
 import contextlib
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 import streamlit as st
 
+from dashboard.address import go
 from dashboard.auth.access import current, may
 from dashboard.auth.accounts import Role
-from dashboard.components import explanation, theme, timeline
+from dashboard.components import explanation, maps, theme, timeline
+from dashboard.components.clip_player import draw_clip
+from dashboard.components.discussion import draw_coaching, draw_discussion
 from dashboard.queries import events as alerts
-from dashboard.queries import reviews
-from dashboard.queries.database import Record
-from dashboard.session import store
+from dashboard.queries import places, reviews
+from dashboard.queries.events import AlertDetail, DriverSample
+from dashboard.queries.reviews import WITHDRAWN, ReviewRow
+from dashboard.session import database
 from dashboard.settings import settings
 from monitor.errors import WakefulError
 from monitor.policy import Policy, built_in, load_policy
@@ -21,154 +24,171 @@ from monitor.types import Kind, Level
 
 # How much is shown before and after: a closure is read in seconds, PERCLOS in minutes.
 AROUND_S: Final = {"drowsy": 150.0, "degraded": 90.0, "absent": 60.0}
-CLIP_BYTES: Final = 50_000_000
 
 
-def occasion(event: str) -> None:
+def draw_alert(event: str) -> None:
     """Draw it, or say that this link leads nowhere."""
-    st.button("All alerts", icon=":material/arrow_back:", type="tertiary", on_click=_leave)
-    found = alerts.one(store(), event)
-    if found is None:
+    st.button(
+        "All alerts",
+        icon=":material/arrow_back:",
+        type="tertiary",
+        on_click=go,
+        kwargs={"event": None},
+    )
+    alert = alerts.alert(database(), event)
+    if alert is None:
         theme.nothing(
             "There is no such alert here",
             "The link may be of another fleet, or the alert has been erased or is older than "
             "the store keeps alerts.",
         )
         return
-    known = reviews.history(store(), found["id"])
-    window = _window(found)
-    samples = alerts.between(store(), found["vehicle"], *window, camera=found["camera"])
-    _hero(found, known)
+    history = reviews.history(database(), alert.id)
+    draw_hero(alert, history)
     seen, judged = st.columns([2.1, 1], gap="large")
     with seen:
-        _timeline(found, samples, window)
-        _clip(found)
-        _neighbours(found)
+        samples = draw_measurements(alert)
+        draw_clip(alert)
+        _where(alert)
+        _neighbours(alert)
     with judged:
-        _review(found, known, explanation.doubts(found, samples))
-        _provenance(found)
-        _share(found)
+        _review(alert, history, explanation.doubts(alert, samples))
+        draw_discussion(alert.id)
+        draw_coaching(alert.id)
+        draw_origin(alert)
+        _share(alert)
 
 
-def _leave() -> None:
-    st.query_params.pop("event", None)
-
-
-def _hero(found: Record, known: list[Record]) -> None:
+def draw_hero(alert: AlertDetail, history: list[ReviewRow]) -> None:
     """The two questions first: why was it raised, and was it right?"""
-    level = Level(found["level"])
+    level = Level(alert.level)
     words = theme.LEVEL_WORDS[level]
-    lasted = "still going on" if found["phase"] != "end" else theme.lasting(found["duration_s"])
-    policy = _policy(found["policy"])
-    limit = explanation.limit(found, policy) if policy is not None else None
-    why = explanation.why(found) + (f" In its policy {limit}." if limit else "")
-    verdict = _verdict(known[0]) if known else "Nobody has judged it yet."
+    lasted = "still going on" if alert.phase != "end" else theme.lasting(alert.duration_s)
+    policy = _policy(alert.policy)
+    limit = explanation.limit(alert, policy) if policy is not None else None
+    why = explanation.why(alert) + (f" In its policy {limit}." if limit else "")
+    judged = bool(history) and history[0].verdict != WITHDRAWN
+    verdict = verdict_words(history[0]) if judged else "Nobody has judged it yet."
+    about = " · ".join(
+        [alert.vehicle, *([f"driver {alert.driver}"] if alert.driver else []),
+         theme.clock(alert.started_at), lasted]
+    )  # fmt: skip
     st.html(
-        f'<div class="wk-hero wk-c-{words}"><div><h2>{theme.escape(theme.kind_word(found["kind"]))}'
+        f'<div class="wk-hero wk-c-{words}"><div><h2>{theme.escape(theme.kind_word(alert.kind))}'
         f" {theme.pill(words, level)}</h2>"
-        f"<p>{theme.escape(found['vehicle'])} · {theme.clock(found['started_at'])} · "
-        f"{theme.escape(lasted)}</p>"
+        f"<p>{theme.escape(about)}</p>"
         f'<p class="wk-story"><b>Why:</b> {theme.escape(why)}</p>'
         f'<p class="wk-story"><b>Was it right?</b> {theme.escape(verdict)}</p></div></div>'
     )
 
 
+def draw_measurements(alert: AlertDetail) -> list[DriverSample]:
+    """What was measured around it; returns the samples that were drawn."""
+    st.markdown("##### What was measured around it")
+    window = _window(alert)
+    samples = alerts.samples_between(database(), alert.vehicle, *window, camera=alert.camera)
+    if samples:
+        near = alerts.of_vehicle(database(), alert.vehicle, *window)
+        st.altair_chart(timeline.timeline(samples, near, window, alert), key="around")
+    else:
+        st.caption(
+            "The samples of this time are not kept any more (`store.samples_keep_days`); the "
+            "evidence that was written with the alert is."
+        )
+    st.html(theme.facts(explanation.evidence_pairs(alert)))
+    return samples
+
+
+def draw_origin(alert: AlertDetail) -> None:
+    """By which policy, calibration, camera and models it was raised."""
+    st.markdown("##### Where it comes from")
+    received = alert.received_at
+    pairs = [
+        ("Policy", alert.policy or "-"),
+        ("Calibration", alert.calibration or "that of an average driver"),
+        ("Drive", alert.drive),
+        ("Camera", alert.camera),
+        ("Acknowledged", "yes" if alert.acknowledged else "no"),
+    ]
+    if received is not None:
+        late_s = max(received - alert.updated_at, 0.0)
+        pairs.append(("In the database after", theme.lasting(late_s)))
+    st.html(theme.facts(pairs) + theme.facts([("Models", ", ".join(alert.models or []) or "-")]))
+
+
+def verdict_words(row: ReviewRow) -> str:
+    """A review in one sentence."""
+    if row.verdict == WITHDRAWN:
+        return f"The verdict was undone by {row.reviewer}."
+    verdict = reviews.VERDICTS.get(row.verdict, row.verdict)
+    cause = reviews.CAUSES.get(row.cause or "", row.cause or "")
+    words = f"{verdict.capitalize()}: {cause}" if cause else verdict.capitalize()
+    return f"{words}, says {row.reviewer}."
+
+
 @st.cache_data(show_spinner=False)
 def _known_policies(configured: str) -> dict[str, Policy]:
     """The policies this machine knows, by their hash."""
-    known = {}
+    policies = {}
     for name in {*built_in(), configured}:
         with contextlib.suppress(WakefulError):
             policy = load_policy(name)
-            known[policy.hash] = policy
-    return known
+            policies[policy.hash] = policy
+    return policies
 
 
 def _policy(hashed: str | None) -> Policy | None:
     return _known_policies(str(settings().config.policy)).get((hashed or "").rpartition("-")[2])
 
 
-def _window(found: Record) -> tuple[float, float]:
+def _window(alert: AlertDetail) -> tuple[float, float]:
     """The stretch of time shown, epoch seconds."""
-    around_s = AROUND_S.get(found["kind"], 20.0)
-    until = found["ended_at"] or found["updated_at"]
+    around_s = AROUND_S.get(alert.kind, 20.0)
     # Of an alert of hours its beginning is what explains it.
-    until = min(until, found["started_at"] + 1_800.0)
-    return found["started_at"] - around_s, until + around_s
+    until = min(alert.until, alert.started_at + 1_800.0)
+    return alert.started_at - around_s, until + around_s
 
 
-def _timeline(found: Record, samples: list[Record], window: tuple[float, float]) -> None:
-    st.markdown("##### What was measured around it")
-    if not samples:
-        st.caption(
-            "The samples of this time are not kept any more (`store.samples_keep_days`); the "
-            "evidence that was written with the alert is."
-        )
-    else:
-        told = alerts.of_vehicle(store(), found["vehicle"], *window)
-        st.altair_chart(timeline.timeline(samples, told, window, found), key="around")
-    st.html(theme.facts(explanation.evidence(found)))
-
-
-def _clip(found: Record) -> None:
-    if not found["clip"]:
+def _where(alert: AlertDetail) -> None:
+    """The way of the drive around it, where positions are known."""
+    if alert.latitude is None or alert.longitude is None:
         return
-    st.markdown("##### Clip")
-    file = clip_file(settings().clips, found["clip"])
-    if file is None:
-        st.caption("Its clip is in the vehicle, or its time to be kept has passed.")
-        return
-    st.video(str(file), muted=True, width=560)
+    st.markdown("##### Where")
+    since, until = alert.started_at - 3_600, alert.until + 3_600
+    track = places.track(database(), alert.vehicle, alert.drive, since, until)
+    st.altair_chart(maps.drive_map(track, alert.latitude, alert.longitude), key="where")
+    st.caption(f"{alert.latitude:.4f}°, {alert.longitude:.4f}°, and the hour before and after.")
 
 
-def clip_file(folder: Path, name: str) -> Path | None:
-    """The clip's file; None if it is not there, too large, or not inside the folder."""
-    root = folder.resolve()
-    file = (root / name).resolve()
-    # Names come from vehicles: `../` or a link must not lead out of the folder.
-    if not file.is_relative_to(root) or file.suffix.lower() != ".mp4" or not file.is_file():
-        return None
-    return file if file.stat().st_size <= CLIP_BYTES else None
-
-
-def _neighbours(found: Record) -> None:
+def _neighbours(alert: AlertDetail) -> None:
     near = alerts.of_vehicle(
-        store(), found["vehicle"], found["started_at"] - 900, found["started_at"] + 900
+        database(), alert.vehicle, alert.started_at - 900, alert.started_at + 900
     )
-    others = [
-        row for row in near if row["id"] != found["id"] and row["kind"] != Kind.DEGRADED.value
-    ]
+    others = [row for row in near if row.id != alert.id and row.kind != Kind.DEGRADED.value]
     if not others:
         return
     st.markdown("##### Within a quarter of an hour")
     for row in others[:8]:
         st.button(
-            f"{theme.kind_word(row['kind'])} · {theme.clock(row['started_at'])} · "
-            f"{theme.lasting(row['duration_s'])}",
-            icon=theme.LEVEL_ICONS[Level(row["level"])],
+            f"{theme.kind_word(row.kind)} · {theme.clock(row.started_at)} · "
+            f"{theme.lasting(row.duration_s)}",
+            icon=theme.LEVEL_ICONS[Level(row.level)],
             type="tertiary",
-            key=f"near-{row['id']}",
-            on_click=_go,
-            args=(row["id"],),
+            key=f"near-{row.id}",
+            on_click=go,
+            kwargs={"event": row.id},
         )
 
 
-def _go(event: str) -> None:
-    st.query_params["event"] = event
-
-
-def _review(found: Record, known: list[Record], doubts: list[str]) -> None:
+def _review(alert: AlertDetail, history: list[ReviewRow], doubts: list[str]) -> None:
     st.markdown("##### Was it right?")
-    if doubts:
-        st.markdown("What speaks against it: " + theme.plain("; ".join(doubts)) + ".")
-    else:
-        st.markdown("Nothing that was measured speaks against it.")
-    for row in known[:5]:
-        st.html(_said(row))
+    draw_doubts(doubts)
+    for row in history[:5]:
+        st.html(_review_html(row))
     if not may(Role.REVIEWER):
         st.caption("Your role may look, not judge.")
         return
-    key = found["id"]
+    key = alert.id
     verdict = st.segmented_control(
         "Verdict",
         list(reviews.VERDICTS),
@@ -196,12 +216,20 @@ def _review(found: Record, known: list[Record], doubts: list[str]) -> None:
         _save(key, str(verdict), cause, note)
 
 
+def draw_doubts(doubts: list[str]) -> None:
+    """What speaks against an alert, or that nothing does."""
+    if doubts:
+        st.markdown("What speaks against it: " + theme.plain("; ".join(doubts)) + ".")
+    else:
+        st.markdown("Nothing that was measured speaks against it.")
+
+
 def _save(event: str, verdict: str, cause: str | None, note: str) -> None:
     user = current()
     if user is None or not may(Role.REVIEWER):
         st.rerun()
     try:
-        reviews.add(store(), event, user.name, verdict, cause, note)
+        reviews.add(database(), [event], user.name, verdict, cause, note)
     except ValueError as error:
         st.error(str(error))
         return
@@ -211,38 +239,15 @@ def _save(event: str, verdict: str, cause: str | None, note: str) -> None:
     st.rerun()
 
 
-def _verdict(row: Record) -> str:
-    words = reviews.VERDICTS.get(row["verdict"], str(row["verdict"]))
-    cause = reviews.CAUSES.get(row["cause"] or "", str(row["cause"] or ""))
-    said = f"{words.capitalize()}: {cause}" if cause else words.capitalize()
-    return f"{said}, says {row['reviewer']}."
-
-
-def _said(row: Record) -> str:
-    note = f"<p>{theme.escape(row['note'])}</p>" if row["note"] else ""
+def _review_html(row: ReviewRow) -> str:
+    note = f"<p>{theme.escape(row.note)}</p>" if row.note else ""
     return (
-        f'<div class="wk-said"><b>{theme.escape(_verdict(row))}</b>{note}'
-        f"<p>{theme.clock(row['at'], seconds=False)}</p></div>"
+        f'<div class="wk-review"><b>{theme.escape(verdict_words(row))}</b>{note}'
+        f"<p>{theme.clock(row.at, seconds=False)}</p></div>"
     )
 
 
-def _provenance(found: Record) -> None:
-    st.markdown("##### What made it")
-    received = found["received_at"]
-    late = None if received is None else received - found["updated_at"]
-    pairs = [
-        ("Policy", found["policy"] or "-"),
-        ("Calibration", found["calibration"] or "the population's"),
-        ("Drive", found["drive"]),
-        ("Camera", found["camera"]),
-        ("Acknowledged", "yes" if found["acknowledged"] else "no"),
-    ]
-    if late is not None:
-        pairs.append(("In the database after", theme.lasting(max(late, 0.0))))
-    st.html(theme.facts(pairs) + theme.facts([("Models", ", ".join(found["models"] or []) or "-")]))
-
-
-def _share(found: Record) -> None:
+def _share(alert: AlertDetail) -> None:
     st.markdown("##### Share")
     base = (st.context.url or "").split("?")[0]
-    st.code(f"{base}?event={quote(found['id'])}", language=None, wrap_lines=True)
+    st.code(f"{base}?event={quote(alert.id)}", language=None, wrap_lines=True)

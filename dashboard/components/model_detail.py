@@ -14,7 +14,7 @@ def one_model(reports: list[Report]) -> None:
     """One measured model: confusion, robustness, latency, budget."""
     if not reports:
         return
-    st.markdown("##### One model closely")
+    st.markdown("##### One model in detail")
     chosen = st.selectbox(
         "Model",
         reports,
@@ -33,10 +33,10 @@ def one_model(reports: list[Report]) -> None:
             _per_class(chosen)
     with right:
         if chosen.latency:
-            st.markdown("**Time of one look**")
+            st.markdown("**Time for one picture**")
             st.altair_chart(model_charts.latencies(chosen.latency), key="latency")
         if chosen.robustness:
-            st.markdown("**On spoiled pictures**")
+            st.markdown("**On damaged pictures**")
             clean = chosen.accuracy[0].overall if chosen.accuracy else None
             st.altair_chart(model_charts.robustness(chosen.robustness, clean), key="spoiled")
     _about(chosen)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
+from dashboard.components import terms
 from monitor.types import CAUSES, Kind, Level
 
 # Blue, orange and crimson: no red against green, yellow against blue, yellow against red or red
@@ -25,7 +26,7 @@ _LIGHT: Final = {
 _DARK: Final = {
     Level.NONE: "#78b3e8",
     Level.INFO: "#5c7f9f",
-    Level.CAUTION: "#d9c7a3",
+    Level.CAUTION: "#ffc56e",
     Level.WARNING: "#ff8a3c",
     Level.CRITICAL: "#ff4f64",
 }
@@ -118,7 +119,7 @@ def tile(label: str, value: str, note: str = "", level: Level | None = None) -> 
     """A number that matters with its label; `level` colours its edge when it calls for action."""
     edge = f" wk-edge-{LEVEL_WORDS[level]}" if level is not None else ""
     return (
-        f'<div class="wk-tile{edge}"><div class="wk-label">{escape(label)}</div>'
+        f'<div class="wk-tile{edge}"><div class="wk-label">{_term(label)}</div>'
         f'<div class="wk-value">{escape(value)}</div>'
         f'<div class="wk-note">{escape(note)}</div></div>'
     )
@@ -139,10 +140,22 @@ def heading(title: str, line: str = "") -> None:
 def facts(pairs: list[tuple[str, str]]) -> str:
     """Names and values in a compact grid."""
     cells = "".join(
-        f'<div class="wk-fact"><span>{escape(name)}</span><b>{escape(value)}</b></div>'
-        for name, value in pairs
+        f'<div class="wk-fact">{_term(name)}<b>{escape(value)}</b></div>' for name, value in pairs
     )
     return f'<div class="wk-facts">{cells}</div>'
+
+
+def term(name: str) -> str | None:
+    """What a heading means, for its tooltip; None where it is an everyday word."""
+    return terms.about(name)
+
+
+def _term(name: str) -> str:
+    """A heading that explains itself to whoever points at it."""
+    meaning = terms.about(name)
+    if meaning is None:
+        return f"<span>{escape(name)}</span>"
+    return f'<span class="wk-term" tabindex="0" title="{escape(meaning)}">{escape(name)}</span>'
 
 
 def nothing(title: str, cure: str, command: str | None = None) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from dashboard.components import theme
 from dashboard.components.charts import Chart, local
-from dashboard.queries.database import Record
+from dashboard.queries.events import AlertRow, DriverSample
 from monitor.types import Level
 
 # Samples further apart than this have nothing between them that could be drawn as a line.
@@ -25,16 +25,16 @@ _LANE: Final = 1.25  # height of a lane of height 1, with the space below it
 
 
 def timeline(
-    samples: Sequence[Record],
-    events: Sequence[Record],
+    samples: Sequence[DriverSample],
+    events: Sequence[AlertRow],
     window: tuple[float, float],
-    marked: Record | None = None,
+    marked: AlertRow | None = None,
 ) -> Chart:
     """What was measured over a stretch of time, a lane each; unknown is a gap, never a zero.
 
     Args:
-        samples: rows of `samples`, oldest first.
-        events: alerts to lay over it, with `started_at`, `ended_at`, `level`, `kind`.
+        samples: oldest first.
+        events: alerts to lay over it.
         window: epoch seconds shown.
         marked: the alert this is about.
     """
@@ -118,22 +118,22 @@ def _rules() -> Chart:
     return rule + text
 
 
-def _long(samples: Sequence[Record]) -> pd.DataFrame:
+def _long(samples: Sequence[DriverSample]) -> pd.DataFrame:
     """One row a sample and measure, scaled into its lane; a run ends where nothing is known."""
     rows: list[dict[str, Any]] = []
     for index, (name, title, _, low, high, _) in enumerate(_MEASURES):
         run, last = 0, None
         for row in samples:
-            value = row.get(name)
-            if value is None or (last is not None and row["at"] - last > GAP_S):
+            value: float | None = getattr(row, name)
+            if value is None or (last is not None and row.at - last > GAP_S):
                 run += 1
-            last = row["at"]
+            last = row.at
             if value is not None:
                 share = min(max((value - low) / (high - low), 0.0), 1.0)
                 rows.append(
                     {
-                        "at": row["at"], "y": _base(index) + share, "value": value,
-                        "title": title, "run": f"{name}{run}", "eyes": row["eyes"],
+                        "at": row.at, "y": _base(index) + share, "value": value,
+                        "title": title, "run": f"{name}{run}", "eyes": row.eyes,
                     }
                 )  # fmt: skip
     frame = pd.DataFrame(rows, columns=["at", "y", "value", "title", "run", "eyes"])
@@ -141,10 +141,10 @@ def _long(samples: Sequence[Record]) -> pd.DataFrame:
     return frame.drop(columns=["at"])
 
 
-def _bands(samples: Sequence[Record], events: Sequence[Record]) -> Chart:
+def _bands(samples: Sequence[DriverSample], events: Sequence[AlertRow]) -> Chart:
     """Bands of the most urgent level, and where the driver was not monitored."""
-    found = [*_unwatched(samples), *_alerts(events)]
-    frame = pd.DataFrame(found, columns=["from", "to", "what", "level"])
+    bands = [*_unwatched(samples), *_alerts(events)]
+    frame = pd.DataFrame(bands, columns=["from", "to", "what", "level"])
     frame["time"], frame["end"] = local(frame["from"]), local(frame["to"])
     # What was not monitored shades the whole height; alerts stand on the lane of their own.
     blind = frame["level"] == "not monitored"
@@ -173,19 +173,19 @@ def _bands(samples: Sequence[Record], events: Sequence[Record]) -> Chart:
     )
 
 
-def _unwatched(samples: Sequence[Record]) -> Iterable[tuple[float, float, str, str]]:
+def _unwatched(samples: Sequence[DriverSample]) -> Iterable[tuple[float, float, str, str]]:
     begun: float | None = None
     causes: set[str] = set()
     last = None
     for row in samples:
-        impaired = [cause for cause in row["degraded"] if cause != "uncalibrated"]
+        impaired = [cause for cause in row.degraded if cause != "uncalibrated"]
         if impaired and begun is None:
-            begun = row["at"]
+            begun = row.at
         if not impaired and begun is not None:
-            yield begun, row["at"], _words(causes), "not monitored"
+            yield begun, row.at, _words(causes), "not monitored"
             begun, causes = None, set()
         causes.update(impaired)
-        last = row["at"]
+        last = row.at
     if begun is not None and last is not None:
         yield begun, last + 1.0, _words(causes), "not monitored"
 
@@ -194,24 +194,24 @@ def _words(causes: Iterable[str]) -> str:
     return "not monitored: " + ", ".join(sorted(theme.cause_word(cause) for cause in causes))
 
 
-def _alerts(events: Sequence[Record]) -> Iterable[tuple[float, float, str, str]]:
-    for event in sorted(events, key=lambda one: one["level"]):
-        if event["kind"] == "degraded":
+def _alerts(events: Sequence[AlertRow]) -> Iterable[tuple[float, float, str, str]]:
+    for event in sorted(events, key=lambda event: event.level):
+        if event.kind == "degraded":
             continue
-        until = event["ended_at"] or event["updated_at"]
+        until = event.until
         # A second is the least that can be seen and pointed at.
-        until = max(until, event["started_at"] + 1.0)
-        level = theme.LEVEL_WORDS[Level(event["level"])]
-        yield event["started_at"], until, theme.kind_word(event["kind"]), level
+        until = max(until, event.started_at + 1.0)
+        level = theme.LEVEL_WORDS[Level(event.level)]
+        yield event.started_at, until, theme.kind_word(event.kind), level
 
 
-def _shades(marked: Record | None, window: tuple[float, float]) -> list[Chart]:
+def _shades(marked: AlertRow | None, window: tuple[float, float]) -> list[Chart]:
     if marked is None:
         return []
-    until = max(marked["ended_at"] or marked["updated_at"], marked["started_at"] + 0.5)
-    frame = pd.DataFrame({"from": [marked["started_at"]], "to": [min(until, window[1])]})
+    until = max(marked.until, marked.started_at + 0.5)
+    frame = pd.DataFrame({"from": [marked.started_at], "to": [min(until, window[1])]})
     frame["time"], frame["end"] = local(frame["from"]), local(frame["to"])
-    color = theme.level_colors()[Level(marked["level"])]
+    color = theme.level_colors()[Level(marked.level)]
     return [
         alt.Chart(frame)
         .mark_rect(opacity=0.2, color=color, clip=True)

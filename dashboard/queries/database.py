@@ -4,18 +4,21 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import ColumnElement, Connection, Engine, Table, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.sql import Executable
 
+from dashboard.queries.scope import EVERYTHING, Scope
 from monitor.errors import StoreError
 
-Record = dict[str, Any]
+Record = dict[str, Any]  # values by column, on their way into or out of the database
+Row = TypeVar("Row")
 CONNECT_TIMEOUT_S: Final = 5
 # A page that takes longer than this is answered with a message, not with a spinner for ever.
 STATEMENT_TIMEOUT_S: Final = 15
@@ -39,6 +42,11 @@ class Spent:
 _spent = threading.local()
 
 
+def columns_of(table: Table, row_type: type[Any]) -> list[ColumnElement[Any]]:
+    """The columns of a table that a row type has fields for."""
+    return [table.c[field.name] for field in fields(row_type) if field.name in table.c]
+
+
 def begin_view() -> Spent:
     """Start counting for this thread's page view; streamlit runs each view in one thread."""
     view = Spent()
@@ -51,7 +59,7 @@ def _view() -> Spent:
     return view if view is not None else begin_view()
 
 
-class Store:
+class Database:
     """An open event log. Thread-safe; every fault is a `StoreError` of one line.
 
     Args:
@@ -65,7 +73,24 @@ class Store:
         self.url = _parsed(url)
         self.name = self.url.render_as_string(hide_password=True)
         self.engine = _engine(self.url)
+        self.scope = EVERYTHING
         self._tables: frozenset[str] = frozenset()
+
+    def scoped(self, scope: Scope) -> "Database":
+        """The same log, open once, of which only a scope's vehicles are seen."""
+        view = copy(self)
+        view.scope = scope
+        return view
+
+    def allows(self, vehicle: ColumnElement[str]) -> ColumnElement[bool]:
+        """The condition that a row's vehicle is inside the scope; in every query."""
+        return self.scope.allows(vehicle)
+
+    @property
+    def key(self) -> tuple[str, tuple[str, ...] | None]:
+        """What an answer depends on besides its question: the log and the scope."""
+        groups = self.scope.groups
+        return self.name, None if groups is None else tuple(sorted(groups))
 
     @property
     def postgresql(self) -> bool:
@@ -80,23 +105,32 @@ class Store:
         host = f" at {self.url.host}" if self.url.host else ""
         return f"PostgreSQL {self.url.database}{host}"
 
+    def fetch(self, row_type: type[Row], statement: Executable) -> list[Row]:
+        """All rows of a statement, each as one `row_type`, whose fields are its columns."""
+        return [row_type(**row) for row in self.rows(statement)]
+
+    def fetch_first(self, row_type: type[Row], statement: Executable) -> Row | None:
+        """The first row as one `row_type`, or None."""
+        rows = self.fetch(row_type, statement)
+        return rows[0] if rows else None
+
     def rows(self, statement: Executable, values: Record | None = None) -> list[Record]:
-        """All rows of a statement, as dictionaries."""
+        """All rows of a statement, by column."""
         began = time.perf_counter()
-        with self.told(), self.engine.connect() as connection:
+        with self.explained(), self.engine.connect() as connection:
             # SQLite works while it is read, so fetching belongs to the time that is counted.
             fetched = connection.execute(statement, values or {}).mappings().all()
         _view().add(time.perf_counter() - began, len(fetched))
         return [dict(row) for row in fetched]
 
-    def one(self, statement: Executable, values: Record | None = None) -> Record | None:
-        """The first row, or None."""
-        found = self.rows(statement, values)
-        return found[0] if found else None
+    def first(self, statement: Executable, values: Record | None = None) -> Record | None:
+        """The first row by column, or None."""
+        rows = self.rows(statement, values)
+        return rows[0] if rows else None
 
     def write(self, *statements: tuple[Executable, Sequence[Record] | Record]) -> None:
         """Run statements with their values in one transaction."""
-        with self.told(), self.engine.begin() as connection:
+        with self.explained(), self.engine.begin() as connection:
             for statement, values in statements:
                 connection.execute(statement, values)
 
@@ -107,12 +141,12 @@ class Store:
     def tables(self) -> frozenset[str]:
         """Names of the tables that are there; asked once, they only change with a migration."""
         if not self._tables:
-            with self.told():
+            with self.explained():
                 self._tables = frozenset(inspect(self.engine).get_table_names())
         return self._tables
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         """Turn the database's own errors into one line.
 
         Raises:

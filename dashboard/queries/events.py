@@ -1,13 +1,12 @@
 """The alerts: a page of them, how many, one with what was measured around it, all for export."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     and_,
-    exists,
     func,
     literal,
     select,
@@ -15,10 +14,13 @@ from sqlalchemy import (
     tuple_,
 )
 
-from dashboard.queries.database import Record, Store
-from dashboard.queries.reviews import judged, verdicts
+from dashboard.queries.database import Database, Record, columns_of
+from dashboard.queries.export import ExportRow
+from dashboard.queries.reviews import ReviewRow, judged, latest
+from monitor.protocol.mapping import evidence_from
 from monitor.store.schema import events, reviews, samples
 from monitor.types import Kind, Level
+from monitor.types.evidence import Evidence
 
 PAGE_ROWS: Final = 50
 # Beyond this many a count is "more than 1,000": counting a million rows costs more than a page.
@@ -44,17 +46,80 @@ SORTS: Final[dict[str, tuple[tuple[ColumnElement[Any], ...], bool]]] = {
     "longest": ((_e.duration_s, _e.started_at, _e.id), True),
     "vehicle": ((_e.vehicle, _e.started_at, _e.id), False),
 }
-LISTED: Final = (
-    _e.id,
-    _e.started_at,
-    _e.vehicle,
-    _e.kind,
-    _e.level,
-    _e.phase,
-    _e.duration_s,
-    _e.acknowledged,
-    _e.clip,
-)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRow:
+    """An alert in a list: columns of `events`, and its latest review.
+
+    Times are epoch seconds; `ended_at` is None while it goes on.
+    """
+
+    id: str
+    started_at: float
+    vehicle: str
+    camera: str
+    kind: str
+    level: int
+    phase: str
+    updated_at: float
+    ended_at: float | None
+    duration_s: float
+    acknowledged: bool
+    clip: str | None
+    review: ReviewRow | None = None
+
+    @property
+    def until(self) -> float:
+        """When it ended, or was last heard of (epoch seconds)."""
+        return self.ended_at or self.updated_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertDetail(AlertRow):
+    """An alert with everything that was stored of it.
+
+    Attributes:
+        evidence: what made it; None for a kind that this version does not know.
+        received_at: when the fleet's database had it (epoch seconds); None in the vehicle's own.
+        driver: the pseudonym that the vehicle was given; None without.
+        latitude, longitude: degrees; None where no position was known.
+    """
+
+    drive: str
+    evidence: Evidence | None
+    policy: str
+    calibration: str
+    models: list[str]
+    received_at: float | None
+    driver: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DriverSample:
+    """A row of `samples`: what was measured at one moment (`at`, epoch seconds)."""
+
+    vehicle: str
+    camera: str
+    at: float
+    drive: str
+    level: int
+    kind: str | None
+    eyes: str
+    openness: float | None
+    closure_s: float | None
+    perclos: float | None
+    fatigue: float | None
+    yaw_deg: float | None
+    pitch_deg: float | None
+    roll_deg: float | None
+    emotion: str | None
+    fps: float | None
+    calibration: float | None
+    speed_kmh: float | None
+    degraded: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,110 +150,137 @@ class Page:
     """Some alerts in order.
 
     Attributes:
-        rows: `LISTED` columns, and `verdict`, `cause`, `reviewer` of the latest review.
+        rows: the alerts.
         after: where the next page begins; None on the last one.
+        before: where the page before this one ends; None on the first.
     """
 
-    rows: list[Record]
+    rows: list[AlertRow]
     after: str | None
+    before: str | None
 
 
-def page(store: Store, wanted: Filter, sort: str = "newest", after: str | None = None) -> Page:
+def page(
+    database: Database,
+    wanted: Filter,
+    sort: str = "newest",
+    after: str | None = None,
+    before: str | None = None,
+) -> Page:
     """One page of alerts.
 
     Args:
-        store: the event log.
+        database: the event log.
         wanted: the filter.
         sort: a key of `SORTS`; anything else is `newest`.
-        after: as a former page's `after` told; what is no such word begins at the start.
+        after, before: as another page's `after` or `before` was; what is no such word begins at
+            the start.
     """
     columns, descending = SORTS.get(sort, SORTS["newest"])
-    statement = select(*LISTED).where(_where(wanted))
-    if (place := _read_place(after, columns)) is not None:
+    place = _read_place(after, columns)
+    back = place is None and (place := _read_place(before, columns)) is not None
+    down = descending is not back
+    statement = select(*columns_of(events, AlertRow)).where(_where(database, wanted))
+    if place is not None:
         row, bound = tuple_(*columns), tuple_(*(literal(value) for value in place))
-        statement = statement.where(row < bound if descending else row > bound)
+        statement = statement.where(row < bound if down else row > bound)
+    ordered = columns
     if sort == "longest" and _rare(wanted):
         # Few match: sorting those is quicker than walking every alert by its length.
-        columns = (_e.duration_s + 0.0, *columns[1:])
-    order = [column.desc() if descending else column.asc() for column in columns]
-    rows = store.rows(statement.order_by(*order).limit(PAGE_ROWS + 1))
+        ordered = (_e.duration_s + 0.0, *columns[1:])
+    order = [column.desc() if down else column.asc() for column in ordered]
+    rows = database.fetch(AlertRow, statement.order_by(*order).limit(PAGE_ROWS + 1))
     more, rows = len(rows) > PAGE_ROWS, rows[:PAGE_ROWS]
-    known = verdicts(store, [row["id"] for row in rows])
-    nothing = {"verdict": None, "cause": None, "reviewer": None}
-    rows = [{**row, **known.get(row["id"], nothing)} for row in rows]
-    return Page(rows, _write_place(rows[-1], SORTS.get(sort, SORTS["newest"])[0]) if more else None)
+    rows = rows[::-1] if back else rows
+    verdicts = latest(database, [row.id for row in rows])
+    rows = [replace(row, review=verdicts.get(row.id)) for row in rows]
+    if not rows:
+        return Page([], None, None)
+    later = more or back
+    earlier = more if back else place is not None
+    return Page(
+        rows,
+        after=_write_place(rows[-1], columns) if later else None,
+        before=_write_place(rows[0], columns) if earlier else None,
+    )
 
 
-def count(store: Store, wanted: Filter) -> int:
+def count(database: Database, wanted: Filter) -> int:
     """How many alerts there are, at most `COUNT_CAP` + 1."""
-    found = select(literal(1)).select_from(events).where(_where(wanted)).limit(COUNT_CAP + 1)
-    return int(store.rows(select(func.count().label("n")).select_from(found.subquery()))[0]["n"])
+    found = (
+        select(literal(1)).select_from(events).where(_where(database, wanted)).limit(COUNT_CAP + 1)
+    )
+    return int(database.rows(select(func.count().label("n")).select_from(found.subquery()))[0]["n"])
 
 
-def any_at_all(store: Store) -> bool:
+def any_at_all(database: Database) -> bool:
     """Whether the log holds any alert."""
-    return store.one(select(_e.id).limit(1)) is not None
+    first = select(_e.id).where(database.allows(_e.vehicle)).limit(1)
+    return database.first(first) is not None
 
 
-def one(store: Store, event: str) -> Record | None:
-    """An alert with everything that is known of it; None for an id that is not there."""
-    found = store.one(select(events).where(_e.id == event))
-    if found is None:
-        return None
-    return {**found, "evidence": _json(found["evidence"]), "models": _json(found["models"])}
+def alert(database: Database, event: str) -> AlertDetail | None:
+    """An alert with everything that is stored of it; None for an id that is not there."""
+    statement = select(*columns_of(events, AlertDetail)).where(
+        _e.id == event, database.allows(_e.vehicle)
+    )
+    row = database.first(statement)
+    return None if row is None else AlertDetail(**{**row, "evidence": _evidence(row)})
 
 
-def between(
-    store: Store, vehicle: str, since: float, until: float, camera: str | None = None
-) -> list[Record]:
+def _evidence(row: Record) -> Evidence | None:
+    known = row["kind"] in set(Kind)
+    return evidence_from(Kind(row["kind"]), row["evidence"]) if known else None
+
+
+def samples_between(
+    database: Database, vehicle: str, since: float, until: float, camera: str | None = None
+) -> list[DriverSample]:
     """A vehicle's samples in a stretch of time, oldest first, the newest when there are many."""
     s = samples.c
     statement = (
-        select(samples)
-        .where(s.vehicle == vehicle, s.at >= since, s.at < until)
+        select(*columns_of(samples, DriverSample))
+        .where(database.allows(s.vehicle), s.vehicle == vehicle, s.at >= since, s.at < until)
         .where(s.camera == camera if camera else true())
         .order_by(s.at.desc())
         .limit(TIMELINE_ROWS)
     )
-    rows = store.rows(statement)[::-1]
-    return [{**row, "degraded": _json(row["degraded"])} for row in rows]
+    return database.fetch(DriverSample, statement)[::-1]
 
 
-def of_vehicle(store: Store, vehicle: str, since: float, until: float) -> list[Record]:
+def of_vehicle(database: Database, vehicle: str, since: float, until: float) -> list[AlertRow]:
     """A vehicle's alerts that touch a stretch of time, oldest first; at most 500."""
     # The longest alert there is: a bound on the start keeps it inside one index range.
     longest_s = 6 * 3600.0
     statement = (
-        select(*LISTED, _e.ended_at, _e.updated_at)
+        select(*columns_of(events, AlertRow))
         .where(_e.vehicle == vehicle, _e.started_at >= since - longest_s, _e.started_at < until)
         .where(func.coalesce(_e.ended_at, _e.updated_at) >= since)
+        .where(database.allows(_e.vehicle))
         .order_by(_e.started_at)
         .limit(500)
     )
-    return store.rows(statement)
+    return database.fetch(AlertRow, statement)
 
 
-def export(store: Store, wanted: Filter) -> list[Record]:
-    """The newest `EXPORT_ROWS` alerts with provenance, evidence and latest verdict."""
-    columns = [column for column in _e if column.name != "sequence"]
+def export(database: Database, wanted: Filter) -> list[ExportRow]:
+    """The newest `EXPORT_ROWS` alerts with provenance, evidence and latest review."""
     newest = (
-        select(*columns)
-        .where(_where(wanted))
+        select(*columns_of(events, ExportRow))
+        .where(_where(database, wanted))
         .order_by(_e.started_at.desc(), _e.id.desc())
         .limit(EXPORT_ROWS)
         .subquery()
     )
-    other = reviews.alias("other")
+    other, r = reviews.alias("other"), reviews.c
     last = select(func.max(other.c.id)).where(other.c.event == newest.c.id).scalar_subquery()
+    review = (r.verdict, r.cause, r.reviewer, r.at.label("reviewed_at"), r.note)
     statement = (
-        select(newest, reviews.c.verdict, reviews.c.cause, reviews.c.reviewer)
-        .select_from(newest.outerjoin(reviews, reviews.c.id == last))
+        select(newest, *review)
+        .select_from(newest.outerjoin(reviews, r.id == last))
         .order_by(newest.c.started_at.desc(), newest.c.id.desc())
     )
-    return [
-        {**row, "evidence": _text(row["evidence"]), "models": _text(row["models"])}
-        for row in store.rows(statement)
-    ]
+    return database.fetch(ExportRow, statement)
 
 
 def described(wanted: Filter) -> Record:
@@ -196,8 +288,8 @@ def described(wanted: Filter) -> Record:
     return {name: value for name, value in asdict(wanted).items() if value}
 
 
-def known_kinds() -> list[str]:
-    """Kinds of alerts, from the ladder's top to what stands beside it."""
+def kinds() -> list[str]:
+    """Every kind of alert, in the order of the ladder."""
     return [kind.value for kind in Kind]
 
 
@@ -208,8 +300,8 @@ def _rare(wanted: Filter) -> bool:
     return bool(wanted.vehicles) or rare_kinds or judged_ones or wanted.min_level >= Level.CRITICAL
 
 
-def _where(wanted: Filter) -> ColumnElement[bool]:
-    clauses: list[ColumnElement[bool]] = []
+def _where(database: Database, wanted: Filter) -> ColumnElement[bool]:
+    clauses: list[ColumnElement[bool]] = [database.allows(_e.vehicle)]
     if wanted.vehicles:
         clauses.append(_e.vehicle.in_(wanted.vehicles))
     if wanted.kinds:
@@ -223,13 +315,13 @@ def _where(wanted: Filter) -> ColumnElement[bool]:
     if wanted.verdict or wanted.cause:
         clauses.append(judged(_e.id, wanted.verdict, wanted.cause, wanted.since))
     elif wanted.reviewed is not None:
-        looked_at = exists().where(reviews.c.event == _e.id)
-        clauses.append(looked_at if wanted.reviewed else ~looked_at)
+        reviewed = judged(_e.id, None, None, wanted.since)
+        clauses.append(reviewed if wanted.reviewed else ~reviewed)
     return and_(true(), *clauses)
 
 
-def _write_place(row: Record, columns: tuple[ColumnElement[Any], ...]) -> str:
-    return json.dumps([row[column.name] for column in columns], separators=(",", ":"))
+def _write_place(row: AlertRow, columns: tuple[ColumnElement[Any], ...]) -> str:
+    return json.dumps([getattr(row, str(column.key)) for column in columns], separators=(",", ":"))
 
 
 def _read_place(after: str | None, columns: tuple[ColumnElement[Any], ...]) -> list[Any] | None:
@@ -247,11 +339,3 @@ def _read_place(after: str | None, columns: tuple[ColumnElement[Any], ...]) -> l
         ):
             return None
     return place
-
-
-def _json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

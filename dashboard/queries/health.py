@@ -1,32 +1,127 @@
 """Is the pipeline itself well: how late, how deep, how big, which versions, what was refused."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import func, select, text
 
-from dashboard.queries.database import Record, Store
+from dashboard.queries.database import Database, Record, columns_of
 from monitor.store.schema import audit, dead_letters, events, metadata, outbox, vehicles
 
 LAG_EVENTS: Final = 2_000
 DAY_S: Final = 86_400.0
 
 
-def lags_s(store: Store, since: float) -> list[Record]:
+@dataclass(frozen=True, slots=True)
+class LagRow:
+    """When an alert was last reported (epoch seconds), and how long until it was stored."""
+
+    at: float
+    lag_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalCount:
+    """How many messages were refused for a reason, and when the last one was (epoch seconds)."""
+
+    reason: str
+    n: int
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A refused message: its first bytes."""
+
+    id: int
+    at: float
+    topic: str
+    payload: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchProcess:
+    """A vehicle's process as it last reported; `stats` is its message of the last minute."""
+
+    vehicle: str
+    version: str | None
+    availability: str
+    last_seen_at: float
+    stats: Record | None
+    clock_skew_s: float | None
+
+    def count(self, name: str) -> int | None:
+        """`outbox_depth`, `lost` or `restarts`; None where it has not reported yet."""
+        return None if self.stats is None else self.stats.get(name)
+
+    @property
+    def fps(self) -> float | None:
+        """Of its slowest camera."""
+        return min((loop.get("fps") or 0.0 for loop in self._loops), default=None)
+
+    @property
+    def latency_p95_ms(self) -> float | None:
+        """Of its slowest camera, from a frame's capture to the state."""
+        return max((loop.get("latency_p95_ms") or 0.0 for loop in self._loops), default=None)
+
+    @property
+    def troubles(self) -> str:
+        """What is wrong inside it, by the name of the part."""
+        troubles = (self.stats or {}).get("troubles", {})
+        return "; ".join(f"{part}: {text}" for part, text in troubles.items())
+
+    @property
+    def _loops(self) -> list[Record]:
+        return list((self.stats or {}).get("cameras", {}).values())
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in this database's own outbox; `oldest_at` is epoch seconds."""
+
+    rows: int
+    bytes: int
+    oldest_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what, when (epoch seconds)."""
+
+    id: int
+    at: float
+    actor: str
+    action: str
+    subject: str
+    detail: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """A table's rows, about, and bytes; None where the database does not say."""
+
+    name: str
+    bytes: int | None
+    rows: int
+
+
+def lags_s(database: Database, since: float) -> list[LagRow]:
     """Of the newest alerts: when each was told, and seconds until the fleet's database had it."""
     e = events.c
     newest = (
         select(e.updated_at, e.received_at)
-        .where(e.started_at >= since, e.received_at.is_not(None))
+        .where(database.allows(e.vehicle), e.started_at >= since, e.received_at.is_not(None))
         .order_by(e.started_at.desc())
         .limit(LAG_EVENTS)
         .subquery()
     )
     lag = (newest.c.received_at - newest.c.updated_at).label("lag_s")
-    return store.rows(select(newest.c.updated_at.label("at"), lag))
+    return database.fetch(LagRow, select(newest.c.updated_at.label("at"), lag))
 
 
-def dead_by_reason(store: Store, since: float) -> list[Record]:
+def dead_by_reason(database: Database, since: float) -> list[RefusalCount]:
     """How many messages were refused since then, by reason; the most frequent first."""
     d = dead_letters.c
     statement = (
@@ -36,27 +131,29 @@ def dead_by_reason(store: Store, since: float) -> list[Record]:
         .order_by(func.count().desc())
         .limit(50)
     )
-    return store.rows(statement)
+    return database.fetch(RefusalCount, statement)
 
 
-def dead_newest(store: Store, limit: int = 50) -> list[Record]:
+def dead_newest(database: Database, limit: int = 50) -> list[DeadLetter]:
     """The last refused messages: when, on which topic, why, and their first bytes."""
-    statement = select(dead_letters).order_by(dead_letters.c.id.desc()).limit(limit)
-    return [{**row, "payload": bytes(row["payload"])[:256]} for row in store.rows(statement)]
+    statement = select(*columns_of(dead_letters, DeadLetter)).order_by(dead_letters.c.id.desc())
+    rows = database.fetch(DeadLetter, statement.limit(limit))
+    return [replace(row, payload=bytes(row.payload)[:256]) for row in rows]
 
 
-def processes(store: Store) -> list[Record]:
+def processes(database: Database) -> list[WatchProcess]:
     """Every vehicle's process as it last told of itself."""
     v = vehicles.c
     statement = (
         select(v.vehicle, v.version, v.availability, v.last_seen_at, v.stats, v.clock_skew_s)
+        .where(database.allows(v.vehicle))
         .order_by(v.last_seen_at.desc())
         .limit(1_000)
     )
-    return store.rows(statement)
+    return database.fetch(WatchProcess, statement)
 
 
-def own_outbox(store: Store) -> Record:
+def own_outbox(database: Database) -> Backlog:
     """The backlog in this very database: rows, bytes, and when the oldest was written."""
     o = outbox.c
     statement = select(
@@ -64,30 +161,32 @@ def own_outbox(store: Store) -> Record:
         func.coalesce(func.sum(func.length(o.payload)), 0).label("bytes"),
         func.min(o.created_at).label("oldest_at"),
     )
-    return store.rows(statement)[0]
+    return database.fetch(Backlog, statement)[0]
 
 
-def last_audited(store: Store, limit: int = 50) -> list[Record]:
+def last_audited(database: Database, limit: int = 50) -> list[AuditEntry]:
     """Who exported, erased or changed something, the latest first."""
-    return store.rows(select(audit).order_by(audit.c.id.desc()).limit(limit))
+    return database.fetch(
+        AuditEntry, select(*columns_of(audit, AuditEntry)).order_by(audit.c.id.desc()).limit(limit)
+    )
 
 
-def storage(store: Store) -> list[Record]:
+def storage(database: Database) -> list[TableSize]:
     """Bytes and rows (estimated by PostgreSQL, counted in SQLite) of each table."""
-    return _storage_postgresql(store) if store.postgresql else _storage_sqlite(store)
+    return _storage_postgresql(database) if database.postgresql else _storage_sqlite(database)
 
 
-def database_bytes(store: Store) -> int:
+def database_bytes(database: Database) -> int:
     """The whole database on disk."""
-    if store.postgresql:
-        row = store.one(text("SELECT pg_database_size(current_database()) AS bytes"))
+    if database.postgresql:
+        row = database.first(text("SELECT pg_database_size(current_database()) AS bytes"))
         return int(row["bytes"]) if row else 0
-    file = Path(store.url.database or "")
+    file = Path(database.url.database or "")
     beside = [file, file.with_name(file.name + "-wal")]
     return sum(path.stat().st_size for path in beside if path.is_file())
 
 
-def _storage_postgresql(store: Store) -> list[Record]:
+def _storage_postgresql(database: Database) -> list[TableSize]:
     # A partitioned table is itself empty: its partitions are counted under its name.
     statement = text(
         "SELECT coalesce(parent.relname, c.relname) AS name, "
@@ -98,15 +197,15 @@ def _storage_postgresql(store: Store) -> list[Record]:
         "JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE c.relkind = 'r' AND n.nspname = current_schema() GROUP BY 1 ORDER BY 2 DESC"
     )
-    return store.rows(statement)
+    return database.fetch(TableSize, statement)
 
 
-def _storage_sqlite(store: Store) -> list[Record]:
-    there = store.tables()
-    found = []
+def _storage_sqlite(database: Database) -> list[TableSize]:
+    there = database.tables()
+    sizes = []
     for table in metadata.sorted_tables:
         if table.name in there:
             # max(rowid) is one seek; a count would read the whole table.
-            row = store.one(text(f'SELECT max(rowid) AS n FROM "{table.name}"'))  # noqa: S608
-            found.append({"name": table.name, "bytes": None, "rows": (row or {}).get("n") or 0})
-    return sorted(found, key=lambda one: -one["rows"])
+            row = database.first(text(f'SELECT max(rowid) AS n FROM "{table.name}"'))  # noqa: S608
+            sizes.append(TableSize(table.name, None, (row or {}).get("n") or 0))
+    return sorted(sizes, key=lambda size: -size.rows)

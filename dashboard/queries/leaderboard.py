@@ -11,7 +11,7 @@ STUDY = "RAF-DB, test"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LeaderboardRow:
     """One figure of one model on one data set, from one origin.
 
     Attributes:
@@ -40,11 +40,11 @@ class Standing:
     unit: str = "right"
 
 
-def standings(reports: list[Report], task: str) -> list[Standing]:
+def leaderboard(reports: list[Report], task: str) -> list[LeaderboardRow]:
     """Every figure of the reports of a task, the best first."""
     costs = _costs(reports)
     found = [
-        _standing(report, figure, costs.get(report.model))
+        _leaderboard_row(report, figure, costs.get(report.model))
         for report in reports
         if report.task == task
         for figure in (report.accuracy if task == "expression" else report.detection)
@@ -53,7 +53,7 @@ def standings(reports: list[Report], task: str) -> list[Standing]:
     return sorted(found, key=lambda one: -one.value)
 
 
-def datasets(rows: list[Standing]) -> list[str]:
+def datasets(rows: list[LeaderboardRow]) -> list[str]:
     """Data sets with figures: the study's own test, then the one with most measured models."""
     figures = Counter(name_of(row) for row in rows)
     measured = Counter(name_of(row) for row in rows if row.origin == "measured")
@@ -64,12 +64,12 @@ def datasets(rows: list[Standing]) -> list[str]:
     return sorted(figures, key=order)
 
 
-def name_of(row: Standing) -> str:
+def name_of(row: LeaderboardRow) -> str:
     """A data set and the part of it that was looked at: only the same may be compared."""
     return f"{row.dataset}, {row.split}"
 
 
-def pick(rows: list[Standing], budget_ms: float) -> Standing | None:
+def pick(rows: list[LeaderboardRow], budget_ms: float) -> LeaderboardRow | None:
     """The most accurate measured model whose measured CPU call keeps within the budget."""
     fitting = [
         row
@@ -79,7 +79,7 @@ def pick(rows: list[Standing], budget_ms: float) -> Standing | None:
     return max(fitting, key=lambda row: row.value, default=None)
 
 
-def as_good(rows: list[Standing], best: Standing) -> list[Standing]:
+def as_good(rows: list[LeaderboardRow], best: LeaderboardRow) -> list[LeaderboardRow]:
     """Measured models that are quicker than the best and lie within its interval."""
     low = best.interval[0] if best.interval else best.value
     return [
@@ -94,13 +94,15 @@ def as_good(rows: list[Standing], best: Standing) -> list[Standing]:
     ]
 
 
-def _standing(report: Report, figure: Accuracy | Detection, cost: Cost | None) -> Standing:
+def _leaderboard_row(
+    report: Report, figure: Accuracy | Detection, cost: Cost | None
+) -> LeaderboardRow:
     interval, second = (
         (figure.ci, figure.mean_class)
         if isinstance(figure, Accuracy)
         else (figure.ci_map50, figure.map50_95)
     )
-    return Standing(
+    return LeaderboardRow(
         model=report.model,
         origin=figure.origin,
         dataset=figure.dataset,

@@ -17,7 +17,7 @@ MAX_OBSERVATIONS: Final = 500_000  # about five hours at 30 fps
 
 
 @dataclass(frozen=True, slots=True)
-class Rerun:
+class PolicyRun:
     """What a policy made of a trace.
 
     Attributes:
@@ -50,7 +50,7 @@ class Rerun:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ReplayScore:
     """Over labelled drives: alerts that were due, of them found, and alerts nobody called for."""
 
     due: int
@@ -58,7 +58,7 @@ class Tally:
     false: int
 
 
-def run_again(file: Path, policy: Policy) -> Rerun:
+def run_again(file: Path, policy: Policy) -> PolicyRun:
     """Run a trace under a policy.
 
     Raises:
@@ -69,10 +69,10 @@ def run_again(file: Path, policy: Policy) -> Rerun:
     made = events_of(clock, policy, drive=header.drive, camera=header.camera, models=header.models)
     events = list(made)
     seconds = clock.last_s - clock.first_s
-    return Rerun(header, events, clock.first_s, seconds, clock.count >= MAX_OBSERVATIONS)
+    return PolicyRun(header, events, clock.first_s, seconds, clock.count >= MAX_OBSERVATIONS)
 
 
-def tally(runs: list[Rerun], labels: list[Labels | None], policy: Policy) -> Tally:
+def score_runs(runs: list[PolicyRun], labels: list[Labels | None], policy: Policy) -> ReplayScore:
     """Found and false alerts over the drives of which it is known what the driver did."""
     due = found = false = 0
     for run, known in zip(runs, labels, strict=True):
@@ -82,7 +82,7 @@ def tally(runs: list[Rerun], labels: list[Labels | None], policy: Policy) -> Tal
         due += len(result.found)
         found += sum(event is not None for _, event in result.found)
         false += sum(event.level >= Level.CAUTION for event in result.false)
-    return Tally(due, found, false)
+    return ReplayScore(due, found, false)
 
 
 class _Clock:

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import ColumnElement, exists, insert, select
 
-from dashboard.queries.database import Record, Store
+from dashboard.queries.database import Database, Record, columns_of
 from monitor.store.schema import audit, events, reviews
 
 VERDICTS: Final = {"true": "real", "false": "false alarm", "unsure": "not sure"}
-# Why an alert was false: what peers' users report (facts: glasses, light, talking, looking down).
+# A verdict that was undone: the alert waits for one again.
+WITHDRAWN: Final = "withdrawn"
+# Why an alert was false: what users of such systems report (glasses, light, talking …).
 CAUSES: Final = {
     "glasses": "glasses or reflections",
     "light": "light, glare or shadow",
@@ -25,9 +28,22 @@ NOTE_LENGTH: Final = 2_000
 DAY_S: Final = 86_400.0
 
 
+@dataclass(frozen=True, slots=True)
+class ReviewRow:
+    """A row of `reviews`; `at` is epoch seconds."""
+
+    id: int
+    event: str
+    reviewer: str
+    at: float
+    verdict: str
+    cause: str | None
+    note: str | None
+
+
 def judged(
     event: ColumnElement[str], verdict: str | None, cause: str | None, since: float | None = None
-) -> Any:
+) -> ColumnElement[bool]:
     """Whether the last review of an event says so; None of either is any.
 
     Args:
@@ -35,73 +51,104 @@ def judged(
         verdict, cause: what it must say.
         since: no event before it matters (epoch seconds), so no review long before it does.
     """
-    said, later = reviews.alias("said"), reviews.alias("later")
+    last, later = reviews.alias("last"), reviews.alias("later")
     # An anti-join over the index of (event, at) in place of sorting every review there is.
-    superseded = exists().where(later.c.event == said.c.event, later.c.id > said.c.id)
-    clauses = [said.c.event == event, ~superseded]
+    superseded = exists().where(later.c.event == last.c.event, later.c.id > last.c.id)
+    clauses = [last.c.event == event, ~superseded]
     if since is not None:
         # An alert is reviewed after it happened, give or take a vehicle's wrong clock.
-        clauses.append(said.c.at >= since - DAY_S)
-    if verdict:
-        clauses.append(said.c.verdict == verdict)
+        clauses.append(last.c.at >= since - DAY_S)
+    clauses.append(last.c.verdict == verdict if verdict else last.c.verdict != WITHDRAWN)
     if cause:
-        clauses.append(said.c.cause == cause)
+        clauses.append(last.c.cause == cause)
     return exists().where(*clauses)
 
 
-def verdicts(store: Store, ids: Sequence[str]) -> dict[str, Record]:
-    """The latest verdict, cause and reviewer of those of these alerts that have one."""
+def latest(database: Database, ids: Sequence[str]) -> dict[str, ReviewRow]:
+    """The latest review of those of these alerts that have one, by the alert's id."""
     if not ids:
         return {}
-    r = reviews.c
     # Ascending, so that the last one written is the one that stays.
     statement = (
-        select(r.event, r.verdict, r.cause, r.reviewer).where(r.event.in_(ids)).order_by(r.id)
+        select(*columns_of(reviews, ReviewRow))
+        .where(reviews.c.event.in_(ids))
+        .order_by(reviews.c.id)
     )
-    return {row.pop("event"): row for row in store.rows(statement)}
+    last = {row.event: row for row in database.fetch(ReviewRow, statement)}
+    return {event: row for event, row in last.items() if row.verdict != WITHDRAWN}
 
 
-def history(store: Store, event: str) -> list[Record]:
-    """Every review of an alert, the latest first."""
-    statement = select(reviews).where(reviews.c.event == event).order_by(reviews.c.id.desc())
-    return store.rows(statement.limit(200))
+def history(database: Database, event: str) -> list[ReviewRow]:
+    """Every review of an alert, the latest first; at most 200."""
+    statement = (
+        select(*columns_of(reviews, ReviewRow))
+        .where(reviews.c.event == event, _visible(database, reviews.c.event))
+        .order_by(reviews.c.id.desc())
+    )
+    return database.fetch(ReviewRow, statement.limit(200))
 
 
 def add(
-    store: Store, event: str, reviewer: str, verdict: str, cause: str | None, note: str = ""
+    database: Database,
+    alerts: Sequence[str],
+    reviewer: str,
+    verdict: str,
+    cause: str | None = None,
+    note: str = "",
 ) -> None:
-    """Write a verdict.
+    """Write one verdict on some alerts, on all of them or on none.
 
     Args:
-        store: the event log.
-        event: id of an alert that is there.
+        database: the event log.
+        alerts: ids of alerts that are there.
         reviewer: who says so.
-        verdict: a key of `VERDICTS`.
+        verdict: a key of `VERDICTS`, or `WITHDRAWN` to undo the last one.
         cause: a key of `CAUSES`, for a false alarm; None otherwise.
         note: free text.
 
     Raises:
         ValueError: no such alert, verdict or cause, or a cause that does not fit the verdict.
     """
-    if verdict not in VERDICTS:
+    if verdict not in {*VERDICTS, WITHDRAWN}:
         raise ValueError(f"verdict {verdict!r} is none of {', '.join(VERDICTS)}")
     if (verdict == "false") != (cause is not None) or (cause and cause not in CAUSES):
         raise ValueError("a false alarm has one of the causes on the page, nothing else has any")
-    if store.one(select(events.c.id).where(events.c.id == event)) is None:
-        raise ValueError(f"there is no alert {event!r} to review")
-    row = {
-        "event": event,
+    check_visible(database, alerts)
+    about = {
         "reviewer": reviewer[:128],
         "at": time.time(),
         "verdict": verdict,
         "cause": cause,
-        # PostgreSQL text cannot hold NUL.
-        "note": note.replace("\0", "").strip()[:NOTE_LENGTH] or None,
+        "note": clean(note),
     }
-    store.write((insert(reviews), row))
+    database.write((insert(reviews), [{"event": event, **about} for event in alerts]))
 
 
-def note_export(store: Store, actor: str, subject: str, detail: Record) -> None:
+def check_visible(database: Database, alerts: Sequence[str]) -> None:
+    """Refuse to write about an alert that is not there, or that this reader may not see.
+
+    Raises:
+        ValueError: it names the first of them.
+    """
+    e = events.c
+    statement = select(e.id).where(e.id.in_(list(alerts)), database.allows(e.vehicle))
+    seen = {row["id"] for row in database.rows(statement)}
+    for event in alerts:
+        if event not in seen:
+            raise ValueError(f"there is no alert {event!r} to write about")
+
+
+def _visible(database: Database, event: ColumnElement[str]) -> ColumnElement[bool]:
+    """The condition that an alert's vehicle is inside the scope."""
+    return exists().where(events.c.id == event, database.allows(events.c.vehicle))
+
+
+def clean(note: str) -> str | None:
+    """Free text as it is stored; None for nothing. PostgreSQL text cannot hold NUL."""
+    return note.replace("\0", "").strip()[:NOTE_LENGTH] or None
+
+
+def note_export(database: Database, actor: str, subject: str, detail: Record) -> None:
     """Write into the audit who took data out."""
     row = {"at": time.time(), "actor": actor[:128], "action": "export", "subject": subject}
-    store.write((insert(audit), {**row, "detail": detail}))
+    database.write((insert(audit), {**row, "detail": detail}))

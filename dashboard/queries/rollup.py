@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Table, case, delete, func, insert, literal, select, text
 from sqlalchemy.sql import Select
 
-from dashboard.queries.database import Store
+from dashboard.queries.database import Database
 from monitor.errors import StoreError
 from monitor.protocol.schemas import MONITORED
 from monitor.store.schema import (
@@ -31,7 +31,7 @@ from monitor.store.schema import (
 DAY_S: Final = 86_400.0
 HOUR_S: Final = 3_600.0
 OPEN_DAYS: Final = 2
-# The outbox gives undelivered alerts up after 30 days (store.outbox_keep_days).
+# The outbox gives undelivered alerts up after 30 days (database.outbox_keep_days).
 LATE_DAYS: Final = 40
 REFRESH_S: Final = 600.0
 MANY_DAYS: Final = 7
@@ -45,11 +45,11 @@ def day_of(at: float) -> float:
     return at - at % DAY_S
 
 
-def edge(store: Store) -> float:
+def edge(database: Database) -> float:
     """Up to where, epoch seconds, sums may be read; 0 where there are none."""
-    if rolled_days.name not in store.tables():
+    if rolled_days.name not in database.tables():
         return 0.0
-    row = store.one(select(func.max(rolled_days.c.day).label("last")))
+    row = database.first(select(func.max(rolled_days.c.day).label("last")))
     return 0.0 if row is None or row["last"] is None else row["last"] + DAY_S
 
 
@@ -61,14 +61,14 @@ def due(day: float, rolled_at: float | None, now: float) -> bool:
     return then < LATE_DAYS * DAY_S and age > 1.5 * then + HOUR_S
 
 
-def refresh(store: Store, now: float) -> int:
+def refresh(database: Database, now: float) -> int:
     """Sum every day that is due, the oldest first, each in its own transaction.
 
     Returns:
         How many days were summed; 0 while another dashboard is at it.
     """
     summed = 0
-    with store.told(), store.engine.connect() as connection:
+    with database.explained(), database.engine.connect() as connection:
         if not _worth_it(connection) or not _mine(connection):
             return 0
         try:
@@ -109,13 +109,13 @@ def _leave(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_unlock({_LOCK})"))
 
 
-def keep_fresh(store: Store, clock: Any, stop: threading.Event) -> threading.Thread:
+def keep_fresh(database: Database, clock: Any, stop: threading.Event) -> threading.Thread:
     """Refresh now and then in a thread of its own, until `stop` is set."""
 
     def run() -> None:
         while not stop.is_set():
             try:
-                refresh(store, clock())
+                refresh(database, clock())
             except StoreError as error:
                 _log.warning("sums not refreshed: %s", error)
             stop.wait(REFRESH_S)

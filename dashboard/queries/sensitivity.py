@@ -35,7 +35,7 @@ class Interval(BaseModel):
     end_s: float = Field(ge=0)
 
 
-class Report(BaseModel):
+class KssReport(BaseModel):
     """The driver's own word on their sleepiness over the minutes before."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -50,7 +50,7 @@ class Labels(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     intervals: tuple[Interval, ...] = Field((), max_length=100_000)
-    kss: tuple[Report, ...] = Field((), max_length=10_000)
+    kss: tuple[KssReport, ...] = Field((), max_length=10_000)
 
     @property
     def truth(self) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ def read_labels(data: bytes) -> Labels:
         raise ValueError("labels: not JSON") from None
 
 
-def answered(events: Sequence[Event], reports: Sequence[Report]) -> Answered:
+def answered(events: Sequence[Event], reports: Sequence[KssReport]) -> Answered:
     """Warnings of drowsiness against the driver's own reports.
 
     Each report covers the time since the one before. A warning is right if the report before or

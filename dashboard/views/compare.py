@@ -6,7 +6,14 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import model_charts, model_detail, model_trial_form, theme
-from dashboard.queries.leaderboard import Standing, as_good, datasets, name_of, pick, standings
+from dashboard.queries.leaderboard import (
+    LeaderboardRow,
+    as_good,
+    datasets,
+    leaderboard,
+    name_of,
+    pick,
+)
 from dashboard.session import guarded
 from models.registry import MODELS, shipped
 from models.report import Report, ReportError, load_published, load_reports
@@ -46,7 +53,7 @@ def models_page() -> None:
         label_visibility="collapsed",
     )
     task = task or "expression"
-    rows = standings([*measured, *published], "expression" if task == "eyes" else task)
+    rows = leaderboard([*measured, *published], "expression" if task == "eyes" else task)
     reported = {report.model for report in measured if report.task == task}
     if task in {"expression", "eyes"}:
         rows = [row for row in rows if (row.model in reported) or _is(row.model, task)]
@@ -61,7 +68,7 @@ def _is(model: str, task: str) -> bool:
     return MODELS[model].task == task if model in MODELS else task == "expression"
 
 
-def _comparison(rows: list[Standing], task: str) -> None:
+def _comparison(rows: list[LeaderboardRow], task: str) -> None:
     if not rows and (only := shipped(task)):  # type: ignore[arg-type]
         names = ", ".join(card.name for card in only)
         _hero(
@@ -112,7 +119,7 @@ def _comparison(rows: list[Standing], task: str) -> None:
     _table(shown, task)
 
 
-def _recommend(rows: list[Standing], budget_ms: float, words: str) -> None:
+def _recommend(rows: list[LeaderboardRow], budget_ms: float, words: str) -> None:
     best = pick(rows, budget_ms)
     measured = [row for row in rows if row.origin == "measured"]
     if best is not None:
@@ -138,21 +145,21 @@ def _recommend(rows: list[Standing], budget_ms: float, words: str) -> None:
         )
 
 
-def _how_good(row: Standing) -> str:
+def _how_good(row: LeaderboardRow) -> str:
     low, high = row.interval or (None, None)
     sure = f" ({theme.share(low, 1)} to {theme.share(high, 1)})" if low is not None else ""
     n = f", {row.n:,} pictures" if row.n else ""
     return f"{theme.share(row.value, 1)} {row.unit}{sure} on {name_of(row)}{n}"
 
 
-def _how_fast(row: Standing) -> str:
+def _how_fast(row: LeaderboardRow) -> str:
     fastest = row.fastest
     if fastest is None:
         return "its time was not measured"
     return f"{fastest.runtime} {fastest.precision}, {fastest.p50_ms:.1f} ms a look"
 
 
-def _rivals(rows: list[Standing], best: Standing) -> list[str]:
+def _rivals(rows: list[LeaderboardRow], best: LeaderboardRow) -> list[str]:
     """What is as good as far as anybody can tell, and quicker."""
     return [
         f"{row.model} is as good as far as {row.n or 0:,} pictures can tell "
@@ -175,7 +182,7 @@ def _no_pick(text: str) -> None:
     )
 
 
-def _points(rows: list[Standing], cost: str, *, named: bool) -> list[dict[str, Any]]:
+def _points(rows: list[LeaderboardRow], cost: str, *, named: bool) -> list[dict[str, Any]]:
     """Rows of the plot; `named` says which data set each is about."""
     points = []
     for row in rows:
@@ -197,7 +204,7 @@ def _points(rows: list[Standing], cost: str, *, named: bool) -> list[dict[str, A
     return points
 
 
-def _table(rows: list[Standing], task: str) -> None:
+def _table(rows: list[LeaderboardRow], task: str) -> None:
     second = "mAP50-95" if task == "detection" else "Mean of classes"
     frame = pd.DataFrame(
         [
@@ -243,7 +250,7 @@ def _table(rows: list[Standing], task: str) -> None:
     )
 
 
-def _interval(row: Standing) -> str | None:
+def _interval(row: LeaderboardRow) -> str | None:
     if row.interval is None:
         return None
     return f"{100 * row.interval[0]:.1f} to {100 * row.interval[1]:.1f} %"

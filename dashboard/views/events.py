@@ -1,23 +1,23 @@
 """Events: what happened, why did it alert, was it right?"""
 
-from dataclasses import asdict
 from typing import Final
 
 import pandas as pd
 import streamlit as st
 
+from dashboard.address import Address, Field, go, opens
 from dashboard.auth.access import may
 from dashboard.auth.accounts import Role
-from dashboard.components import theme
-from dashboard.components.alert_page import occasion
+from dashboard.components import group_filter, theme
+from dashboard.components.alert_page import draw_alert
+from dashboard.components.export_button import export_button
 from dashboard.queries import events as alerts
-from dashboard.queries import export, live, reviews
-from dashboard.queries.database import Record
-from dashboard.queries.events import Filter
-from dashboard.session import guarded, kept, now, opens, store
+from dashboard.queries import groups, live, reviews
+from dashboard.queries.events import AlertRow, Filter, Page
+from dashboard.session import database, guarded, kept, now
 from monitor.types import Level
 
-SPANS: Final = {"24 hours": 1, "7 days": 7, "30 days": 30, "all": None}
+SPANS: Final = {"1": "24 hours", "7": "7 days", "30": "30 days", "all": "all"}
 STATES: Final = {
     "any": "Reviewed or not",
     "new": "Not reviewed",
@@ -28,6 +28,7 @@ STATES: Final = {
 }
 LEVELS: Final = {0: "Any level", 2: "Caution and up", 3: "Warning and up", 4: "Critical"}
 _names = kept(live.names, seconds=30)
+_groups = kept(groups.names)
 _page = kept(alerts.page, seconds=10)
 _count = kept(alerts.count, seconds=30)
 
@@ -37,59 +38,79 @@ def events_page() -> None:
     """The list, or one alert when a link names it."""
     asked = st.query_params.get("event")
     if asked:
-        occasion(asked)
+        draw_alert(asked)
         return
+    names, known = _names(database()), _groups(database())
+    address = Address(
+        "events",
+        Field("time", SPANS, "7"),
+        Field("vehicles", names, ()),
+        Field("group", ["", *known], ""),
+        Field("kinds", alerts.kinds(), ()),
+        Field("level", LEVELS, 2),
+        Field("review", STATES, "any"),
+        Field("cause", reviews.CAUSES),
+        Field("sort", alerts.SORTS, "newest"),
+    )
+    address.follow()
     theme.heading("Events", "What happened, why, and was it right")
-    wanted, sort = _filters()
-    place = _place(wanted, sort)
-    found = _page(store(), wanted, sort, place[-1])
-    if not found.rows:
-        _empty()
+    wanted, sort, group = _filters(names, known, address)
+    after, before = st.query_params.get("after"), st.query_params.get("before")
+    page = _page(database(group), wanted, sort, after, before)
+    if not page.rows:
+        _empty(address)
         return
-    _above(wanted)
-    _list(found.rows, key=f"list-{len(place)}")
-    _turn(place, found.after)
+    _above(wanted, group)
+    _list(page.rows, key=f"list-{after}-{before}")
+    _turn(page)
 
 
-def _filters() -> tuple[Filter, str]:
+def _filters(
+    names: list[str], known: list[str], address: Address
+) -> tuple[Filter, str, str | None]:
     """Widgets whose values stand in the address, so that a link shows the same list."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         span = st.segmented_control(
-            "Time", list(SPANS), default="7 days", required=True, key="time", bind="query-params"
+            "Time",
+            list(SPANS),
+            format_func=SPANS.__getitem__,
+            required=True,
+            key="time",
+            on_change=address.changed,
         )
         vehicles = st.multiselect(
             "Vehicle",
-            _names(store()),
+            names,
             key="vehicles",
-            bind="query-params",
             width=160,
             placeholder="All vehicles",
+            on_change=address.changed,
         )
+        group = group_filter.draw(known, address)
         kinds = st.multiselect(
             "Kind",
-            alerts.known_kinds(),
+            alerts.kinds(),
             key="kinds",
-            bind="query-params",
             width=160,
             format_func=theme.kind_word,
             placeholder="All kinds",
+            on_change=address.changed,
         )
         level = st.selectbox(
             "Level",
             list(LEVELS),
-            index=1,
             key="level",
-            bind="query-params",
             width=148,
             format_func=LEVELS.__getitem__,
+            on_change=address.changed,
         )
         state = st.selectbox(
             "Review",
             list(STATES),
             key="review",
-            bind="query-params",
             width=150,
             format_func=STATES.__getitem__,
+            on_change=address.changed,
         )
         cause = None
         if state == "false":
@@ -98,44 +119,35 @@ def _filters() -> tuple[Filter, str]:
                 list(reviews.CAUSES),
                 index=None,
                 key="cause",
-                bind="query-params",
                 width=200,
                 format_func=reviews.CAUSES.__getitem__,
                 placeholder="Any cause",
+                on_change=address.changed,
             )
         sort = st.selectbox(
             "Order",
             list(alerts.SORTS),
             key="sort",
-            bind="query-params",
             width=136,
             format_func=str.capitalize,
+            on_change=address.changed,
         )
-    days = SPANS.get(span or "7 days", 7)
-    return Filter(
+    wanted = Filter(
         vehicles=tuple(vehicles),
         kinds=tuple(kinds),
         min_level=level,
-        since=None if days is None else now(60) - days * 86_400,
+        since=None if span == "all" else now(60) - int(span or "7") * 86_400,
         reviewed={"new": False, "reviewed": True}.get(state),
         verdict=state if state in reviews.VERDICTS else None,
         cause=cause,
-    ), sort
+    )
+    return wanted, sort, group
 
 
-def _place(wanted: Filter, sort: str) -> list[str | None]:
-    """Where the pages turned so far began; forgotten when the question changes."""
-    asked = (asdict(wanted) | {"since": None, "span": st.session_state.get("time")}, sort)
-    if st.session_state.get("asked") != asked:
-        st.session_state["asked"], st.session_state["place"] = asked, [None]
-    place: list[str | None] = st.session_state["place"]
-    return place
-
-
-def _empty() -> None:
-    if alerts.any_at_all(store()):
+def _empty(address: Address) -> None:
+    if alerts.any_at_all(database()):
         theme.nothing("No alert matches", "Take a filter away or choose a longer time.")
-        st.button("Show everything", on_click=_everything)
+        st.button("Show everything", on_click=_everything, args=(address,))
         return
     theme.nothing(
         "No alerts yet",
@@ -145,41 +157,42 @@ def _empty() -> None:
     )
 
 
-def _everything() -> None:
+def _everything(address: Address) -> None:
     st.session_state.update(
         {"time": "all", "vehicles": [], "kinds": [], "level": 0, "review": "any", "cause": None}
     )
+    st.session_state["group"] = ""
+    address.changed()
 
 
-def _above(wanted: Filter) -> None:
-    count = _count(store(), wanted)
+def _above(wanted: Filter, group: str | None) -> None:
+    count = _count(database(group), wanted)
     many = f"{count:,}" if count <= alerts.COUNT_CAP else f"more than {alerts.COUNT_CAP:,}"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{many}** alert{'s' if count != 1 else ''}", width="stretch")
         if may(Role.REVIEWER):
-            export.offer(wanted)
+            export_button(wanted, group)
 
 
-def _list(rows: list[Record], key: str) -> None:
+def _list(rows: list[AlertRow], key: str) -> None:
     frame = pd.DataFrame(
         {
-            "level": [theme.LEVEL_WORDS[Level(row["level"])] for row in rows],
-            "what": [theme.kind_word(row["kind"]) for row in rows],
-            "vehicle": [row["vehicle"] for row in rows],
-            "began": [theme.clock(row["started_at"]) for row in rows],
+            "level": [theme.LEVEL_WORDS[Level(row.level)] for row in rows],
+            "what": [theme.kind_word(row.kind) for row in rows],
+            "vehicle": [row.vehicle for row in rows],
+            "began": [theme.clock(row.started_at) for row in rows],
             "lasted": [
-                theme.lasting(row["duration_s"]) + ("" if row["phase"] == "end" else " …")
-                for row in rows
+                theme.lasting(row.duration_s) + ("" if row.phase == "end" else " …") for row in rows
             ],
             "verdict": [_verdict(row) for row in rows],
-            "clip": ["▶" if row["clip"] else "" for row in rows],
+            "clip": ["▶" if row.clip else "" for row in rows],
         }
     )
     st.dataframe(
         frame.style.map(_paint, subset=["level"]),
         hide_index=True,
         column_config=_COLUMNS,
-        on_select=opens("event", key, [row["id"] for row in rows]),
+        on_select=opens("event", key, [row.id for row in rows]),
         selection_mode="single-cell",
         height=min(36 * len(rows) + 40, 690),
         row_height=36,
@@ -199,11 +212,11 @@ _COLUMNS: Final = {
 }
 
 
-def _verdict(row: Record) -> str:
-    if row["verdict"] is None:
+def _verdict(row: AlertRow) -> str:
+    if row.review is None:
         return ""
-    words = reviews.VERDICTS.get(row["verdict"], str(row["verdict"]))
-    cause = reviews.CAUSES.get(row["cause"] or "", "")
+    words = reviews.VERDICTS.get(row.review.verdict, row.review.verdict)
+    cause = reviews.CAUSES.get(row.review.cause or "", "")
     return f"{words}: {cause}" if cause else words
 
 
@@ -217,21 +230,23 @@ def _paint(word: str) -> str:
     return f"background-color:{color}{fill};color:{tone['text']};font-weight:600"
 
 
-def _back() -> None:
-    st.session_state["place"].pop()
-
-
-def _turn(place: list[str | None], after: str | None) -> None:
-    with st.container(horizontal=True, horizontal_alignment="center", vertical_alignment="center"):
-        st.button("Back", icon=":material/chevron_left:", disabled=len(place) < 2, on_click=_back)
-        st.markdown(f"Page {len(place)}", width="content")
+def _turn(page: Page) -> None:
+    """To the pages before and after this one; each has an address of its own."""
+    with st.container(horizontal=True, horizontal_alignment="center"):
+        st.button(
+            "Back",
+            icon=":material/chevron_left:",
+            disabled=page.before is None,
+            on_click=go,
+            kwargs={"before": page.before, "after": None},
+        )
         st.button(
             "Next",
             icon=":material/chevron_right:",
             icon_position="right",
-            disabled=after is None,
-            on_click=place.append,
-            args=(after,),
+            disabled=page.after is None,
+            on_click=go,
+            kwargs={"after": page.after, "before": None},
         )
 
 

@@ -1,7 +1,7 @@
 """Health: is the pipeline itself well, from the camera to this page?"""
 
 import json
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import streamlit as st
@@ -9,9 +9,10 @@ import streamlit as st
 from dashboard.auth.access import may
 from dashboard.auth.accounts import Role
 from dashboard.components import charts, theme
+from dashboard.components.charts import frame_of
 from dashboard.queries import health
-from dashboard.queries.database import Record
-from dashboard.session import guarded, kept, now, store
+from dashboard.queries.health import AuditEntry, RefusalCount, WatchProcess
+from dashboard.session import database, guarded, kept, now
 from monitor import __version__
 from monitor.types import Level
 
@@ -31,11 +32,11 @@ _audited = kept(health.last_audited, seconds=10)
 @guarded
 def health_page() -> None:
     """Everything on one page, the numbers that matter first."""
-    theme.heading("Health", "Is the pipeline itself well")
+    theme.heading("Health", "Does everything arrive, from the camera to this page")
     at = now(15)
-    lags = sorted(row["lag_s"] for row in _lags(store(), at - DAY_S))
-    dead = _dead(store(), at - DAY_S)
-    processes = [_process(row) for row in _processes(store())]
+    lags = sorted(row.lag_s for row in _lags(database(), at - DAY_S))
+    dead = _dead(database(), at - DAY_S)
+    processes = _processes(database())
     _tiles(lags, dead, processes)
     left, right = st.columns(2, gap="large")
     with left:
@@ -49,18 +50,12 @@ def health_page() -> None:
         _audit()
 
 
-def _process(row: Record) -> Record:
-    stats: Any = row["stats"]
-    stats = json.loads(stats) if isinstance(stats, str) else stats or {}
-    return {**row, "stats": stats}
-
-
-def _tiles(lags: list[float], dead: list[Record], processes: list[Record]) -> None:
-    refused = sum(row["n"] for row in dead)
-    waiting = sum(row["stats"].get("outbox_depth", 0) for row in processes)
-    lost = sum(row["stats"].get("lost", 0) for row in processes)
-    skewed = sum(abs(row["clock_skew_s"] or 0) > SKEW_GOAL_S for row in processes)
-    own = _outbox(store())
+def _tiles(lags: list[float], dead: list[RefusalCount], processes: list[WatchProcess]) -> None:
+    refused = sum(row.n for row in dead)
+    waiting = sum(row.count("outbox_depth") or 0 for row in processes)
+    lost = sum(row.count("lost") or 0 for row in processes)
+    skewed = sum(abs(row.clock_skew_s or 0) > SKEW_GOAL_S for row in processes)
+    own = _outbox(database())
     p95 = _quantile(lags, 0.95)
     theme.tiles(
         theme.tile(
@@ -71,18 +66,18 @@ def _tiles(lags: list[float], dead: list[Record], processes: list[Record]) -> No
             else "no alert came in over the network today",
             Level.CAUTION if p95 and p95 > LAG_GOAL_S else None,
         ),
-        theme.tile("Refused today", f"{refused:,}", "messages in dead letters", _worry(refused)),
+        theme.tile(
+            "Refused today", f"{refused:,}", "messages that could not be read", _worry(refused)
+        ),
         theme.tile(
             "Waiting in vehicles",
-            f"{waiting + own['rows']:,}",
+            f"{waiting + own.rows:,}",
             "alerts not delivered yet",
-            _worry(waiting + own["rows"] > 1000),
+            _worry(waiting + own.rows > 1000),
         ),
-        theme.tile("Given up", f"{lost:,}", "alerts too old to deliver", _worry(lost)),
-        theme.tile(
-            "Clocks astray", str(skewed), f"by more than {SKEW_GOAL_S:.0f} s", _worry(skewed)
-        ),
-        theme.tile("Database", theme.size(_bytes(store())), store().engine.dialect.name),
+        theme.tile("Dropped", f"{lost:,}", "alerts too old to deliver", _worry(lost)),
+        theme.tile("Clocks off", str(skewed), f"by more than {SKEW_GOAL_S:.0f} s", _worry(skewed)),
+        theme.tile("Database", theme.size(_bytes(database())), database().engine.dialect.name),
     )
 
 
@@ -99,42 +94,44 @@ def _lag(lags: list[float], at: float) -> None:
     if not lags:
         st.caption("Alerts in this database were written by the watch itself, or none came today.")
         return
-    st.altair_chart(charts.lags(_lags(store(), at - DAY_S)), key="lags")
-    st.caption("Minutes are vehicles that drove without network; nothing is lost by it.")
+    st.altair_chart(charts.lags(_lags(database(), at - DAY_S)), key="lags")
+    st.caption(
+        "Delays of minutes come from vehicles that had no connection; no alert is lost by it."
+    )
 
 
-def _versions(processes: list[Record]) -> None:
+def _versions(processes: list[WatchProcess]) -> None:
     st.markdown("##### Software")
     if not processes:
         st.html(theme.facts([("This machine", __version__)]))
         return
-    counts = pd.Series([row["version"] or "unknown" for row in processes]).value_counts()
+    counts = pd.Series([row.version or "unknown" for row in processes]).value_counts()
     st.html(theme.facts([(f"{n} vehicles", str(name)) for name, n in counts.items()]))
 
 
-def _dead_letters(dead: list[Record]) -> None:
+def _dead_letters(dead: list[RefusalCount]) -> None:
     st.markdown("##### Refused messages, by reason")
     if not dead:
         st.caption("None today.")
     else:
-        frame = pd.DataFrame(dead)[["reason", "n", "last_at"]]
+        frame = frame_of(RefusalCount, dead)
         frame["last_at"] = [theme.clock(at) for at in frame["last_at"]]
         st.dataframe(
             frame,
             hide_index=True,
             column_config={"reason": "Reason", "n": "Messages", "last_at": "Last"},
         )
-    newest = _newest_dead(store())
+    newest = _newest_dead(database())
     if newest and may(Role.ADMIN):
         with st.expander("The last ones"):
             st.dataframe(
                 pd.DataFrame(
                     [
                         {
-                            "at": theme.clock(row["at"]),
-                            "topic": row["topic"],
-                            "reason": row["reason"],
-                            "begins": row["payload"].decode("utf-8", "backslashreplace")[:120],
+                            "at": theme.clock(row.at),
+                            "topic": row.topic,
+                            "reason": row.reason,
+                            "begins": row.payload.decode("utf-8", "backslashreplace")[:120],
                         }
                         for row in newest
                     ]
@@ -145,15 +142,15 @@ def _dead_letters(dead: list[Record]) -> None:
 
 def _stored() -> None:
     st.markdown("##### Storage")
-    rows = _storage(store())
+    rows = _storage(database())
     frame = pd.DataFrame(
         [
-            {"table": row["name"], "rows": int(row["rows"]), "size": theme.size(row["bytes"])}
+            {"table": row.name, "rows": int(row.rows), "size": theme.size(row.bytes)}
             for row in rows
-            if row["name"] != "alembic_version"
+            if row.name != "alembic_version"
         ]
     )
-    if all(row["bytes"] is None for row in rows):
+    if all(row.bytes is None for row in rows):
         frame = frame.drop(columns="size")  # SQLite does not tell a table's size
     st.dataframe(
         frame,
@@ -167,34 +164,31 @@ def _stored() -> None:
     )
 
 
-def _watches(processes: list[Record], at: float) -> None:
-    st.markdown("##### The watches")
+def _watches(processes: list[WatchProcess], at: float) -> None:
+    st.markdown("##### Vehicles")
     if not processes:
         theme.nothing(
-            "No watch has told of itself over the network",
+            "No vehicle has reported over the network",
             "A vehicle's own log holds its alerts; numbers of its process come by MQTT to a fleet.",
             "wakeful doctor    # is this machine's watch well?",
         )
         return
-    rows = []
-    for row in sorted(processes, key=_well):
-        stats, cameras = row["stats"], row["stats"].get("cameras", {})
-        loops = list(cameras.values())
-        rows.append(
-            {
-                "vehicle": row["vehicle"],
-                "now": row["availability"],
-                "seen": theme.ago(at - row["last_seen_at"]),
-                "version": row["version"],
-                "fps": min((loop.get("fps") or 0 for loop in loops), default=None),
-                "latency": max((loop.get("latency_p95_ms") or 0 for loop in loops), default=None),
-                "waiting": stats.get("outbox_depth"),
-                "lost": stats.get("lost"),
-                "restarts": stats.get("restarts"),
-                "skew": _tenths(row["clock_skew_s"]),
-                "trouble": "; ".join(f"{k}: {v}" for k, v in stats.get("troubles", {}).items()),
-            }
-        )
+    rows = [
+        {
+            "vehicle": row.vehicle,
+            "now": row.availability,
+            "seen": theme.ago(at - row.last_seen_at),
+            "version": row.version,
+            "fps": row.fps,
+            "latency": row.latency_p95_ms,
+            "waiting": row.count("outbox_depth"),
+            "lost": row.count("lost"),
+            "restarts": row.count("restarts"),
+            "skew": _tenths(row.clock_skew_s),
+            "trouble": row.troubles,
+        }
+        for row in sorted(processes, key=_well)
+    ]
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
@@ -206,21 +200,22 @@ def _watches(processes: list[Record], at: float) -> None:
             "seen": "Last heard",
             "version": "Version",
             "fps": st.column_config.NumberColumn("fps", format="%.0f"),
-            "latency": st.column_config.NumberColumn("p95 a frame", format="%.0f ms"),
-            "waiting": "Waiting",
-            "lost": "Given up",
+            "latency": st.column_config.NumberColumn("p95 of a frame", format="%.0f ms"),
+            "waiting": st.column_config.NumberColumn("Waiting", help=theme.term("Waiting")),
+            "lost": st.column_config.NumberColumn("Dropped", help=theme.term("Dropped")),
             "restarts": "Restarts",
-            "skew": st.column_config.NumberColumn("Clock off", format="%.1f s"),
+            "skew": st.column_config.NumberColumn(
+                "Clock off", format="%.1f s", help=theme.term("Clock off")
+            ),
             "trouble": st.column_config.TextColumn("Trouble", width="large"),
         },
     )
 
 
-def _well(row: Record) -> bool:
+def _well(row: WatchProcess) -> bool:
     """Whether nothing is wrong with a watch; False sorts first."""
-    stats = row["stats"]
-    skewed = abs(row["clock_skew_s"] or 0) > SKEW_GOAL_S
-    return not (skewed or any(stats.get(name) for name in ("troubles", "lost", "outbox_depth")))
+    skewed = abs(row.clock_skew_s or 0) > SKEW_GOAL_S
+    return not (skewed or row.troubles or row.count("lost") or row.count("outbox_depth"))
 
 
 def _tenths(value: float | None) -> float | None:
@@ -230,15 +225,13 @@ def _tenths(value: float | None) -> float | None:
 
 def _audit() -> None:
     with st.expander("Who did what"):
-        rows = _audited(store())
+        rows = _audited(database())
         if not rows:
             st.caption("Nobody has exported, erased or changed anything yet.")
             return
-        frame = pd.DataFrame(rows)[["at", "actor", "action", "subject", "detail"]]
+        frame = frame_of(AuditEntry, rows).drop(columns="id")
         frame["at"] = [theme.clock(at) for at in frame["at"]]
-        frame["detail"] = [
-            value if isinstance(value, str) else json.dumps(value) for value in frame["detail"]
-        ]
+        frame["detail"] = [json.dumps(value) for value in frame["detail"]]
         st.dataframe(frame, hide_index=True)
 
 

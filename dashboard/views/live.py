@@ -1,28 +1,26 @@
 """Live: which vehicle needs attention now, and how is its driver?"""
 
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import streamlit as st
 
 from dashboard import commands
+from dashboard.address import Address, Field, go, opens
 from dashboard.auth.access import may
 from dashboard.auth.accounts import Role
 from dashboard.components import theme, timeline
 from dashboard.queries import events as alerts
 from dashboard.queries import live
-from dashboard.queries.database import Record
-from dashboard.queries.live import Now, Standing
-from dashboard.session import guarded, kept, now, store
+from dashboard.queries.events import AlertRow
+from dashboard.queries.live import VehicleNow, WatchStatus
+from dashboard.session import database, guarded, kept, now
 from monitor import __version__
 from monitor.types import Level
 
 REFRESH_S: Final = 2
 CARDS: Final = 9
-MINUTES: Final = {"5 min": 5, "15 min": 15, "1 hour": 60}
-_YAW = "Vehicle.Occupant.Row1.DriverSide.HeadPosition.Yaw"
-_PITCH = "Vehicle.Occupant.Row1.DriverSide.HeadPosition.Pitch"
-_ROLL = "Vehicle.Occupant.Row1.DriverSide.HeadPosition.Roll"
+MINUTES: Final = {5: "5 min", 15: "15 min", 60: "1 hour"}
 # One answer serves every viewer of the same moment.
 _all_now = kept(live.now_of_all, seconds=REFRESH_S)
 _names = kept(live.names, seconds=30)
@@ -31,8 +29,8 @@ _names = kept(live.names, seconds=30)
 @guarded
 def live_page() -> None:
     """The fleet's board, or one vehicle."""
-    known = _names(store())
-    if not known:
+    names = _names(database())
+    if not names:
         theme.heading("Live", "What is true now")
         theme.nothing(
             "Nobody is being watched yet",
@@ -40,35 +38,41 @@ def live_page() -> None:
             "wakeful run            # one camera\nwakeful dashboard --demo   # a simulated fleet",
         )
         return
-    options = known if len(known) == 1 else ["", *known]
+    alone = len(names) == 1
     asked = st.query_params.get("vehicle")
+    address = Address("live", Field("vehicle", ["", *names], ""), Field("minutes", MINUTES, 15))
+    address.follow()
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with right:
-        chosen = st.selectbox(
-            "Vehicle",
-            options,
-            format_func=lambda name: name or "All vehicles",
-            key="vehicle",
-            bind="query-params" if len(known) > 1 else None,
-            label_visibility="collapsed",
-        )
+        chosen = names[0] if alone else _choose(names, address)
     with left:
         theme.heading(
             chosen or "Live", "The driver now" if chosen else "Which vehicle needs attention now"
         )
-    if asked and asked not in known:
+    if asked and asked not in names:
         st.info(f"There is no vehicle {asked!r} here; these are the ones there are.")
     if chosen:
-        _vehicle(chosen)
+        _vehicle(chosen, address)
     else:
         _board()
+
+
+def _choose(names: list[str], address: Address) -> str:
+    return st.selectbox(
+        "Vehicle",
+        ["", *names],
+        format_func=lambda name: name or "All vehicles",
+        key="vehicle",
+        on_change=address.changed,
+        label_visibility="collapsed",
+    )
 
 
 @st.fragment(run_every=REFRESH_S)
 @guarded
 def _board() -> None:
     at = now(REFRESH_S)
-    fleet = _all_now(store(), at)
+    fleet = _all_now(database(), at)
     _tiles(fleet)
     # Places of their own: what changes its length must not push what comes after it about.
     cards, table = st.container(), st.container()
@@ -83,11 +87,13 @@ def _board() -> None:
             height=420,
             key="fleet-now",
             placeholder="",
+            on_select=opens("vehicle", "fleet-now", [row.vehicle for row in fleet]),
+            selection_mode="single-cell",
         )
 
 
-def _pressing(fleet: list[Now], at: float) -> None:
-    pressing = [one for one in fleet if one.standing in _PRESSING]
+def _pressing(fleet: list[VehicleNow], at: float) -> None:
+    pressing = [row for row in fleet if row.status in _PRESSING]
     if not pressing:
         st.html(
             '<div class="wk-hero wk-c-attentive"><div><h2>Nobody needs attention</h2>'
@@ -100,16 +106,16 @@ def _pressing(fleet: list[Now], at: float) -> None:
         st.caption(f"and {len(pressing) - CARDS} more in the table")
 
 
-_PRESSING: Final = {Standing.ALERT, Standing.UNWATCHED, Standing.SILENT}
+_PRESSING: Final = {WatchStatus.ALERT, WatchStatus.UNWATCHED, WatchStatus.SILENT}
 
 
-def _tiles(fleet: list[Now]) -> None:
-    counts = dict.fromkeys(Standing, 0)
-    for one in fleet:
-        counts[one.standing] += 1
-    critical = sum(one.level >= Level.WARNING for one in fleet)
-    alert, blind = counts[Standing.ALERT], counts[Standing.UNWATCHED]
-    silent = counts[Standing.SILENT]
+def _tiles(fleet: list[VehicleNow]) -> None:
+    counts = dict.fromkeys(WatchStatus, 0)
+    for row in fleet:
+        counts[row.status] += 1
+    critical = sum(row.level >= Level.WARNING for row in fleet)
+    alert, blind = counts[WatchStatus.ALERT], counts[WatchStatus.UNWATCHED]
+    silent = counts[WatchStatus.SILENT]
     theme.tiles(
         theme.tile(
             "Alert now",
@@ -117,10 +123,10 @@ def _tiles(fleet: list[Now]) -> None:
             f"{critical} warning or critical",
             Level.CRITICAL if critical else Level.CAUTION if alert else None,
         ),
-        theme.tile("Not monitored", str(blind), "running, but the watch is impaired", _if(blind)),
+        theme.tile("Not monitored", str(blind), "driving, but the driver is not seen", _if(blind)),
         theme.tile("Not seen", str(silent), "expected, but silent", _if(silent)),
-        theme.tile("Watched, attentive", str(counts[Standing.WATCHED]), "", Level.NONE),
-        theme.tile("Stopped", str(counts[Standing.PARKED]), "ended their drive"),
+        theme.tile("Watched, attentive", str(counts[WatchStatus.WATCHED]), "", Level.NONE),
+        theme.tile("Stopped", str(counts[WatchStatus.PARKED]), "ended their drive"),
     )
 
 
@@ -128,111 +134,109 @@ def _if(count: int) -> Level | None:
     return Level.INFO if count else None
 
 
-def _cards(pressing: list[Now], at: float) -> None:
-    since = live.open_since(store(), pressing, at)
+def _cards(pressing: list[VehicleNow], at: float) -> None:
+    since = live.open_since(database(), pressing, at)
     for start in range(0, len(pressing), 3):
-        for place, one in zip(st.columns(3), pressing[start : start + 3], strict=False):
-            tone = theme.LEVEL_WORDS[one.level] if one.standing is Standing.ALERT else "unknown"
-            with place, st.container(key=f"card-{tone}-{one.vehicle}", gap=None):
-                st.html(_card(one, at, since.get(one.vehicle)))
+        for place, row in zip(st.columns(3), pressing[start : start + 3], strict=False):
+            tone = theme.LEVEL_WORDS[row.level] if row.status is WatchStatus.ALERT else "unknown"
+            with place, st.container(key=f"card-{tone}-{row.vehicle}", gap=None):
+                st.html(_card(row, at, since.get(row.vehicle)))
                 st.button(
                     "Open",
-                    key=f"open-{one.vehicle}",
+                    key=f"open-{row.vehicle}",
                     icon=":material/arrow_forward:",
                     icon_position="right",
                     type="tertiary",
-                    on_click=_open,
-                    args=(one.vehicle,),
+                    on_click=go,
+                    kwargs={"vehicle": row.vehicle},
                 )
 
 
-def _open(vehicle: str) -> None:
-    st.session_state["vehicle"] = vehicle
-
-
-def _card(one: Now, at: float, since: float | None) -> str:
+def _card(row: VehicleNow, at: float, since: float | None) -> str:
     lasting = f"for {theme.lasting(at - since)} · " if since is not None else ""
     return (
-        f'<div class="wk-card"><div class="wk-card-top"><b>{theme.escape(one.vehicle)}</b>'
-        f"{_word(one)}</div><p>{theme.escape(lasting + _line(one, at))}</p></div>"
+        f'<div class="wk-card"><div class="wk-card-top"><b>{theme.escape(row.vehicle)}</b>'
+        f"{_word(row)}</div><p>{theme.escape(lasting + _line(row, at))}</p></div>"
     )
 
 
-def _word(one: Now) -> str:
-    if one.standing is Standing.ALERT:
+def _word(row: VehicleNow) -> str:
+    if row.status is WatchStatus.ALERT:
         return theme.pill(
-            f"{theme.kind_word(one.kind)} · {theme.LEVEL_WORDS[one.level]}", one.level
+            f"{theme.kind_word(row.kind)} · {theme.LEVEL_WORDS[row.level]}", row.level
         )
-    if one.standing is Standing.WATCHED:
-        return theme.pill("attentive" if one.level is Level.NONE else "info", one.level)
-    return theme.pill(one.word, None)
+    if row.status is WatchStatus.WATCHED:
+        return theme.pill("attentive" if row.level is Level.NONE else "info", row.level)
+    return theme.pill(row.word, None)
 
 
-def _line(one: Now, at: float) -> str:
+def _line(row: VehicleNow, at: float) -> str:
     """The one line that says why."""
-    if one.standing is Standing.SILENT:
-        return f"Not seen since {theme.clock(one.seen_at)} ({theme.ago(at - one.seen_at)})"
-    if one.standing is Standing.PARKED:
-        return f"Stopped {theme.ago(at - one.seen_at)}"
-    state = one.state or {}
-    if one.standing is Standing.UNWATCHED:
-        return ", ".join(theme.cause_word(cause) for cause in one.causes).capitalize()
-    parts = [f"eyes {state.get('eyes', 'unknown')}"]
-    if closure := state.get("closure_s"):
-        parts.append(f"closed for {closure:.1f} s")
-    yaw = _signal(state, _YAW)
-    if one.kind == "distraction" and yaw is not None:
-        parts.append(f"head turned {abs(yaw):.0f}° {'left' if yaw > 0 else 'right'}")
-    elif state.get("perclos") is not None:
-        parts.append(f"PERCLOS {theme.share(state['perclos'])}")
-    if speed := _signal(state, "Vehicle.Speed"):
-        parts.append(f"{speed:.0f} km/h")
+    if row.status is WatchStatus.SILENT:
+        return f"Not seen since {theme.clock(row.seen_at)} ({theme.ago(at - row.seen_at)})"
+    if row.status is WatchStatus.PARKED:
+        return f"Stopped {theme.ago(at - row.seen_at)}"
+    if row.status is WatchStatus.UNWATCHED or row.state is None:
+        return ", ".join(theme.cause_word(cause) for cause in row.causes).capitalize()
+    state = row.state
+    parts = [f"eyes {state.eyes}"]
+    if state.closure_s:
+        parts.append(f"closed for {state.closure_s:.1f} s")
+    if row.kind == "distraction" and state.yaw_deg is not None:
+        side = "left" if state.yaw_deg > 0 else "right"
+        parts.append(f"head turned {abs(state.yaw_deg):.0f}° {side}")
+    elif state.perclos is not None:
+        parts.append(f"PERCLOS {theme.share(state.perclos)}")
+    if state.speed_kmh:
+        parts.append(f"{state.speed_kmh:.0f} km/h")
     return " · ".join(parts)
 
 
-def _signal(state: Record, name: str) -> Any:
-    return (state.get("signals") or {}).get(name)
+def _table(fleet: list[VehicleNow], at: float) -> pd.DataFrame:
+    return pd.DataFrame([{**_about(row, at), **_measures(row)} for row in fleet])
 
 
-def _degrees(state: Record, name: str) -> int | None:
-    value = _signal(state, name)
-    return None if value is None else round(value)
+def _about(row: VehicleNow, at: float) -> dict[str, str]:
+    return {
+        "vehicle": row.vehicle,
+        "now": _plain(row),
+        "why": _line(row, at) if row.status is not WatchStatus.WATCHED else "",
+        "seen": theme.ago(at - row.seen_at),
+    }
 
 
-def _table(fleet: list[Now], at: float) -> pd.DataFrame:
-    rows = []
-    for one in fleet:
-        fresh = one.standing in {Standing.ALERT, Standing.UNWATCHED, Standing.WATCHED}
-        state = (one.state or {}) if fresh else {}
-        calibration = state.get("calibration") or {}
-        rows.append(
-            {
-                "vehicle": one.vehicle,
-                "now": _plain(one),
-                "eyes": state.get("eyes"),
-                "perclos": _percent(state.get("perclos")),
-                "closure": (state.get("closure_s") if state.get("eyes") != "unknown" else None)
-                or None,
-                "yaw": _degrees(state, _YAW),
-                "pitch": _degrees(state, _PITCH),
-                "emotion": state.get("emotion"),
-                "fps": state.get("fps"),
-                "calibration": calibration.get("percent"),
-                "why": _line(one, at) if one.standing is not Standing.WATCHED else "",
-                "seen": theme.ago(at - one.seen_at),
-            }
+def _measures(row: VehicleNow) -> dict[str, float | str | None]:
+    """What was measured, empty where the latest state is old."""
+    fresh = row.status in {WatchStatus.ALERT, WatchStatus.UNWATCHED, WatchStatus.WATCHED}
+    state = row.state
+    if state is None or not fresh:
+        return dict.fromkeys(
+            ("eyes", "perclos", "closure", "yaw", "pitch", "emotion", "fps", "calibration")
         )
-    return pd.DataFrame(rows)
+    return {
+        "eyes": state.eyes,
+        "perclos": _percent(state.perclos),
+        "closure": (state.closure_s if state.eyes != "unknown" else None) or None,
+        "yaw": _whole(state.yaw_deg),
+        "pitch": _whole(state.pitch_deg),
+        "emotion": state.emotion,
+        "fps": state.fps,
+        "calibration": _percent(state.calibrated),
+    }
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
 
 
 def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _plain(one: Now) -> str:
-    if one.standing is Standing.ALERT:
-        return f"{theme.LEVEL_WORDS[one.level].upper()} {theme.kind_word(one.kind).lower()}"
-    return "attentive" if one.standing is Standing.WATCHED else one.word
+def _plain(row: VehicleNow) -> str:
+    if row.status is WatchStatus.ALERT:
+        return f"{theme.LEVEL_WORDS[row.level].upper()} {theme.kind_word(row.kind).lower()}"
+    return "attentive" if row.status is WatchStatus.WATCHED else row.word
 
 
 _COLUMNS: Final = {
@@ -253,57 +257,63 @@ _COLUMNS: Final = {
 }
 
 
-def _vehicle(vehicle: str) -> None:
-    span = st.segmented_control(
-        "Shown", list(MINUTES), default="15 min", required=True, label_visibility="collapsed"
+def _vehicle(vehicle: str, address: Address) -> None:
+    minutes = st.segmented_control(
+        "Shown",
+        list(MINUTES),
+        format_func=MINUTES.__getitem__,
+        required=True,
+        key="minutes",
+        on_change=address.changed,
+        label_visibility="collapsed",
     )
-    _driver(vehicle, MINUTES[span or "15 min"])
+    _driver(vehicle, minutes or 15)
 
 
 @st.fragment(run_every=REFRESH_S)
 @guarded
 def _driver(vehicle: str, minutes: int) -> None:
     at = now()
-    one = live.now_of(store(), vehicle, at)
-    if one is None:
-        theme.nothing("No such vehicle", "It may have been erased; choose another one.")
+    row = live.now_of(database(), vehicle, at)
+    if row is None:
+        theme.nothing("No such vehicle", "It may have been erased; choose another row.")
         return
-    _hero(one, at)
-    _acknowledge(one)
-    if one.state:
-        st.html(_state_facts(one))
+    _hero(row, at)
+    _acknowledge(row)
+    if row.state:
+        st.html(_state_facts(row))
     window = (at - 60 * minutes, at)
-    samples = alerts.between(store(), vehicle, *window)
-    told = alerts.of_vehicle(store(), vehicle, *window)
+    samples = alerts.samples_between(database(), vehicle, *window)
+    recent = alerts.of_vehicle(database(), vehicle, *window)
     if samples:
-        st.altair_chart(timeline.timeline(samples, told, window), key="strip")
+        st.altair_chart(timeline.timeline(samples, recent, window), key="strip")
         st.html(_legend())
     else:
         theme.nothing(
             f"Nothing was measured in the last {minutes} minutes",
             "Choose a longer time, or look at this vehicle's alerts.",
         )
-    _latest(told)
+    _latest(recent)
 
 
-def _hero(one: Now, at: float) -> None:
-    fresh = one.standing in {Standing.ALERT, Standing.WATCHED}
-    tone = theme.LEVEL_WORDS[one.level] if fresh else "unknown"
+def _hero(row: VehicleNow, at: float) -> None:
+    fresh = row.status in {WatchStatus.ALERT, WatchStatus.WATCHED}
+    tone = theme.LEVEL_WORDS[row.level] if fresh else "unknown"
     title = {
-        Standing.ALERT: theme.kind_word(one.kind),
-        Standing.WATCHED: "Attentive" if one.level is Level.NONE else theme.kind_word(one.kind),
-        Standing.UNWATCHED: one.word.capitalize(),
-        Standing.SILENT: "Not seen",
-        Standing.PARKED: "Stopped",
-    }[one.standing]
+        WatchStatus.ALERT: theme.kind_word(row.kind),
+        WatchStatus.WATCHED: "Attentive" if row.level is Level.NONE else theme.kind_word(row.kind),
+        WatchStatus.UNWATCHED: row.word.capitalize(),
+        WatchStatus.SILENT: "Not seen",
+        WatchStatus.PARKED: "Stopped",
+    }[row.status]
     st.html(
         f'<div class="wk-hero wk-c-{tone}"><div><h2>{theme.escape(title)}</h2>'
-        f"<p>{theme.escape(_line(one, at))}</p></div>{_word(one)}</div>"
+        f"<p>{theme.escape(_line(row, at))}</p></div>{_word(row)}</div>"
     )
 
 
-def _acknowledge(one: Now) -> None:
-    if one.standing is not Standing.ALERT or not may(Role.REVIEWER):
+def _acknowledge(row: VehicleNow) -> None:
+    if row.status is not WatchStatus.ALERT or not may(Role.REVIEWER):
         return
     if not commands.possible():
         st.caption(
@@ -312,32 +322,31 @@ def _acknowledge(one: Now) -> None:
         )
         return
     if st.button("Acknowledge", type="primary", icon=":material/done_all:"):
-        st.toast(commands.acknowledge(one.vehicle))
+        st.toast(commands.acknowledge(row.vehicle))
 
 
-def _state_facts(one: Now) -> str:
-    state = one.state or {}
-    calibration = state.get("calibration") or {}
-    fresh = one.standing in {Standing.ALERT, Standing.UNWATCHED, Standing.WATCHED}
-    pose = [_signal(state, name) for name in (_YAW, _PITCH, _ROLL)]
-    told = [
-        ("Eyes", str(state.get("eyes", "unknown"))),
-        ("Closed for", theme.lasting(state.get("closure_s"))),
-        ("PERCLOS", theme.share(state.get("perclos"), 1)),
-        ("Eye opening", theme.share(state.get("openness"))),
+def _state_facts(row: VehicleNow) -> str:
+    state = row.state
+    if state is None:
+        return ""
+    pose = (state.yaw_deg, state.pitch_deg, state.roll_deg)
+    pairs = [
+        ("Eyes", state.eyes),
+        ("Closed for", theme.lasting(state.closure_s)),
+        ("PERCLOS", theme.share(state.perclos, 1)),
+        ("Eye opening", theme.share(state.openness)),
         ("Yaw · pitch · roll", " · ".join(theme.number(value, 0, "°") for value in pose)),
-        ("Fatigue", theme.number(_signal(state, "Vehicle.Driver.FatigueLevel"), 0, " / 100")),
-        ("Expression", state.get("emotion") or "-"),
-        ("Speed", theme.number(_signal(state, "Vehicle.Speed"), 0, " km/h")),
-        ("Frames", theme.number(state.get("fps"), 1, " fps")),
-        ("Calibrated", theme.number(calibration.get("percent"), 0, " %")),
-        ("Watch", ", ".join(theme.cause_word(c) for c in one.causes) or "nothing impairs it"),
-        ("Software", one.version or f"{__version__}, this machine's"),
+        ("Fatigue", theme.number(state.fatigue, 0, " / 100")),
+        ("Expression", state.emotion or "-"),
+        ("Speed", theme.number(state.speed_kmh, 0, " km/h")),
+        ("Frames", theme.number(state.fps, 1, " fps")),
+        ("Calibrated", theme.share(state.calibrated)),
+        ("Software", row.version or f"{__version__}, this machine's"),
     ]
-    if not fresh:
-        told = [("Last known", ""), *told[:-2], told[-1]]
-        told = [(name, value) for name, value in told if name != "Last known"]
-    return theme.facts(told)
+    if row.status in {WatchStatus.ALERT, WatchStatus.UNWATCHED, WatchStatus.WATCHED}:
+        causes = ", ".join(theme.cause_word(cause) for cause in row.causes)
+        pairs.insert(-1, ("Not monitored because of", causes or "fully monitored"))
+    return theme.facts(pairs)
 
 
 def _legend() -> str:
@@ -345,18 +354,18 @@ def _legend() -> str:
     return f'<div class="wk-legend">{"".join(bands)}{theme.pill("not monitored", None)}</div>'
 
 
-def _latest(told: list[Record]) -> None:
-    shown = [row for row in told if row["kind"] != "degraded"][-8:][::-1]
+def _latest(recent: list[AlertRow]) -> None:
+    shown = [row for row in recent if row.kind != "degraded"][-8:][::-1]
     if not shown:
         st.caption("No alert in this time.")
     for row in shown:
-        level = Level(row["level"])
-        words = (theme.kind_word(row["kind"]), theme.clock(row["started_at"]))
+        level = Level(row.level)
+        words = (theme.kind_word(row.kind), theme.clock(row.started_at))
         st.page_link(
             "views/events.py",
-            label=" · ".join((*words, theme.lasting(row["duration_s"]))),
+            label=" · ".join((*words, theme.lasting(row.duration_s))),
             icon=theme.LEVEL_ICONS[level],
-            query_params={"event": row["id"]},
+            query_params={"event": row.id},
         )
 
 

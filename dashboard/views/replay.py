@@ -3,15 +3,16 @@
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 import streamlit as st
 from pydantic import ValidationError
 
 from dashboard.components import charts, theme
+from dashboard.components.charts import RunBar
 from dashboard.components.thresholds import DIALS, changed, tuned
-from dashboard.queries.policy_replay import MAX_OBSERVATIONS, Rerun, run_again, tally
+from dashboard.queries.policy_replay import MAX_OBSERVATIONS, PolicyRun, run_again, score_runs
 from dashboard.queries.sensitivity import Labels, accepted, answered, read_labels
 from dashboard.session import guarded
 from dashboard.settings import settings
@@ -27,7 +28,7 @@ RECORDED: Final = "as recorded"
 
 
 @st.cache_data(max_entries=40, ttl=3600, show_spinner="Running the drive again")
-def _run(_file: Path, digest: str, _policy: Policy, policy_hash: str) -> Rerun:
+def _run(_file: Path, digest: str, _policy: Policy, policy_hash: str) -> PolicyRun:
     del digest, policy_hash  # they are the key: the same trace under the same policy
     return run_again(_file, _policy)
 
@@ -178,8 +179,8 @@ def _beside(file: Path) -> Labels | None:
 
 
 def _tiles(
-    before: list[Rerun],
-    after: list[Rerun],
+    before: list[PolicyRun],
+    after: list[PolicyRun],
     labels: list[Labels | None],
     base: Policy,
     policy: Policy,
@@ -196,7 +197,7 @@ def _tiles(
         ),
     ]
     if any(labels):
-        was, now = tally(before, labels, base), tally(after, labels, policy)
+        was, now = score_runs(before, labels, base), score_runs(after, labels, policy)
         tiles.append(_pair("False alarms", was.false, now.false, hours))
         if now.due:
             words = f"was {was.found} of {was.due}"
@@ -221,14 +222,16 @@ def _drives(count: int) -> str:
     return "one drive" if count == 1 else f"{count} drives"
 
 
-def _total(runs: list[Rerun], level: Level = Level.CAUTION) -> int:
+def _total(runs: list[PolicyRun], level: Level = Level.CAUTION) -> int:
     return sum(run.count(level) for run in runs)
 
 
-def _ddaw(before: list[Rerun], after: list[Rerun], labels: list[Labels | None]) -> list[str]:
+def _ddaw(
+    before: list[PolicyRun], after: list[PolicyRun], labels: list[Labels | None]
+) -> list[str]:
     """The regulation's sensitivity, over the drives with sleepiness reports."""
 
-    def of(runs: list[Rerun]) -> list[float]:
+    def of(runs: list[PolicyRun]) -> list[float]:
         judged = [
             answered(run.events, known.kss).sensitivity
             for run, known in zip(runs, labels, strict=True)
@@ -246,7 +249,7 @@ def _ddaw(before: list[Rerun], after: list[Rerun], labels: list[Labels | None]) 
     return [theme.tile("DDAW sensitivity", theme.share(mean), f"{words}{known}; was {old}")]
 
 
-def _drive(file: Path, before: Rerun, after: Rerun) -> None:
+def _drive(file: Path, before: PolicyRun, after: PolicyRun) -> None:
     st.markdown(f"##### {theme.escape(_title(file))}")
     rows = _bars(before, "before") + _bars(after, "after")
     st.altair_chart(charts.two_runs(rows, before.seconds), key=f"runs-{file.name}")
@@ -267,23 +270,23 @@ def _drive(file: Path, before: Rerun, after: Rerun) -> None:
     )
 
 
-def _bars(run: Rerun, which: str) -> list[dict[str, Any]]:
+def _bars(run: PolicyRun, which: str) -> list[RunBar]:
     ends: dict[str, float] = {}
     for event in run.events:
         ends[event.id] = event.at_s
     return [
-        {
-            "run": which,
-            "from": event.started_s - run.first_s,
-            "to": max(ends[event.id], event.started_s + 0.2) - run.first_s,
-            "level": theme.LEVEL_WORDS[event.level],
-            "what": theme.kind_word(event.kind.value),
-        }
-        for event in sorted(run.alerts, key=lambda one: one.level)
+        RunBar(
+            run=which,
+            start_s=event.started_s - run.first_s,
+            end_s=max(ends[event.id], event.started_s + 0.2) - run.first_s,
+            level=theme.LEVEL_WORDS[event.level],
+            what=theme.kind_word(event.kind.value),
+        )
+        for event in sorted(run.alerts, key=lambda event: event.level)
     ]
 
 
-def _difference(row: Difference, first_s: float) -> dict[str, Any]:
+def _difference(row: Difference, first_s: float) -> dict[str, float | str]:
     one = row.before or row.after
     assert one is not None  # noqa: S101 - a difference has at least one side
     return {

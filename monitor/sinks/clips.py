@@ -34,6 +34,7 @@ class _Recording:
     event_id: str
     pictures: list[tuple[float, bytes]]
     until_s: float
+    alert_at_s: float
 
 
 @dataclass(slots=True)
@@ -158,7 +159,9 @@ class ClipsSink(Sink):
             return
         begin_s = event.started_s - self._config.before_s
         before = [picture for picture in self._ring.pictures if picture[0] >= begin_s]
-        self._recordings[event.id] = _Recording(event.id, before, event.started_s + LONGEST_S)
+        self._recordings[event.id] = _Recording(
+            event.id, before, event.started_s + LONGEST_S, event.started_s
+        )
 
     def _film(self) -> None:
         self._retain()
@@ -174,7 +177,7 @@ class ClipsSink(Sink):
         path = self.folder / f"{recording.event_id}.mp4"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_mp4(path, recording.pictures)
+            write_mp4(path, recording.pictures, recording.alert_at_s)
         except Exception as error:  # noqa: BLE001 - libav's errors are many; the watch goes on
             self._trouble = f"no film of {recording.event_id}: {error}"
             log.warning("no film", event_id=recording.event_id, why=str(error))

@@ -11,15 +11,20 @@ import numpy as np
 from monitor.types import Box, Image
 
 BLUR_SHARE = 6  # the face is reduced to about this many blots a side: nobody is recognised
+# In the film's comment: where the alert begins, so that a player can start there.
+_ALERT_AT = "alert_at_s="
 MARGIN = 0.35  # chin, hair and ears are outside of a face box
 
 
-def write_mp4(path: Path, pictures: Sequence[tuple[float, bytes]]) -> None:
+def write_mp4(
+    path: Path, pictures: Sequence[tuple[float, bytes]], alert_at_s: float | None = None
+) -> None:
     """Write JPEG pictures with their times as one film; it appears under `path` when whole.
 
     Args:
         path: of the film; its folder exists.
         pictures: (time in seconds, JPEG bytes), in order, at least one.
+        alert_at_s: when the alert began, on the same clock; written into the film.
 
     Raises:
         OSError: it cannot be written.
@@ -30,6 +35,8 @@ def write_mp4(path: Path, pictures: Sequence[tuple[float, bytes]]) -> None:
     height, width = (side - side % 2 for side in first.shape[:2])
     try:
         with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as film:
+            if alert_at_s is not None:
+                film.metadata["comment"] = f"{_ALERT_AT}{alert_at_s - pictures[0][0]:.3f}"
             stream = film.add_stream("libx264", rate=30, options={"preset": "veryfast"})
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.codec_context.time_base = Fraction(1, 1000)
@@ -44,6 +51,16 @@ def write_mp4(path: Path, pictures: Sequence[tuple[float, bytes]]) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def alert_start_s(path: Path) -> float | None:
+    """How far into a film its alert begins, in seconds; None where the film does not say."""
+    try:
+        with av.open(str(path)) as film:
+            comment = film.metadata.get("comment", "")
+        return max(float(comment.removeprefix(_ALERT_AT)), 0.0)
+    except (av.FFmpegError, OSError, ValueError):
+        return None
 
 
 def shrunk(image: Image, width_px: int) -> Image:

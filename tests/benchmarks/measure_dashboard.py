@@ -22,7 +22,7 @@ from rich.table import Table
 from sqlalchemy import create_engine
 
 from dashboard.queries import rollup
-from dashboard.queries.database import Store
+from dashboard.queries.database import Database
 from tests.support.browser import Reader, chromium, dashboard
 from tests.support.dashboards import simulated
 from tests.support.servers import Postgres
@@ -78,7 +78,7 @@ def main() -> None:
         url = server.database("measured")
         simulated(url, vehicles=given.vehicles, days=given.days, end=time.time())
     began = time.perf_counter()
-    store = Store(url)
+    store = Database(url)
     days = rollup.refresh(store, time.time())
     console.print(f"{days} days summed in {time.perf_counter() - began:.1f} s")
     ids = [row["id"] for row in store.rows(_some_events())]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.queries import reviews
-from dashboard.queries.database import Store
+from dashboard.queries.database import Database
 from tests.support.dashboards import (
     HOSTILE,
     PAGES,
@@ -77,7 +77,7 @@ def test_html_in_names_and_notes_is_only_text(one_vehicle: str) -> None:
         events=[event(9, started_at=now - 60, vehicle=HOSTILE, evidence={HOSTILE: HOSTILE})],
         vehicles=[vehicle(HOSTILE, state=state(emotion=HOSTILE), state_at=now, last_seen_at=now)],
     )
-    store = Store(one_vehicle)
+    store = Database(one_vehicle)
     reviews.add(store, "e0009", HOSTILE, "unsure", None, HOSTILE)
     store.close()
     for app in (opened(), opened("events", event="e0009"), opened("fleet")):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from dashboard.queries import events, fleet, health, live, reviews, rollup
-from dashboard.queries.database import Store, begin_view
+from dashboard.queries.database import Database, begin_view
 from dashboard.queries.events import Filter
-from dashboard.queries.fleet import Span
-from dashboard.queries.live import Standing
+from dashboard.queries.fleet import TimeRange
+from dashboard.queries.live import WatchStatus
 from monitor.errors import StoreError
 from monitor.store.schema import audit, coverage, event_days
 from monitor.store.schema import events as event_table
@@ -24,26 +24,26 @@ INJECTIONS = ["x' OR '1'='1", "'; DROP TABLE events; --", "%", "_", "truck-1\0",
 
 
 @pytest.fixture(scope="session")
-def sqlite_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    store = Store(simulated(f"sqlite:///{tmp_path_factory.mktemp('fleet')}/fleet.db").url)
+def sqlite_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    store = Database(simulated(f"sqlite:///{tmp_path_factory.mktemp('fleet')}/fleet.db").url)
     yield store
     store.close()
 
 
 @pytest.fixture(scope="session")
-def postgres_fleet(postgres: Postgres) -> Iterator[Store]:
-    store = Store(simulated(postgres.database("dashboard")).url)
+def postgres_fleet(postgres: Postgres) -> Iterator[Database]:
+    store = Database(simulated(postgres.database("dashboard")).url)
     yield store
     store.close()
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[[str], Store]]:
+def opened() -> Iterator[Callable[[str], Database]]:
     """Opens event logs and closes them after the test."""
-    stores: list[Store] = []
+    stores: list[Database] = []
 
-    def open_store(url: str) -> Store:
-        stores.append(Store(url))
+    def open_store(url: str) -> Database:
+        stores.append(Database(url))
         return stores[-1]
 
     yield open_store
@@ -52,8 +52,8 @@ def opened() -> Iterator[Callable[[str], Store]]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def filled(request: pytest.FixtureRequest) -> Store:
-    found: Store = request.getfixturevalue(f"{request.param}_fleet")
+def filled(request: pytest.FixtureRequest) -> Database:
+    found: Database = request.getfixturevalue(f"{request.param}_fleet")
     return found
 
 
@@ -65,20 +65,20 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield request.getfixturevalue("postgres_url")
 
 
-def everything(store: Store, wanted: Filter, sort: str) -> list[str]:
+def everything(store: Database, wanted: Filter, sort: str) -> list[str]:
     """Ids of all pages, in order."""
     found: list[str] = []
     after = None
     while True:
         page = events.page(store, wanted, sort, after)
-        found += [row["id"] for row in page.rows]
+        found += [row.id for row in page.rows]
         after = page.after
         if after is None:
             return found
 
 
 @pytest.mark.parametrize("sort", events.SORTS)
-def test_pages_together_hold_every_alert_once_and_in_order(filled: Store, sort: str) -> None:
+def test_pages_together_hold_every_alert_once_and_in_order(filled: Database, sort: str) -> None:
     wanted = Filter(min_level=2)
     found = everything(filled, wanted, sort)
     rows = filled.rows(
@@ -90,25 +90,25 @@ def test_pages_together_hold_every_alert_once_and_in_order(filled: Store, sort: 
     assert events.count(filled, wanted) == len(found)
 
 
-def test_a_filter_means_all_its_parts_at_once(filled: Store) -> None:
+def test_a_filter_means_all_its_parts_at_once(filled: Database) -> None:
     since = NOW - 3 * DAY_S
     wanted = Filter(vehicles=("truck-001", "truck-002"), kinds=("distraction",), since=since)
     page = events.page(filled, wanted)
     assert page.rows
-    assert {row["vehicle"] for row in page.rows} <= {"truck-001", "truck-002"}
-    assert {row["kind"] for row in page.rows} == {"distraction"}
-    assert all(row["started_at"] >= since for row in page.rows)
+    assert {row.vehicle for row in page.rows} <= {"truck-001", "truck-002"}
+    assert {row.kind for row in page.rows} == {"distraction"}
+    assert all(row.started_at >= since for row in page.rows)
 
 
 @pytest.mark.parametrize("hostile", INJECTIONS)
-def test_hostile_text_is_only_text(filled: Store, hostile: str) -> None:
+def test_hostile_text_is_only_text(filled: Database, hostile: str) -> None:
     clean = hostile.replace("\0", "")  # PostgreSQL refuses NUL in any text
     before = events.count(filled, Filter())
     assert events.page(filled, Filter(vehicles=(clean,))).rows == []
     assert events.page(filled, Filter(kinds=(clean,))).rows == []
     assert events.page(filled, Filter(verdict=clean, cause=clean)).rows == []
     assert events.page(filled, Filter(), sort=clean).rows == events.page(filled, Filter()).rows
-    assert events.one(filled, clean) is None
+    assert events.alert(filled, clean) is None
     assert live.now_of(filled, clean, NOW) is None
     assert events.count(filled, Filter()) == before
 
@@ -116,29 +116,34 @@ def test_hostile_text_is_only_text(filled: Store, hostile: str) -> None:
 @pytest.mark.parametrize(
     "after", ["", "null", "[]", "[1]", '["x","y"]', "[true,1]", "{", '[1e999,"x"]', "[" * 5000]
 )
-def test_a_broken_place_begins_at_the_start(sqlite_fleet: Store, after: str) -> None:
+def test_a_broken_place_begins_at_the_start(sqlite_fleet: Database, after: str) -> None:
     assert events.page(sqlite_fleet, Filter(), after=after) is not None
 
 
 @given(after=st.text(max_size=60))
-def test_no_place_in_a_link_breaks_a_page(sqlite_fleet: Store, after: str) -> None:
+def test_no_place_in_a_link_breaks_a_page(sqlite_fleet: Database, after: str) -> None:
     assert events.page(sqlite_fleet, Filter(), after=after).rows is not None
 
 
 def test_the_latest_review_is_the_verdict_and_the_earlier_ones_remain(
-    url: str, opened: Callable[[str], Store]
+    url: str, opened: Callable[[str], Database]
 ) -> None:
     told(url, events=[event(1), event(2)], vehicles=[vehicle()])
     store = opened(url)
     reviews.add(store, "e0001", "ana", "true", None)
     reviews.add(store, "e0001", "ben", "false", "glasses", "reflection <b>of</b> the sun")
-    assert [row["id"] for row in events.page(store, Filter(reviewed=False)).rows] == ["e0002"]
-    assert [row["id"] for row in events.page(store, Filter(verdict="false")).rows] == ["e0001"]
+    assert [row.id for row in events.page(store, Filter(reviewed=False)).rows] == ["e0002"]
+    assert [row.id for row in events.page(store, Filter(verdict="false")).rows] == ["e0001"]
     assert events.page(store, Filter(verdict="true")).rows == []
     assert events.page(store, Filter(verdict="false", cause="light")).rows == []
     (row,) = events.page(store, Filter(reviewed=True)).rows
-    assert (row["verdict"], row["cause"], row["reviewer"]) == ("false", "glasses", "ben")
-    assert [one["reviewer"] for one in reviews.history(store, "e0001")] == ["ben", "ana"]
+    assert row.review is not None
+    assert (row.review.verdict, row.review.cause, row.review.reviewer) == (
+        "false",
+        "glasses",
+        "ben",
+    )
+    assert [one.reviewer for one in reviews.history(store, "e0001")] == ["ben", "ana"]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +161,7 @@ def test_a_review_that_means_nothing_is_refused(
     given_event: str,
     verdict: str,
     cause: str | None,
-    opened: Callable[[str], Store],
+    opened: Callable[[str], Database],
 ) -> None:
     url = f"sqlite:///{tmp_path}/log.db"
     told(url, events=[event(1)])
@@ -166,22 +171,22 @@ def test_a_review_that_means_nothing_is_refused(
 
 
 def test_an_export_has_provenance_and_verdict_and_leaves_a_trace(
-    url: str, opened: Callable[[str], Store]
+    url: str, opened: Callable[[str], Database]
 ) -> None:
     told(url, events=[event(1), event(2, level=1)])
     store = opened(url)
     reviews.add(store, "e0001", "ana", "false", "talking")
     (row,) = events.export(store, Filter(min_level=2))
-    assert row["verdict"] == "false"
-    assert row["evidence"] == '{"closed_s": 1.6}'
-    assert {"policy", "calibration", "models"} <= set(row)
+    assert row.verdict == "false"
+    assert row.evidence == {"closed_s": 1.6}
+    assert (row.policy, row.calibration, row.models) == ("p", "c", ["m"])
     reviews.note_export(store, "ana", "events", {"rows": 1})
     (noted,) = store.rows(select(audit))
     assert (noted["actor"], noted["action"]) == ("ana", "export")
 
 
 def test_what_is_not_monitored_never_stands_as_watched(
-    url: str, opened: Callable[[str], Store]
+    url: str, opened: Callable[[str], Database]
 ) -> None:
     degraded = state(degraded=["obscured"], eyes="unknown")
     told(
@@ -196,97 +201,95 @@ def test_what_is_not_monitored_never_stands_as_watched(
         ],
     )
     fleet_now = live.now_of_all(opened(url), NOW)
-    assert {one.vehicle: one.standing for one in fleet_now} == {
-        "asleep": Standing.ALERT,
-        "blind": Standing.UNWATCHED,
-        "silent": Standing.SILENT,
-        "new": Standing.SILENT,
-        "fine": Standing.WATCHED,
-        "parked": Standing.PARKED,
+    assert {one.vehicle: one.status for one in fleet_now} == {
+        "asleep": WatchStatus.ALERT,
+        "blind": WatchStatus.UNWATCHED,
+        "silent": WatchStatus.SILENT,
+        "new": WatchStatus.SILENT,
+        "fine": WatchStatus.WATCHED,
+        "parked": WatchStatus.PARKED,
     }
     assert fleet_now[0].vehicle == "asleep"
     assert next(one for one in fleet_now if one.vehicle == "silent").causes == ()
 
 
 def test_a_warning_over_an_impaired_watch_is_still_a_warning(
-    tmp_path: Path, opened: Callable[[str], Store]
+    tmp_path: Path, opened: Callable[[str], Database]
 ) -> None:
     url = f"sqlite:///{tmp_path}/log.db"
     gone = state(level="critical", kind="unresponsive", degraded=["no_face"], eyes="unknown")
     told(url, vehicles=[vehicle(state=gone, state_at=NOW)])
-    assert live.now_of_all(opened(url), NOW)[0].standing is Standing.ALERT
+    assert live.now_of_all(opened(url), NOW)[0].status is WatchStatus.ALERT
 
 
 def test_without_a_state_message_the_last_sample_speaks(
-    tmp_path: Path, opened: Callable[[str], Store]
+    tmp_path: Path, opened: Callable[[str], Database]
 ) -> None:
     url = f"sqlite:///{tmp_path}/log.db"
     told(url, vehicles=[vehicle()], samples=[sample(NOW - 2, level=3, kind="drowsy")])
     one = live.now_of(opened(url), "truck-1", NOW)
     assert one is not None
-    assert (one.standing, one.kind) == (Standing.ALERT, "drowsy")
+    assert (one.status, one.kind) == (WatchStatus.ALERT, "drowsy")
     later = live.now_of(opened(url), "truck-1", NOW + 60)
     assert later is not None
-    assert later.standing is Standing.SILENT
+    assert later.status is WatchStatus.SILENT
 
 
 def test_a_vehicles_own_log_knows_its_vehicle_by_its_samples(
-    url: str, opened: Callable[[str], Store]
+    url: str, opened: Callable[[str], Database]
 ) -> None:
     told(url, samples=[sample(NOW - 3), sample(NOW - 8), sample(NOW - 900, camera="second")])
     store = opened(url)
     assert live.names(store) == ["truck-1"]
     (one,) = live.now_of_all(store, NOW)
-    assert (one.standing, one.seen_at) == (Standing.WATCHED, NOW - 3)
+    assert (one.status, one.seen_at) == (WatchStatus.WATCHED, NOW - 3)
     later = live.now_of(store, "truck-1", NOW + 60)
     assert later is not None
-    assert later.standing is Standing.SILENT
+    assert later.status is WatchStatus.SILENT
 
 
-def summary(store: Store, span: Span) -> dict[str, object]:
+def summary(store: Database, span: TimeRange) -> dict[str, object]:
     """Everything the fleet page asks, in an order of its own."""
     return {
         "vehicles": Counter(
-            {(r["vehicle"], r["level"]): r["events"] for r in fleet.by_vehicle(store, span)}
+            {(r.vehicle, r.level): r.events for r in fleet.by_vehicle(store, span)}
         ),
-        "days": Counter(
-            {(r["day"], r["kind"], r["level"]): r["events"] for r in fleet.by_day(store, span)}
-        ),
-        "hours": Counter({r["hour"]: r["events"] for r in fleet.by_hour(store, span)}),
+        "days": Counter({(r.day, r.kind, r.level): r.events for r in fleet.by_day(store, span)}),
+        "hours": Counter({r.hour: r.events for r in fleet.by_hour(store, span)}),
         "watched": {
-            r["vehicle"]: (round(r["monitored_s"], 3), round(r["driven_s"], 3))
+            r.vehicle: (round(r.monitored_s, 3), round(r.driven_s, 3))
             for r in fleet.watched_by_vehicle(store, span)
         },
-        "causes": {r["cause"]: round(r["seconds"], 3) for r in fleet.watched_by_cause(store, span)},
+        "causes": {r.cause: round(r.seconds, 3) for r in fleet.watched_by_cause(store, span)},
         "watched hours": {
-            r["hour"]: round(r["monitored_s"], 3) for r in fleet.watched_by_hour(store, span)
+            r.hour: round(r.monitored_s, 3) for r in fleet.watched_by_hour(store, span)
         },
     }
 
 
-def test_both_databases_count_alike(sqlite_fleet: Store, request: pytest.FixtureRequest) -> None:
-    other: Store = request.getfixturevalue("postgres_fleet")
-    span = Span(rollup.day_of(NOW) - 3 * DAY_S, NOW)
+def test_both_databases_count_alike(sqlite_fleet: Database, request: pytest.FixtureRequest) -> None:
+    other: Database = request.getfixturevalue("postgres_fleet")
+    span = TimeRange(rollup.day_of(NOW) - 3 * DAY_S, NOW)
     assert summary(sqlite_fleet, span) == summary(other, span)
-    one = Span(span.since + 1234.5, NOW - 777.0)
+    one = TimeRange(span.since + 1234.5, NOW - 777.0)
     assert summary(sqlite_fleet, one) == summary(other, one)
 
 
-def test_sums_of_days_change_no_number(url: str, opened: Callable[[str], Store]) -> None:
+def test_sums_of_days_change_no_number(url: str, opened: Callable[[str], Database]) -> None:
     store = opened(simulated(url, vehicles=3, days=6).url)
     assert rollup.edge(store) == 0.0
-    span = Span(rollup.day_of(NOW) - 5 * DAY_S, NOW)
+    span = TimeRange(rollup.day_of(NOW) - 5 * DAY_S, NOW)
     raw = summary(store, span)
     assert rollup.refresh(store, NOW) == 5
     edge = rollup.edge(store)
     assert edge == rollup.day_of(NOW) - DAY_S
-    summed = Span(span.since, span.until, edge)
+    summed = TimeRange(span.since, span.until, edge)
     assert summed.summed_until > summed.since
     assert summary(store, summed) == raw
     assert rollup.refresh(store, NOW) == 0, "nothing is due again at once"
 
 
-def test_what_was_told_late_is_summed_again(url: str, opened: Callable[[str], Store]) -> None:
+def test_what_was_told_late_is_summed_again(url: str, opened: Callable[[str], Database]) -> None:
     began = NOW - 4 * DAY_S
     told(url, vehicles=[vehicle("a"), vehicle("b")], events=[event(1, started_at=began)])
     store = opened(url)
@@ -297,7 +300,7 @@ def test_what_was_told_late_is_summed_again(url: str, opened: Callable[[str], St
 
 
 def test_one_vehicles_own_log_is_left_to_its_one_writer(
-    url: str, opened: Callable[[str], Store]
+    url: str, opened: Callable[[str], Database]
 ) -> None:
     told(url, vehicles=[vehicle()], events=[event(1, started_at=NOW - 9 * DAY_S)])
     assert rollup.refresh(opened(url), NOW) == 0
@@ -315,43 +318,43 @@ def test_a_day_is_due_ever_less_often(age: float, again: float) -> None:
 
 def test_only_whole_days_are_read_from_sums() -> None:
     day = rollup.day_of(NOW)
-    assert Span(day - 3 * DAY_S, NOW, day).summed_until == day
-    assert Span(day - 3 * DAY_S + 1, NOW, day).summed_until == day - 3 * DAY_S + 1
-    assert Span(day, NOW, day - DAY_S).summed_until == day
-    assert Span(day - 3 * DAY_S, NOW).summed_until == day - 3 * DAY_S
+    assert TimeRange(day - 3 * DAY_S, NOW, day).summed_until == day
+    assert TimeRange(day - 3 * DAY_S + 1, NOW, day).summed_until == day - 3 * DAY_S + 1
+    assert TimeRange(day, NOW, day - DAY_S).summed_until == day
+    assert TimeRange(day - 3 * DAY_S, NOW).summed_until == day - 3 * DAY_S
 
 
-def test_monitored_time_never_exceeds_driven_time(filled: Store) -> None:
-    span = Span(NOW - 5 * DAY_S, NOW)
+def test_monitored_time_never_exceeds_driven_time(filled: Database) -> None:
+    span = TimeRange(NOW - 5 * DAY_S, NOW)
     rows = fleet.watched_by_vehicle(filled, span)
     assert rows
-    assert all(0 <= row["monitored_s"] <= row["driven_s"] + 1e-6 for row in rows)
-    causes = sum(row["seconds"] for row in fleet.watched_by_cause(filled, span))
-    assert causes == pytest.approx(sum(row["driven_s"] for row in rows))
+    assert all(0 <= row.monitored_s <= row.driven_s + 1e-6 for row in rows)
+    causes = sum(row.seconds for row in fleet.watched_by_cause(filled, span))
+    assert causes == pytest.approx(sum(row.driven_s for row in rows))
 
 
-def test_one_vehicle_is_a_part_of_the_whole(filled: Store) -> None:
-    span = Span(rollup.day_of(NOW) - 2 * DAY_S, NOW)
+def test_one_vehicle_is_a_part_of_the_whole(filled: Database) -> None:
+    span = TimeRange(rollup.day_of(NOW) - 2 * DAY_S, NOW)
     names = live.names(filled)
-    alone = sum(
-        row["events"] for name in names for row in fleet.by_hour(filled, span, vehicle=name)
-    )
-    assert alone == sum(row["events"] for row in fleet.by_hour(filled, span))
+    alone = sum(row.events for name in names for row in fleet.by_hour(filled, span, vehicle=name))
+    assert alone == sum(row.events for row in fleet.by_hour(filled, span))
 
 
-def test_reachable_time_is_what_the_history_says(url: str, opened: Callable[[str], Store]) -> None:
+def test_reachable_time_is_what_the_history_says(
+    url: str, opened: Callable[[str], Database]
+) -> None:
     spells = [("online", 1000.0), ("offline", 400.0), ("online", 300.0), ("stopped", 0.0)]
     at, rows = NOW - 2000, []
     for status, seconds in spells:
         rows.append({"vehicle": "truck-1", "at": at, "status": status})
         at += seconds
     told(url, availability=rows)
-    (row,) = fleet.reachable(opened(url), Span(NOW - 5000, NOW))
-    assert (row["online_s"], row["offline_s"]) == (1300.0, 400.0)
+    (row,) = fleet.reachable(opened(url), TimeRange(NOW - 5000, NOW))
+    assert (row.online_s, row.offline_s) == (1300.0, 400.0)
 
 
 def test_health_tells_lag_refusals_backlog_and_size(
-    url: str, opened: Callable[[str], Store]
+    url: str, opened: Callable[[str], Database]
 ) -> None:
     letters = [
         {"at": NOW - 60, "topic": "dms/v1/x/alert", "payload": b"\xff\x00junk", "reason": "JSON"}
@@ -360,16 +363,16 @@ def test_health_tells_lag_refusals_backlog_and_size(
     told(url, events=[event(1)], dead_letters=letters, outbox=waiting, vehicles=[vehicle()])
     store = opened(url)
     (lag,) = health.lags_s(store, NOW - DAY_S)
-    assert lag["lag_s"] == pytest.approx(0.2)
+    assert lag.lag_s == pytest.approx(0.2)
     (refused,) = health.dead_by_reason(store, NOW - DAY_S)
-    assert (refused["reason"], refused["n"]) == ("JSON", 1)
-    assert health.dead_newest(store)[0]["payload"].startswith(b"\xff")
-    assert health.own_outbox(store) == {"rows": 1, "bytes": 5, "oldest_at": NOW - 9}
-    assert {row["name"] for row in health.storage(store)} >= {"events", "samples", "vehicles"}
+    assert (refused.reason, refused.n) == ("JSON", 1)
+    assert health.dead_newest(store)[0].payload.startswith(b"\xff")
+    assert health.own_outbox(store) == health.Backlog(1, 5, NOW - 9)
+    assert {row.name for row in health.storage(store)} >= {"events", "samples", "vehicles"}
     assert health.database_bytes(store) > 10_000
 
 
-def test_a_view_counts_what_it_asked(sqlite_fleet: Store) -> None:
+def test_a_view_counts_what_it_asked(sqlite_fleet: Database) -> None:
     spent = begin_view()
     page = events.page(sqlite_fleet, Filter())
     assert spent.statements == 2
@@ -386,14 +389,14 @@ def test_a_view_counts_what_it_asked(sqlite_fleet: Store) -> None:
     ],
 )
 def test_a_database_that_cannot_be_opened_says_what_to_do(
-    bad: str, says: str, opened: Callable[[str], Store]
+    bad: str, says: str, opened: Callable[[str], Database]
 ) -> None:
     with pytest.raises(StoreError, match=says):
         opened(bad)
 
 
 def test_an_unreachable_server_is_one_line_without_the_password(
-    opened: Callable[[str], Store],
+    opened: Callable[[str], Database],
 ) -> None:
     store = opened("postgresql://ana:hunter2@127.0.0.1:9/fleet")
     with pytest.raises(StoreError) as caught:
@@ -403,7 +406,7 @@ def test_an_unreachable_server_is_one_line_without_the_password(
 
 
 def test_another_versions_database_asks_for_the_upgrade(
-    tmp_path: Path, opened: Callable[[str], Store]
+    tmp_path: Path, opened: Callable[[str], Database]
 ) -> None:
     (tmp_path / "old.db").touch()
     store = opened(f"sqlite:///{tmp_path}/old.db")

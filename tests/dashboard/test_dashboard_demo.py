@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from dashboard import demo, demo_drive
-from dashboard.queries.database import Store
+from dashboard.queries.database import Database
 from monitor.store.schema import samples
 from monitor.store.schema import vehicles as vehicle_table
 from tests.support.dashboards import (
@@ -25,7 +25,7 @@ def test_the_demo_has_a_past_and_goes_on_living(tmp_path: Path) -> None:
     fleet = demo.Fleet(open_engine(url, immediate=True), vehicles=3, days=2, now=now)
     for number in (1, 2, 3):
         fleet.write_past(number)
-    store = Store(url)
+    store = Database(url)
     last_sample = select(samples.c.at).order_by(samples.c.at.desc()).limit(1)
     assert store.rows(last_sample)[0]["at"] <= now
     for second in range(1, 31):
@@ -50,7 +50,7 @@ def test_the_real_drives_alerts_join_the_simulated_fleet(tmp_path: Path) -> None
     engine = open_engine(url, immediate=True)
     assert demo_drive.join(drive, engine) == 1
     engine.dispose()
-    store = Store(url)
+    store = Database(url)
     (row,) = store.rows(select(vehicle_table))
     assert (row["vehicle"], row["availability"]) == (demo_drive.VEHICLE, "stopped")
     assert store.rows(select(samples))[0]["degraded"] == ["glare"]

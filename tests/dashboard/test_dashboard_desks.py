@@ -9,14 +9,14 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from dashboard.auth.sessions import COOKIE, DESKS, IDLE_S, KEEP, TICKET_S, Desks
+from dashboard.auth.sessions import COOKIE, IDLE_S, KEEP, SESSIONS, TICKET_S, SignInSessions
 from dashboard.server import keep
 
 NOW = 1_000.0
 
 
 def test_a_session_lasts_while_something_is_asked_of_it() -> None:
-    desks = Desks()
+    desks = SignInSessions()
     token = desks.open("rita", NOW)
     assert desks.name(token, NOW + IDLE_S) == "rita"
     assert desks.name(token, NOW + IDLE_S + 1) is None
@@ -26,13 +26,13 @@ def test_a_session_lasts_while_something_is_asked_of_it() -> None:
 
 @pytest.mark.parametrize("token", [None, "", "of another day"])
 def test_a_token_nobody_was_given_is_nobodys(token: str | None) -> None:
-    desks = Desks()
+    desks = SignInSessions()
     desks.open("rita", NOW)
     assert desks.name(token, NOW) is None
 
 
 def test_a_ticket_is_good_once_and_for_a_moment() -> None:
-    desks = Desks()
+    desks = SignInSessions()
     token = desks.open("rita", NOW)
     ticket = desks.ticket(token, NOW)
     assert desks.waits(ticket, NOW)
@@ -43,7 +43,7 @@ def test_a_ticket_is_good_once_and_for_a_moment() -> None:
 
 
 def test_a_ticket_of_an_ended_session_opens_nothing() -> None:
-    desks = Desks()
+    desks = SignInSessions()
     token = desks.open("rita", NOW)
     ticket = desks.ticket(token, NOW)
     desks.close(token)
@@ -63,8 +63,8 @@ def asked(method: str, body: bytes | str = b"", **headers: str) -> httpx.Respons
 
 
 def test_the_cookie_is_for_this_site_only_and_no_script_reads_it() -> None:
-    token = DESKS.open("rita", time.time())
-    answer = asked("POST", DESKS.ticket(token, time.time()))
+    token = SESSIONS.open("rita", time.time())
+    answer = asked("POST", SESSIONS.ticket(token, time.time()))
     assert answer.status_code == 204
     assert answer.cookies[COOKIE] == token
     flags = answer.headers["set-cookie"].lower()
@@ -72,19 +72,19 @@ def test_the_cookie_is_for_this_site_only_and_no_script_reads_it() -> None:
 
 
 def test_signing_out_ends_the_session_and_takes_the_cookie_away() -> None:
-    token = DESKS.open("rita", time.time())
+    token = SESSIONS.open("rita", time.time())
     answer = asked("DELETE", cookie=f"{COOKIE}={token}")
-    assert DESKS.name(token, time.time()) is None
+    assert SESSIONS.name(token, time.time()) is None
     assert "max-age=0" in answer.headers["set-cookie"].lower()
 
 
 def test_another_site_can_neither_sign_in_nor_out() -> None:
-    token = DESKS.open("rita", time.time())
-    ticket = DESKS.ticket(token, time.time())
+    token = SESSIONS.open("rita", time.time())
+    ticket = SESSIONS.ticket(token, time.time())
     evil = "https://evil.example"
     assert asked("POST", ticket, origin=evil).status_code == 403
     assert asked("DELETE", cookie=f"{COOKIE}={token}", origin=evil).status_code == 403
-    assert DESKS.name(token, time.time()) == "rita"
+    assert SESSIONS.name(token, time.time()) == "rita"
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\x00", b"x" * 100_000, b"<script>"])

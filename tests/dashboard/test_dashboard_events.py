@@ -2,18 +2,22 @@
 
 import io
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
 
 from dashboard.components import alert_page, explanation
+from dashboard.queries import events as alerts
 from dashboard.queries import export, reviews
-from dashboard.queries.database import Store
+from dashboard.queries.database import Database
+from dashboard.queries.events import DriverSample, Filter
 from monitor.policy import load_policy
 from monitor.types import Kind
-from tests.support.dashboards import HOSTILE, NOW, event, opened, sample, told, words
+from tests.support.dashboards import HOSTILE, NOW, alert, event, opened, sample, told, words
 
 
 @pytest.mark.parametrize("hostile", ["e9999", "' OR '1'='1", "../../etc/passwd", HOSTILE, "%00"])
@@ -37,10 +41,10 @@ def test_a_review_is_saved_with_its_author_and_shown(one_vehicle: str) -> None:
     app.run()
     next(button for button in app.button if button.label == "Save review").click()
     app.run()
-    store = Store(one_vehicle)
+    store = Database(one_vehicle)
     (row,) = reviews.history(store, "e0001")
     store.close()
-    assert (row["verdict"], row["cause"], row["reviewer"]) == ("false", "glasses", "this desk")
+    assert (row.verdict, row.cause, row.reviewer) == ("false", "glasses", "this desk")
     assert "False alarm: glasses or reflections" in words(app)
 
 
@@ -59,12 +63,26 @@ def test_a_clips_name_leads_nowhere_but_to_clips(tmp_path: Path, name: str) -> N
 
 
 def test_an_export_opens_in_a_spreadsheet_without_running() -> None:
-    rows: list[dict[str, Any]] = [{"id": "=cmd()", "note": "+1", "level": 3}, {"id": "fine"}]
-    frame = pd.read_csv(io.BytesIO(export.as_csv(rows)))
-    assert frame["id"].tolist() == ["'=cmd()", "fine"]
-    assert frame["note"].tolist()[0] == "'+1"
-    kept = pd.read_parquet(io.BytesIO(export.as_parquet(rows)))
-    assert kept["id"].tolist() == ["=cmd()", "fine"]
+    table = pd.DataFrame([{"id": "=cmd()", "note": "+1", "level": 3}, {"id": "fine"}])
+    csv = pd.read_csv(io.BytesIO(export.as_csv(table)))
+    assert csv["id"].tolist() == ["'=cmd()", "fine"]
+    assert csv["note"].tolist()[0] == "'+1"
+    parquet = pd.read_parquet(io.BytesIO(export.as_parquet(table)))
+    assert parquet["id"].tolist() == ["=cmd()", "fine"]
+
+
+def test_an_export_tells_times_in_the_readers_zone_and_who_judged(one_vehicle: str) -> None:
+    database = Database(one_vehicle)
+    reviews.add(database, "e0002", "ana", "false", "light", "sun is low")
+    rows = alerts.export(database, Filter())
+    database.close()
+    table = export.frame(rows, ZoneInfo("Europe/Berlin"))
+    judged = table[table["id"] == "e0002"].iloc[0]
+    assert (judged["level"], judged["verdict"]) == ("warning", "false")
+    assert (judged["reviewer"], judged["note"]) == ("ana", "sun is low")
+    began = datetime.fromisoformat(judged["started_at"])
+    assert began.timestamp() == pytest.approx(judged["started_at_epoch_s"], abs=0.001)
+    assert began.utcoffset() in {timedelta(hours=1), timedelta(hours=2)}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +101,7 @@ def test_an_export_opens_in_a_spreadsheet_without_running() -> None:
     ],
 )
 def test_the_reason_is_said_in_words(kind: str, evidence: dict[str, Any], says: str) -> None:
-    told_event = event(1, kind=kind, evidence=evidence)
+    told_event = alert(1, kind=kind, evidence=evidence)
     assert says in explanation.why(told_event)
     assert all(isinstance(value, str) for _, value in explanation.evidence(told_event))
 
@@ -99,7 +117,7 @@ def test_the_limit_of_the_policy_it_was_raised_by_is_told(one_vehicle: str) -> N
 
 @pytest.mark.parametrize("kind", [kind.value for kind in Kind])
 def test_every_kind_has_a_limit_in_words_or_none(kind: str) -> None:
-    limit = explanation.limit(event(1, kind=kind), load_policy("default"))
+    limit = explanation.limit(alert(1, kind=kind), load_policy("default"))
     assert limit is None or limit.startswith("the limit is ")
 
 
@@ -117,7 +135,8 @@ def test_what_speaks_against_an_alert_is_said(
     changes: dict[str, Any], samples: list[dict[str, Any]], says: str
 ) -> None:
     (doubt,) = explanation.doubts(
-        event(1, **{"evidence": {}, "calibration": "c", **changes}), samples
+        alert(1, **{"evidence": {}, "calibration": "c", **changes}),
+        [DriverSample(**row) for row in samples],
     )
     assert says in doubt
 

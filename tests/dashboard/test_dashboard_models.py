@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dashboard.queries.leaderboard import Standing, as_good, pick
+from dashboard.queries.leaderboard import LeaderboardRow, as_good, pick
 from dashboard.queries.model_trial import MAX_PIXELS, Bench, PictureError, decode
 from models.report import Latency
 from tests.support.dashboards import opened, words
@@ -82,14 +82,14 @@ def test_without_a_face_the_classifiers_say_why_they_do_not_answer(bench: Bench)
     }
 
 
-def standing(model: str, value: float, ms: float, **changes: Any) -> Standing:
+def standing(model: str, value: float, ms: float, **changes: Any) -> LeaderboardRow:
     values: dict[str, Any] = {
         "model": model, "origin": "measured", "dataset": "FER+", "split": "PublicTest", "n": 3157,
         "value": value, "interval": (value - 0.013, value + 0.013), "mean_class": None,
         "selection": "validation", "source": "", "macs": None, "params": None,
         "fastest": Latency(runtime="openvino", device="cpu", p50_ms=ms),
     }  # fmt: skip
-    return Standing(**{**values, **changes})
+    return LeaderboardRow(**{**values, **changes})
 
 
 def test_the_pick_is_the_most_accurate_within_the_time() -> None:

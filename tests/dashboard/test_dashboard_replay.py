@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dashboard.components.thresholds import DIALS, changed, tuned
-from dashboard.queries.leaderboard import datasets, pick, standings
-from dashboard.queries.policy_replay import run_again, tally
-from dashboard.queries.sensitivity import Labels, Report, accepted, answered, read_labels
-from models.report import Accuracy, Cost, Latency
-from models.report import Report as ModelReport
+from dashboard.queries.leaderboard import datasets, leaderboard, pick
+from dashboard.queries.policy_replay import run_again, score_runs
+from dashboard.queries.sensitivity import KssReport, Labels, accepted, answered, read_labels
+from models.report import Accuracy, Cost, Latency, Report
 from monitor.config import TraceConfig
 from monitor.policy import Policy, load_policy
 from monitor.sinks.trace import TraceHeader, TraceWriter
@@ -62,12 +61,12 @@ def test_labels_tell_found_from_false(nodding: Path) -> None:
     began = run.first_s + 30.0
     asleep = {"kind": "closed", "start_s": began, "end_s": began + CLOSED_S}
     known = Labels.model_validate({"intervals": [asleep]})
-    assert tally([run], [known], POLICY).found == 1
-    assert tally([run], [known], POLICY).false == 0
+    assert score_runs([run], [known], POLICY).found == 1
+    assert score_runs([run], [known], POLICY).false == 0
     elsewhere = {**asleep, "start_s": began - 20, "end_s": began - 18}
-    lost = tally([run], [Labels.model_validate({"intervals": [elsewhere]})], POLICY)
+    lost = score_runs([run], [Labels.model_validate({"intervals": [elsewhere]})], POLICY)
     assert (lost.found, lost.false) == (0, 1)
-    assert tally([run], [None], POLICY).due == 0
+    assert score_runs([run], [None], POLICY).due == 0
 
 
 def test_every_dial_turns_its_own_threshold_and_saves_to_a_file(tmp_path: Path) -> None:
@@ -93,9 +92,9 @@ def drowsy(at_s: float) -> Event:
     )  # fmt: skip
 
 
-def reports(*values: int) -> list[Report]:
+def reports(*values: int) -> list[KssReport]:
     """Sleepiness reports every five minutes."""
-    return [Report(at_s=300.0 * (n + 1), kss=value) for n, value in enumerate(values)]
+    return [KssReport(at_s=300.0 * (n + 1), kss=value) for n, value in enumerate(values)]
 
 
 @pytest.mark.parametrize(
@@ -154,16 +153,16 @@ def test_labels_of_the_animated_driver_are_read() -> None:
     assert read_labels(json.dumps(document).encode()).truth[0]["kind"] == "yawn"
 
 
-def model(name: str, right: float, ms: float | None, origin: str = "measured") -> ModelReport:
+def model(name: str, right: float, ms: float | None, origin: str = "measured") -> Report:
     accuracy = Accuracy(
         dataset="FER+", split="test", n=100, overall=right, origin=origin, ci=(right, right)
     )
     latency = (Latency(runtime="openvino", device="cpu", p50_ms=ms),) if ms else ()
-    return ModelReport(model=name, accuracy=(accuracy,), latency=latency)
+    return Report(model=name, accuracy=(accuracy,), latency=latency)
 
 
 def test_the_pick_is_the_best_measured_model_within_the_time() -> None:
-    rows = standings(
+    rows = leaderboard(
         [model("slow", 0.9, 30.0), model("quick", 0.8, 2.0), model("untimed", 0.95, None),
          model("paper", 0.99, 1.0, "published")],
         "expression",
@@ -178,10 +177,10 @@ def test_the_pick_is_the_best_measured_model_within_the_time() -> None:
 
 
 def test_a_cost_counted_here_stands_beside_a_published_accuracy() -> None:
-    counted = ModelReport(model="paper", cost=Cost(macs=10, origin="measured"))
+    counted = Report(model="paper", cost=Cost(macs=10, origin="measured"))
     said = model("paper", 0.9, None, "published").model_copy(
         update={"cost": Cost(macs=99, origin="published")}
     )
-    (row,) = standings([said, counted], "expression")
+    (row,) = leaderboard([said, counted], "expression")
     assert row.macs == 10
     assert datasets([row]) == ["FER+, test"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dashboard.queries import rollup
-from dashboard.queries.database import Store
+from dashboard.queries.database import Database
 from tests.support.browser import dashboard
 from tests.support.dashboards import event, sample, simulated, told
 from tests.support.servers import Postgres
@@ -38,7 +38,7 @@ def fleet(home: Path) -> Iterator[str]:
     server = Postgres()
     url = server.database("fleet")
     simulated(url, vehicles=VEHICLES, days=DAYS, end=time.time())
-    store = Store(url)
+    store = Database(url)
     rollup.refresh(store, time.time())
     store.close()
     with dashboard(url, home) as base:

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from dashboard import settings
+from dashboard.queries.events import AlertDetail
 from monitor.fleet.simulator.seeding import Plan, seed
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
@@ -75,6 +76,12 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
         "received_at": began + 1.8,
     }
     return {**row, **changes}
+
+
+def alert(number: int, **changes: Any) -> AlertDetail:
+    """The same as a page reads it."""
+    row = {"sequence": None, "clip": None, **event(number, **changes)}
+    return AlertDetail(**row)
 
 
 def vehicle(name: str = "truck-1", **changes: Any) -> dict[str, Any]:
@@ -159,7 +166,7 @@ def forget() -> None:
     st.cache_resource.clear()
 
 
-def opened(page: str = "live", *, timeout_s: float = 60, **query: str) -> AppTest:
+def opened(page: str = "live", *, timeout_s: float = 240, **query: str) -> AppTest:
     """A page after its first run."""
     app = AppTest.from_file(APP, default_timeout=timeout_s)
     for name, value in query.items():
