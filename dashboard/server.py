@@ -61,7 +61,7 @@ def _same_site(request: Request) -> bool:
         return True
     page = urlsplit(origin)
     forwarded = request.headers.get("x-forwarded-host", "").split(",")[0].strip()
-    hosts = {request.headers.get("host", ""), forwarded}
+    hosts = {request.headers.get("host", ""), forwarded} - {""}
     return page.netloc in hosts or page.hostname in hosts
 
 
