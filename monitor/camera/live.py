@@ -18,6 +18,7 @@ import numpy as np
 import structlog
 
 from monitor.addresses import escaped, redacted
+from monitor.backoff import Backoff
 from monitor.camera.source import Scrutiny, Source, as_mounted, fit, squared
 from monitor.config import CameraConfig
 from monitor.errors import SourceError
@@ -124,14 +125,14 @@ class LiveSource(Source):
 
     def _capture(self) -> None:
         """The thread: open, read until it fails, wait, again."""
-        waits = pauses(*self._config.retry_s)
+        backoff = Backoff(*self._config.retry_s, scatter=0)
         while not self._closed.is_set():
             if self._read_until_lost():
-                waits = pauses(*self._config.retry_s)
+                backoff.reset()
             with self._news:
                 self._lost = True
                 self._news.notify_all()
-            self._closed.wait(next(waits))
+            self._closed.wait(backoff.next_s())
 
     def _read_until_lost(self) -> bool:
         """True if there was at least one picture.
@@ -163,15 +164,6 @@ class LiveSource(Source):
             self._newest = image, self._clock(), self._wall()
             self._lost = False
             self._news.notify_all()
-
-
-def pauses(first_s: float, longest_s: float) -> Iterator[float]:
-    """How long to wait before each new try: doubling up to the longest, for ever."""
-    pause_s = first_s
-    while True:
-        yield pause_s
-        # A pause of zero would spin; it may begin so, it may not stay so.
-        pause_s = min(max(2 * pause_s, 0.05), max(longest_s, 0.05))
 
 
 class _Complaints:

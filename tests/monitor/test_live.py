@@ -7,12 +7,10 @@ from itertools import islice
 import numpy as np
 import pytest
 import structlog
-from hypothesis import given
-from hypothesis import strategies as st
 
 from monitor.addresses import escaped, redacted
 from monitor.camera import open_source
-from monitor.camera.live import LiveSource, pauses
+from monitor.camera.live import LiveSource
 from monitor.config import CameraConfig, Config, StoreConfig, dump
 from monitor.types import CameraCondition, Image
 from tests.monitor.test_camera import noisy
@@ -112,17 +110,6 @@ def test_a_flapping_camera_does_not_flood_the_log() -> None:
         for _ in range(4):
             assert camera.failed.acquire(timeout=DEADLINE_S)
     assert len([line for line in logged if "lost" in line["event"]]) == 1
-
-
-def test_the_back_off_doubles_to_its_limit_and_stays() -> None:
-    assert list(islice(pauses(1.0, 30.0), 8)) == [1, 2, 4, 8, 16, 30, 30, 30]
-
-
-@given(st.floats(0, 1e4), st.floats(0, 1e4))
-def test_a_back_off_never_spins_and_never_shrinks(first_s: float, longest_s: float) -> None:
-    waits = list(islice(pauses(first_s, longest_s), 30))
-    assert waits[1:] == sorted(waits[1:])
-    assert min(waits[1:]) > 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ everything of a batch in the database; what it had not acknowledged its vehicles
 """
 
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+from monitor.backoff import Backoff
 from monitor.fleet.config import FleetConfig
 from monitor.fleet.ingest import upsert
 from monitor.fleet.ingest.decoder import Arrival, Sorted, Sorter
@@ -158,7 +158,8 @@ class Ingester:
 
         While the database is away nothing is confirmed: the broker holds back, the vehicles keep.
         """
-        pause_s, longest_s = self._config.database.retry_s
+        # Scattered, so that a hundred ingesters do not return to the database as one.
+        backoff = Backoff(*self._config.database.retry_s)
         while True:
             try:
                 self._store(found)
@@ -170,10 +171,8 @@ class Ingester:
                 self._trouble = None
                 self._metrics.database.set(1)
                 return True
-            # Jitter, so that a hundred ingesters do not return to the database as one.
-            if stop.wait(pause_s * random.uniform(0.5, 1.0)):  # noqa: S311
+            if stop.wait(backoff.next_s()):
                 return False
-            pause_s = min(pause_s * 2, longest_s)
             self._beat()
 
     def _store(self, found: Sorted) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy import Engine, make_url
 
+from monitor.backoff import Backoff
 from monitor.errors import StoreError
 from monitor.fleet.admin.operation import maintain
 from monitor.fleet.config import FleetConfig
@@ -90,7 +91,7 @@ def _limited(url: str) -> str:
 
 def _prepare(config: FleetConfig, url: str, stop: threading.Event) -> None:
     """Bring the database to this version and its partitions ahead, waiting while it is away."""
-    pause_s, longest_s = config.database.retry_s
+    backoff = Backoff(*config.database.retry_s)
     while not stop.is_set():
         try:
             upgrade(url)
@@ -100,8 +101,7 @@ def _prepare(config: FleetConfig, url: str, stop: threading.Event) -> None:
             engine.dispose()
         except UnwritableError as error:
             log.warning("waiting for the database", reason=str(error))
-            stop.wait(pause_s)
-            pause_s = min(pause_s * 2, longest_s)
+            stop.wait(backoff.next_s())
         else:
             log.info("database ready", url=shown(url))
             return
