@@ -42,9 +42,9 @@ class LeaderboardRow:
 
 def leaderboard(reports: list[Report], task: str) -> list[LeaderboardRow]:
     """Every figure of the reports of a task, the best first."""
-    costs = _costs(reports)
+    costs, calls = _costs(reports), _calls(reports)
     found = [
-        _leaderboard_row(report, figure, costs.get(report.model))
+        _leaderboard_row(report, figure, costs.get(report.model), calls.get(_network(report)))
         for report in reports
         if report.task == task
         for figure in (report.accuracy if task == "expression" else report.detection)
@@ -95,7 +95,7 @@ def as_good(rows: list[LeaderboardRow], best: LeaderboardRow) -> list[Leaderboar
 
 
 def _leaderboard_row(
-    report: Report, figure: Accuracy | Detection, cost: Cost | None
+    report: Report, figure: Accuracy | Detection, cost: Cost | None, fastest: Latency | None
 ) -> LeaderboardRow:
     interval, second = (
         (figure.ci, figure.mean_class)
@@ -115,7 +115,7 @@ def _leaderboard_row(
         source=figure.source,
         macs=cost.macs if cost else None,
         params=(cost.params_live or cost.params_total) if cost else None,
-        fastest=_fastest(report),
+        fastest=fastest if figure.origin == "measured" else _fastest(report),
         unit="right" if isinstance(figure, Accuracy) else "mAP50",
     )
 
@@ -127,6 +127,18 @@ def _costs(reports: list[Report]) -> dict[str, Cost]:
         if report.cost and (report.model not in known or report.cost.origin == "measured"):
             known[report.model] = report.cost
     return known
+
+
+def _calls(reports: list[Report]) -> dict[str, Latency]:
+    """The quickest call of each network; it is the same on whatever it was trained."""
+    timed = [(_network(report), call) for report in reports if (call := _fastest(report))]
+    timed.sort(key=lambda pair: -pair[1].p50_ms)
+    return dict(timed)
+
+
+def _network(report: Report) -> str:
+    """A report's model without the words for where it was trained."""
+    return report.model.partition(" on ")[0]
 
 
 def _value(figure: Accuracy | Detection) -> float | None:
