@@ -78,7 +78,7 @@ def test_html_in_names_and_notes_is_only_text(one_vehicle: str) -> None:
         vehicles=[vehicle(HOSTILE, state=state(emotion=HOSTILE), state_at=now, last_seen_at=now)],
     )
     store = Database(one_vehicle)
-    reviews.add(store, "e0009", HOSTILE, "unsure", None, HOSTILE)
+    reviews.add(store, ["e0009"], HOSTILE, "unsure", None, HOSTILE)
     store.close()
     for app in (opened(), opened("events", event="e0009"), opened("fleet")):
         assert not app.exception
@@ -98,4 +98,4 @@ def test_the_fleet_page_of_the_first_minutes_has_no_rate_yet(
     )
     app = opened("fleet")
     assert not app.exception
-    assert "Vehicles, the most alerts" in words(app)
+    assert "Vehicles, those surely above" in words(app)

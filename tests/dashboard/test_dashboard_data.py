@@ -130,8 +130,8 @@ def test_the_latest_review_is_the_verdict_and_the_earlier_ones_remain(
 ) -> None:
     told(url, events=[event(1), event(2)], vehicles=[vehicle()])
     store = opened(url)
-    reviews.add(store, "e0001", "ana", "true", None)
-    reviews.add(store, "e0001", "ben", "false", "glasses", "reflection <b>of</b> the sun")
+    reviews.add(store, ["e0001"], "ana", "true", None)
+    reviews.add(store, ["e0001"], "ben", "false", "glasses", "reflection <b>of</b> the sun")
     assert [row.id for row in events.page(store, Filter(reviewed=False)).rows] == ["e0002"]
     assert [row.id for row in events.page(store, Filter(verdict="false")).rows] == ["e0001"]
     assert events.page(store, Filter(verdict="true")).rows == []
@@ -166,7 +166,7 @@ def test_a_review_that_means_nothing_is_refused(
     url = f"sqlite:///{tmp_path}/log.db"
     told(url, events=[event(1)])
     with pytest.raises(ValueError, match=r"verdict|cause|no alert"):
-        reviews.add(opened(url), given_event, "ana", verdict, cause)
+        reviews.add(opened(url), [given_event], "ana", verdict, cause)
     assert reviews.history(opened(url), "e0001") == []
 
 
@@ -175,7 +175,7 @@ def test_an_export_has_provenance_and_verdict_and_leaves_a_trace(
 ) -> None:
     told(url, events=[event(1), event(2, level=1)])
     store = opened(url)
-    reviews.add(store, "e0001", "ana", "false", "talking")
+    reviews.add(store, ["e0001"], "ana", "false", "talking")
     (row,) = events.export(store, Filter(min_level=2))
     assert row.verdict == "false"
     assert row.evidence == {"closed_s": 1.6}

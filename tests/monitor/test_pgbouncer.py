@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from dashboard.queries.database import Store
+from dashboard.queries.database import Database
 from monitor.store.database import open_engine, upgrade
 from tests.support.servers import Postgres, free_port, listening, until
 
@@ -63,7 +63,7 @@ def test_the_log_is_made_and_written_through_a_pool(pooled: str) -> None:
 
 def test_the_pages_read_through_a_pool_and_wait_no_longer_than_allowed(pooled: str) -> None:
     upgrade(pooled)
-    store = Store(pooled)
+    store = Database(pooled)
     for _ in range(20):
         assert store.rows(text("SELECT count(*) AS n FROM events WHERE level > :n"), {"n": 1})
     [limit] = store.rows(text("SELECT current_setting('statement_timeout') AS limit"))

@@ -12,8 +12,10 @@ from streamlit.util import calc_hash
 from dashboard import settings
 from dashboard.queries.events import AlertDetail
 from monitor.fleet.simulator.seeding import Plan, seed
+from monitor.protocol.mapping import evidence_from
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
+from monitor.types import Kind
 
 # A Wednesday noon, so that "today" is half over.
 NOW = 1_780_488_000.0
@@ -80,8 +82,10 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
 
 def alert(number: int, **changes: Any) -> AlertDetail:
     """The same as a page reads it."""
-    row = {"sequence": None, "clip": None, **event(number, **changes)}
-    return AlertDetail(**row)
+    row = {"clip": None, **event(number, **changes)}
+    known = row["kind"] in set(Kind)
+    evidence = evidence_from(Kind(row["kind"]), row["evidence"]) if known else None
+    return AlertDetail(**{**row, "evidence": evidence})
 
 
 def vehicle(name: str = "truck-1", **changes: Any) -> dict[str, Any]:

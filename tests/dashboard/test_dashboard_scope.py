@@ -1,0 +1,181 @@
+"""An account limited to a group sees no other group: each door of the dashboard is tried."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboard.queries import (
+    clip_requests,
+    coaching,
+    comments,
+    events,
+    fleet,
+    groups,
+    health,
+    live,
+    places,
+    precision,
+    review_queue,
+    reviews,
+)
+from dashboard.queries.database import Database
+from dashboard.queries.events import Filter
+from dashboard.queries.fleet import TimeRange
+from dashboard.queries.review_queue import QueueFilter
+from dashboard.queries.scope import Scope
+from tests.support.dashboards import NOW, event, sample, state, told, vehicle
+
+SPAN = TimeRange(NOW - 7_200, NOW)
+MINE, THEIRS = "truck-1", "truck-2"
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Database]:
+    """Everything twice: once of a vehicle of the group north, once of one of the group south."""
+    url = f"sqlite:///{tmp_path}/log.db"
+    heard = {"state": state(), "state_at": NOW, "last_seen_at": NOW}
+    at = {"latitude": 52.5, "longitude": 13.4}
+    told(
+        url,
+        vehicles=[vehicle(MINE, **heard), vehicle(THEIRS, **heard)],
+        vehicle_groups=[
+            {"vehicle": MINE, "group_name": "north"},
+            {"vehicle": THEIRS, "group_name": "south"},
+        ],
+        events=[event(n, vehicle=name, **at) for n, name in _numbered()],
+        samples=[sample(NOW - 5, vehicle=name, **at) for name in (MINE, THEIRS)],
+        availability=[
+            {"vehicle": name, "at": NOW - 3_600, "status": "online"} for name in (MINE, THEIRS)
+        ],
+        coverage=[
+            {
+                "vehicle": name,
+                "drive": "drive-1",
+                "camera": "driver",
+                "started_at": NOW - 3_600,
+                "cause": "monitored",
+                "seconds": 3_600.0,
+            }
+            for name in (MINE, THEIRS)
+        ],
+    )
+    database = Database(url)
+    reviews.add(database, ["e0001", "e0004"], "ana", "true")
+    comments.add(database, ["e0004"], "ana", "look at this")
+    coaching.step(database, "e0004", "ana", "open")
+    clip_requests.ask(database, "e0004", "ana")
+    yield database
+    database.close()
+
+
+def _numbered() -> list[tuple[int, str]]:
+    return [(n, MINE) for n in (1, 2, 3)] + [(n, THEIRS) for n in (4, 5, 6)]
+
+
+# What each door answers, as text: no word of it may be of the other group.
+DOORS: dict[str, Callable[[Database], Any]] = {
+    "list": lambda d: events.page(d, Filter()).rows,
+    "count": lambda d: ["truck-2"] * (events.count(d, Filter()) - 3),
+    "alert": lambda d: events.alert(d, "e0004"),
+    "samples": lambda d: events.samples_between(d, THEIRS, NOW - 60, NOW),
+    "neighbours": lambda d: events.of_vehicle(d, THEIRS, NOW - 9_000, NOW),
+    "export": lambda d: events.export(d, Filter()),
+    "live": lambda d: live.now_of_all(d, NOW),
+    "live vehicle": lambda d: live.now_of(d, THEIRS, NOW),
+    "names": live.names,
+    "ranking": lambda d: fleet.by_vehicle(d, SPAN),
+    "coverage": lambda d: fleet.watched_by_vehicle(d, SPAN),
+    "reachable": lambda d: fleet.reachable(d, SPAN),
+    "days": lambda d: ["truck-2"] * (sum(r.events for r in fleet.by_day(d, SPAN)) - 3),
+    "hours": lambda d: ["truck-2"] * (sum(r.events for r in fleet.by_hour(d, SPAN)) - 3),
+    "processes": health.processes,
+    "lags": lambda d: ["truck-2"] * (len(health.lags_s(d, NOW - 9_000)) - 3),
+    "reviews": lambda d: reviews.history(d, "e0004"),
+    "queue": lambda d: review_queue.items(d, QueueFilter()),
+    "precision": lambda d: precision.precision(d, "vehicle", NOW - 9_000, NOW),
+    "comments": lambda d: comments.of_alert(d, "e0004"),
+    "coaching": coaching.items,
+    "coaching history": lambda d: coaching.history(d, "e0004"),
+    "clip request": lambda d: clip_requests.latest(d, "e0004"),
+    "positions": lambda d: places.positions(d, NOW - 9_000, NOW),
+    "track": lambda d: places.track(d, THEIRS, "drive-1", NOW - 60, NOW),
+    "groups": groups.names,
+    "groups of vehicles": groups.of_vehicles,
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_shows_another_group(both: Database, door: str) -> None:
+    limited = both.scoped(Scope(frozenset({"north"})))
+    shown = str(DOORS[door](limited))
+    assert THEIRS not in shown
+    assert "south" not in shown
+    assert "e0004" not in shown
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda d: reviews.add(d, ["e0004"], "ben", "true"),
+        lambda d: comments.add(d, ["e0004"], "ben", "hello"),
+        lambda d: coaching.step(d, "e0004", "ben", "talked"),
+        lambda d: clip_requests.ask(d, "e0004", "ben"),
+    ],
+)
+def test_nobody_writes_about_another_group(
+    both: Database, write: Callable[[Database], None]
+) -> None:
+    with pytest.raises(ValueError, match="no alert"):
+        write(both.scoped(Scope(frozenset({"north"}))))
+
+
+def test_whoever_may_see_all_sees_both(both: Database) -> None:
+    assert live.names(both) == [MINE, THEIRS]
+    assert groups.names(both) == ["north", "south"]
+    assert len(places.repeating(both, NOW - 9_000, NOW)) == 1
+
+
+def test_a_group_that_is_not_ones_own_is_empty() -> None:
+    assert Scope(frozenset({"north"})).narrowed("south").groups == frozenset()
+    assert Scope().narrowed("south").groups == frozenset({"south"})
+
+
+def test_similar_alerts_of_one_drive_are_one_item_until_they_are_judged(both: Database) -> None:
+    wanted = QueueFilter()
+    items = review_queue.items(both, wanted)
+    assert {(item.vehicle, item.alerts) for item in items} == {(MINE, 2), (THEIRS, 2)}
+    mine = next(item for item in items if item.vehicle == MINE)
+    rows = [row.id for row in review_queue.alerts_of(both, mine, wanted)]
+    reviews.add(both, rows, "ana", "false", "glasses")
+    assert review_queue.waiting(both, wanted) == 2
+    reviews.add(both, rows, "ana", reviews.WITHDRAWN)
+    assert review_queue.waiting(both, wanted) == 4, "undone"
+
+
+def test_precision_has_an_interval_and_counts_the_latest_verdict_only(both: Database) -> None:
+    reviews.add(both, ["e0001"], "ben", "false", "light")
+    (kind,) = precision.precision(both, "kind", NOW - 9_000, NOW)
+    assert (kind.right, kind.wrong) == (1, 1)
+    estimate = kind.estimate
+    assert estimate.n == 2
+    assert estimate.value == pytest.approx(0.5)
+    assert 0.0 < estimate.low < 0.5 < estimate.high < 1.0
+
+
+def test_an_assignment_shows_in_the_queue_of_that_person_only(both: Database) -> None:
+    comments.add(both, ["e0002"], "ana", assignee="ben")
+    assert review_queue.waiting(both, QueueFilter(assignee="ben")) == 1
+    comments.add(both, ["e0002"], "ben", assignee=comments.NOBODY)
+    assert review_queue.waiting(both, QueueFilter(assignee="ben")) == 0
+
+
+def test_coaching_goes_its_way_and_keeps_its_history(both: Database) -> None:
+    coaching.step(both, "e0004", "ana", "talked", "sleeps too little")
+    coaching.step(both, "e0004", "ana", "closed")
+    assert [step.status for step in coaching.history(both, "e0004")] == ["open", "talked", "closed"]
+    with pytest.raises(ValueError, match="cannot become"):
+        coaching.step(both, "e0004", "ana", "talked")
+    assert time.time() - coaching.items(both, "closed")[0].at < 60
