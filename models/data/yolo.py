@@ -386,7 +386,7 @@ def _by_name(
     if strangers:
         raise PictureSetError(
             f"{named.path}: has {', '.join(strangers)}, this model tells {', '.join(order)}; say "
-            f"which of them it is, e.g. --classes {strangers[0]}={order[-1]}"
+            f"which of them it is, e.g. --classes {strangers[0]}={order[0]}"
         )
     place = np.array([order.index(name) if name in order else -1 for name in called], np.int64)
     notices = list(pictures.notices)

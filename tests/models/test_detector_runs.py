@@ -106,7 +106,7 @@ def test_a_set_of_other_classes_cannot_be_evaluated(data: Path, tmp_path: Path) 
     (data / "data.yaml").write_text("names: [open, closed, yawn]\n")
     path = tmp_path / "mine.onnx"
     export_legacy(path, 3)
-    with pytest.raises(PictureSetError, match="this model's are awake, sleep, yawn"):
+    with pytest.raises(PictureSetError, match="this model tells awake, sleep, yawn"):
         evaluate(data, str(path))
 
 
