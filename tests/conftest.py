@@ -158,12 +158,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from monitor.config import TraceConfig
     from monitor.sinks.trace import TraceHeader, TraceWriter
     from tests.support.drivers import attentive, eyes_closed
+    from tests.support.events import given_step
 
     folder = tmp_path_factory.mktemp("home")
     header = TraceHeader("truck-1", "drive-1", "driver", "default", started_at=time.time() - 900)
     writer = TraceWriter(TraceConfig(enabled=True, folder=folder / "traces"), header)
     for given in (attentive(30) + eyes_closed(1.75) + attentive(20)).at(fps=15):
-        writer.record(*given)
+        writer.on_step(given_step(*given))
     writer.close()
     _film(folder / "clips" / "e0001.mp4")
     return folder
