@@ -27,8 +27,6 @@ ROOMS_TO_DO = {
     "monitor/perception",
 }
 CLASSES_TO_DO = {
-    "Attention",
-    "Batch",
     "Detection",
     "Drive",
     "FaceFinder",
@@ -36,12 +34,7 @@ CLASSES_TO_DO = {
     "PictureError",
     "Portrait",
     "Racer",
-    "Report",
-    "Settings",
     "Source",
-    "Standing",
-    "Store",
-    "Tally",
     "Word",
 }
 

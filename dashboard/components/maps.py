@@ -18,7 +18,7 @@ import pandas as pd
 
 from dashboard.components import theme
 from dashboard.components.charts import Chart
-from dashboard.queries.places import AlertPosition, Place, TrackPoint
+from dashboard.queries.places import AlertPosition, RepeatedPlace, TrackPoint
 from monitor.types import Level
 
 OUTLINE: Final = Path(__file__).parent.parent / "static" / "coasts.json.gz"
@@ -38,7 +38,7 @@ class MapWindow:
     north: float
 
 
-def alert_map(positions: Sequence[AlertPosition], repeated: Sequence[Place]) -> Chart:
+def alert_map(positions: Sequence[AlertPosition], repeated: Sequence[RepeatedPlace]) -> Chart:
     """Where alerts began; places that repeat are circled, the larger the more alerts."""
     window = window_around([(row.latitude, row.longitude) for row in positions])
     rows = pd.DataFrame(
@@ -167,7 +167,7 @@ def _outline(window: MapWindow) -> Chart:
     )
 
 
-def _circles(repeated: Sequence[Place], window: MapWindow) -> Chart:
+def _circles(repeated: Sequence[RepeatedPlace], window: MapWindow) -> Chart:
     frame = pd.DataFrame(
         [{"longitude": p.longitude, "latitude": p.latitude, "alerts": p.alerts} for p in repeated],
         columns=["longitude", "latitude", "alerts"],

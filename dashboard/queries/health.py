@@ -31,7 +31,7 @@ class RefusalCount:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetterRow:
     """A refused message: its first bytes."""
 
     id: int
@@ -134,10 +134,10 @@ def dead_by_reason(database: Database, since: float) -> list[RefusalCount]:
     return database.fetch(RefusalCount, statement)
 
 
-def dead_newest(database: Database, limit: int = 50) -> list[DeadLetter]:
+def dead_newest(database: Database, limit: int = 50) -> list[DeadLetterRow]:
     """The last refused messages: when, on which topic, why, and their first bytes."""
-    statement = select(*columns_of(dead_letters, DeadLetter)).order_by(dead_letters.c.id.desc())
-    rows = database.fetch(DeadLetter, statement.limit(limit))
+    statement = select(*columns_of(dead_letters, DeadLetterRow)).order_by(dead_letters.c.id.desc())
+    rows = database.fetch(DeadLetterRow, statement.limit(limit))
     return [replace(row, payload=bytes(row.payload)[:256]) for row in rows]
 
 

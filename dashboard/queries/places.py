@@ -31,7 +31,7 @@ class AlertPosition:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RepeatedPlace:
     """Alerts close to each other: how many, of how many vehicles, where on average (degrees)."""
 
     latitude: float
@@ -66,7 +66,7 @@ def positions(
 
 def repeating(
     database: Database, since: float, until: float, min_level: int = Level.CAUTION
-) -> list[Place]:
+) -> list[RepeatedPlace]:
     """Places with at least `LEAST` alerts, the most alerts first; at most 100."""
     row, column = func.floor(_e.latitude / CELL_DEG), func.floor(_e.longitude / CELL_DEG)
     alerts = func.count().label("alerts")
@@ -85,10 +85,12 @@ def repeating(
         .order_by(alerts.desc())
         .limit(100)
     )
-    return database.fetch(Place, statement)
+    return database.fetch(RepeatedPlace, statement)
 
 
-def near(database: Database, place: Place, since: float, until: float) -> list[AlertPosition]:
+def near(
+    database: Database, place: RepeatedPlace, since: float, until: float
+) -> list[AlertPosition]:
     """The alerts of a place, the latest first; at most 200."""
     lat, lon = _e.latitude, _e.longitude
     half = CELL_DEG / 2

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.address import Address, Field
 from dashboard.components import group_filter, maps, theme
 from dashboard.queries import groups, places
-from dashboard.queries.places import Place
+from dashboard.queries.places import RepeatedPlace
 from dashboard.session import database, guarded, kept, now
 from monitor.types import Level
 
@@ -69,7 +69,7 @@ def places_page() -> None:
     _table(repeated, since, until, group)
 
 
-def _table(repeated: list[Place], since: float, until: float, group: str | None) -> None:
+def _table(repeated: list[RepeatedPlace], since: float, until: float, group: str | None) -> None:
     st.markdown("##### Places that repeat")
     if not repeated:
         st.caption(f"No place has had {places.LEAST} alerts in this time.")
@@ -103,7 +103,7 @@ def _table(repeated: list[Place], since: float, until: float, group: str | None)
         _alerts(repeated[cells[0][0]], since, until, group)
 
 
-def _alerts(place: Place, since: float, until: float, group: str | None) -> None:
+def _alerts(place: RepeatedPlace, since: float, until: float, group: str | None) -> None:
     st.markdown(f"##### Alerts near {place.latitude:.3f}°, {place.longitude:.3f}°")
     for row in _near(database(group), place, since, until)[:20]:
         st.page_link(

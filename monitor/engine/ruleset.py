@@ -9,7 +9,7 @@ from monitor.engine.rules.degraded import Degraded
 from monitor.engine.rules.distraction import Distraction
 from monitor.engine.rules.perclos import Perclos
 from monitor.engine.rules.yawn import Yawn
-from monitor.engine.signals.attention import Attention, Road
+from monitor.engine.signals.attention import AttentionTime, Road
 from monitor.engine.signals.fatigue import Fatigue
 from monitor.engine.signals.frame_rate import FrameRate
 from monitor.policy import Policy
@@ -51,7 +51,7 @@ class Ruleset:
         self._fatigue = Fatigue(policy.escalation.level_recovery_s)
         away = policy.distraction.away_deg
         self._road = Road(away.yaw, away.pitch_down, away.pitch_up, away.slack)
-        self._attention = Attention(
+        self._attention = AttentionTime(
             blink_s=policy.closure.hold_from_s,
             tolerance_s=policy.distraction.in_out_tolerance_s,
             max_gap_s=max_gap_s,

@@ -46,7 +46,7 @@ from monitor.protocol.schemas import (
     level_name,
     source_of,
 )
-from monitor.protocol.topics import Address as Address  # noqa: PLC0414 - part of this seam, as is the next
+from monitor.protocol.topics import TopicAddress as TopicAddress  # noqa: PLC0414 - part of this seam, as is the next
 from monitor.protocol.topics import Topics as Topics  # noqa: PLC0414
 from monitor.protocol.topics import short
 from monitor.types import Command, DriverState, Event, Level, Phase
@@ -87,7 +87,7 @@ class Message:
     content_type: str = "application/json"
 
 
-def read(address: Address, payload: bytes) -> Content:
+def read(address: TopicAddress, payload: bytes) -> Content:
     """What a message says, if it is exactly what its topic may carry.
 
     Raises:

@@ -7,7 +7,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class TopicAddress:
     """A topic taken apart: whose, which channel, the command it names, the camera it is of."""
 
     vehicle: str
@@ -48,7 +48,7 @@ class Topics:
         """Topic of a command, perhaps to one camera of several; `+` for all."""
         return self.channel(f"cmd/{name}" if camera is None else f"camera/{camera}/cmd/{name}")
 
-    def parse(self, topic: str) -> Address:
+    def parse(self, topic: str) -> TopicAddress:
         """Take a topic apart, segment by segment.
 
         Raises:
@@ -62,17 +62,17 @@ class Topics:
             raise ValueError(f"topic {short(topic)} names no valid vehicle")
         match rest:
             case ["available" | "state" | "alert" | "coverage" | "stats" | "ack" as channel]:
-                return Address(vehicle, channel)
+                return TopicAddress(vehicle, channel)
             case ["camera", name, "status"] if _IDENTIFIER.fullmatch(name):
-                return Address(vehicle, "camera", name)
+                return TopicAddress(vehicle, "camera", name)
             case ["camera", camera, "state"] if _IDENTIFIER.fullmatch(camera):
-                return Address(vehicle, "state", camera=camera)
+                return TopicAddress(vehicle, "state", camera=camera)
             case ["cmd", name] if _IDENTIFIER.fullmatch(name):
-                return Address(vehicle, "cmd", name)
+                return TopicAddress(vehicle, "cmd", name)
             case ["camera", camera, "cmd", name] if _IDENTIFIER.fullmatch(
                 camera
             ) and _IDENTIFIER.fullmatch(name):
-                return Address(vehicle, "cmd", name, camera)
+                return TopicAddress(vehicle, "cmd", name, camera)
         raise ValueError(f"topic {short(topic)} is not one of ours")
 
 

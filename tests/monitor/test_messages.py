@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitor.protocol import messages
 from monitor.protocol.mapping import event_from_row, event_line, event_row
-from monitor.protocol.messages import Address, Narrator, Topics, read, read_command
+from monitor.protocol.messages import Narrator, TopicAddress, Topics, read, read_command
 from monitor.protocol.schemas import (
     Ack,
     Alert,
@@ -42,7 +42,7 @@ from monitor.types import (
 from tests.support.events import NOW, event
 
 TOPICS = Topics("dms/v1", "car-7")
-ALERT = Address("car-7", "alert")
+ALERT = TopicAddress("car-7", "alert")
 
 
 def alert_of(told: Any, sequence: int = 7) -> messages.Message:
@@ -61,7 +61,7 @@ def spoiled(**changes: Any) -> bytes:
     return json.dumps(payload).encode()
 
 
-def taken(address: Address, payload: bytes) -> Any:
+def taken(address: TopicAddress, payload: bytes) -> Any:
     """What was read; None where it was refused, which must be by a plain ValueError."""
     try:
         return read(address, payload)
@@ -71,7 +71,7 @@ def taken(address: Address, payload: bytes) -> Any:
         return None
 
 
-def refusal(payload: bytes, address: Address = ALERT) -> str:
+def refusal(payload: bytes, address: TopicAddress = ALERT) -> str:
     with pytest.raises(ValueError, match=r".+") as caught:
         read(address, payload)
     assert type(caught.value) is ValueError
@@ -225,13 +225,13 @@ def test_what_is_not_exactly_an_alert_is_refused_with_the_reason(
 
 
 def test_the_payload_must_be_of_the_topic_s_vehicle() -> None:
-    other = Address("car-8", "alert")
+    other = TopicAddress("car-8", "alert")
     assert "car-7 on the topic of car-8" in refusal(alert_of(event()).payload, other)
 
 
 @given(st.binary(max_size=300), st.sampled_from(["alert", "state", "stats", "ack", "available"]))
 def test_no_bytes_are_answered_with_anything_but_a_value_error(raw: bytes, channel: str) -> None:
-    told = taken(Address("car-7", channel), raw)
+    told = taken(TopicAddress("car-7", channel), raw)
     assert told is None or isinstance(told, Availability)
 
 
@@ -271,8 +271,8 @@ def test_a_topic_is_matched_segment_by_segment(topic: str) -> None:
 
 def test_every_topic_of_ours_parses_to_its_address() -> None:
     assert TOPICS.parse(TOPICS.channel("alert")) == ALERT
-    assert TOPICS.parse(TOPICS.camera("rear")) == Address("car-7", "camera", "rear")
-    assert TOPICS.parse(TOPICS.command("ack")) == Address("car-7", "cmd", "ack")
+    assert TOPICS.parse(TOPICS.camera("rear")) == TopicAddress("car-7", "camera", "rear")
+    assert TOPICS.parse(TOPICS.command("ack")) == TopicAddress("car-7", "cmd", "ack")
     with pytest.raises(ValueError, match="vehicle"):
         Topics("dms/v1", "../x")
 
@@ -301,7 +301,7 @@ def test_the_state_bears_vss_names_and_says_what_is_unknown() -> None:
     assert signals["Vehicle.Occupant.Row1.DriverSide.HeadPosition.Yaw"] == 31.5
     assert signals["Vehicle.ADAS.DMS.IsWarning"] is True
     assert signals["Vehicle.ADAS.DMS.IsError"] is False
-    read_back = read(Address("car-7", "state"), message.payload)
+    read_back = read(TopicAddress("car-7", "state"), message.payload)
     assert isinstance(read_back, State)
     assert read_back.calibration is not None
     assert read_back.calibration.percent == 50.0
@@ -320,20 +320,22 @@ def test_coverage_reads_back_with_its_causes() -> None:
     )
     message = messages.coverage(TOPICS, report, 3, NOW + 601)
     again = messages.coverage(TOPICS, report, 9, NOW + 700)
-    read_back = read(Address("car-7", "coverage"), message.payload)
+    read_back = read(TopicAddress("car-7", "coverage"), message.payload)
     assert isinstance(read_back, Coverage)
     assert read_back.data == report
     assert message.id == again.id, "the same stretch of time is the same message"
 
 
 def test_acknowledgements_and_bare_words_read_back() -> None:
-    told = read(Address("car-7", "ack"), messages.acknowledgement(TOPICS, ["a.start.0"]).payload)
+    told = read(
+        TopicAddress("car-7", "ack"), messages.acknowledgement(TOPICS, ["a.start.0"]).payload
+    )
     assert isinstance(told, Ack)
     assert told.ids == ("a.start.0",)
-    assert read(Address("car-7", "available"), b"online") is Availability.ONLINE
-    assert read(Address("car-7", "camera", "driver"), b"frozen") is CameraStatus.FROZEN
-    assert "not one of" in refusal(b"Online", Address("car-7", "available"))
-    assert "nothing is published" in refusal(b"x", Address("car-7", "cmd", "ack"))
+    assert read(TopicAddress("car-7", "available"), b"online") is Availability.ONLINE
+    assert read(TopicAddress("car-7", "camera", "driver"), b"frozen") is CameraStatus.FROZEN
+    assert "not one of" in refusal(b"Online", TopicAddress("car-7", "available"))
+    assert "nothing is published" in refusal(b"x", TopicAddress("car-7", "cmd", "ack"))
 
 
 @pytest.mark.parametrize(

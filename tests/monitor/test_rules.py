@@ -14,7 +14,7 @@ from monitor.engine.rules.distraction import Look, Sharing
 from monitor.engine.rules.perclos import Timeline
 from monitor.engine.rules.yawn import Yawn
 from monitor.engine.ruleset import Ruleset
-from monitor.engine.signals.attention import Attention, Road
+from monitor.engine.signals.attention import AttentionTime, Road
 from monitor.engine.signals.fatigue import Fatigue
 from monitor.engine.signals.frame_rate import FrameRate
 from monitor.policy import Policy
@@ -322,7 +322,7 @@ def test_a_head_nobody_can_judge_is_neither_on_nor_off_the_road() -> None:
 
 
 def test_attention_grows_only_while_the_eyes_are_open_on_the_road() -> None:
-    attention = Attention(blink_s=0.5, tolerance_s=0.2, max_gap_s=0.5)
+    attention = AttentionTime(blink_s=0.5, tolerance_s=0.2, max_gap_s=0.5)
     t = 0.0
 
     def see(eyes: Eyes, seconds: float, on_road: bool | None = True) -> float:

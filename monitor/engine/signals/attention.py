@@ -36,7 +36,7 @@ class Road:
 
 
 @dataclass
-class Attention:
+class AttentionTime:
     """Seconds of open eyes on the road, without a break longer than a blink."""
 
     blink_s: float

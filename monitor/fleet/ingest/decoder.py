@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from monitor.fleet.config import IngestConfig
-from monitor.fleet.ingest.upsert import Batch, DeadLetter, Seen
+from monitor.fleet.ingest.upsert import DeadLetter, IngestBatch, Seen
 from monitor.protocol.messages import Topics, read
 from monitor.protocol.schemas import Ack, Alert, Availability, CameraStatus, Coverage, State, Stats
 from monitor.sinks.store import CLOSE_STEP_S
@@ -43,7 +43,7 @@ class Arrival(NamedTuple):
 class Sorted:
     """A batch, and which message ids of which vehicle it will have stored."""
 
-    batch: Batch = field(default_factory=Batch)
+    batch: IngestBatch = field(default_factory=IngestBatch)
     ids: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     taken: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
@@ -138,7 +138,7 @@ class Sorter:
     def _due(self, vehicle: str, camera: str, at: float) -> bool:
         return at - self._state_at.get((vehicle, camera), 0.0) >= self._config.state_every_s
 
-    def _keep_state(self, told: State, camera: str, at: float, batch: Batch) -> None:
+    def _keep_state(self, told: State, camera: str, at: float, batch: IngestBatch) -> None:
         """`camera` is empty for the vehicle's own state, the one that is shown live."""
         if len(self._state_at) > REMEMBERED:
             self._state_at.clear()

@@ -40,7 +40,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Batch:
+class IngestBatch:
     """What one transaction writes.
 
     Attributes:
@@ -83,7 +83,7 @@ class Batch:
         return not (self.seen or self.dead)
 
 
-def write(engine: Engine, batch: Batch, passing: Callable[[], None] = lambda: None) -> int:
+def write(engine: Engine, batch: IngestBatch, passing: Callable[[], None] = lambda: None) -> int:
     """Write a batch, all of it or nothing.
 
     Args:
@@ -126,7 +126,7 @@ _KNOWN = (
 )
 
 
-def _write_vehicles(connection: Connection, batch: Batch) -> None:
+def _write_vehicles(connection: Connection, batch: IngestBatch) -> None:
     rows = []
     for vehicle, at in sorted(batch.seen.items()):
         state, state_at = batch.states.get(vehicle, (None, None))

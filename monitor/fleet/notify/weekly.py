@@ -67,7 +67,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class KindCount:
+class WeeklyKindCount:
     """Alerts of one kind, this week and the week before."""
 
     kind: str
@@ -120,7 +120,7 @@ class Week:
     vehicles: int
     driven_h: float
     watched: float | None
-    kinds: tuple[KindCount, ...]
+    kinds: tuple[WeeklyKindCount, ...]
     above: tuple[VehicleRate, ...]
     unwatched: tuple[UnwatchedTime, ...]
     judged: int
@@ -269,11 +269,12 @@ def _seconds(
 
 def _kinds(
     alerts: Counter[tuple[str, str]], before: Counter[tuple[str, str]], hours: float
-) -> tuple[KindCount, ...]:
+) -> tuple[WeeklyKindCount, ...]:
     now, then = _by_kind(alerts), _by_kind(before)
     kinds = sorted(now.keys() | then.keys(), key=lambda kind: (-now[kind], kind))
     return tuple(
-        KindCount(Kind(kind).words, now[kind], then[kind], Rate(now[kind], hours)) for kind in kinds
+        WeeklyKindCount(Kind(kind).words, now[kind], then[kind], Rate(now[kind], hours))
+        for kind in kinds
     )
 
 
