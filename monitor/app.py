@@ -222,7 +222,9 @@ class Assembly:
             open_perception(self.config.perception, camera, live=source.live, parts=self._parts)
         )
         models = perceive.models
-        engine = Engine(self.policy, drive=self.drive, camera=camera.id, models=models)
+        engine = Engine(
+            self.policy, drive=self.drive, camera=camera.id, models=models, mount=camera.mount_pose
+        )
         own: list[Sink] = [self._log(camera, store)]
         own += [self._trace(camera, models)] if self.config.trace.enabled else []
         own += [ClipsSink(self.config.clips, store)] if self.config.clips.enabled else []
@@ -256,6 +258,7 @@ class Assembly:
             policy_hash=self.policy.hash,
             models=models,
             started_at=time.time(),
+            mount=(camera.mount.yaw_deg, camera.mount.pitch_deg) if camera.mount else None,
         )
         return TraceWriter(self.config.trace, header)
 

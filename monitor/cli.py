@@ -214,7 +214,12 @@ def replay(
         chosen = load_policy(name or header.policy)
         return list(
             replaying.events_of(
-                given, chosen, drive=header.drive, camera=header.camera, models=header.models
+                given,
+                chosen,
+                drive=header.drive,
+                camera=header.camera,
+                models=header.models,
+                mount=header.mount_pose,
             )
         )
 
@@ -226,6 +231,43 @@ def replay(
     began_s = next((observation.timestamp_s for observation, *_ in read_trace(trace)[1]), 0.0)
     differences = replaying.compare(before, events(against))
     _print_differences(differences, began_s, policy or "recorded", against)
+
+
+@app.command()
+def evaluate(
+    recordings: Annotated[Path, typer.Argument(help="Folder of the recordings.")],
+    truth: Annotated[Path, typer.Option(help="What is true of them: a JSON file.")],
+    policy: PolicyOption = None,
+    against: Annotated[
+        str | None, typer.Option(help="A second policy, scored beside the first.")
+    ] = None,
+    traces: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep what was measured in: the next run takes seconds."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for a timeline of each clip that fails.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the report there.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Score the watch over recordings of which it is known what the driver did."""
+    from monitor.config import load
+    from monitor.evaluation import evaluate as score_recordings
+
+    settings = load(config)
+    passed = score_recordings(
+        Console(),
+        recordings,
+        truth,
+        perception=settings.perception,
+        policy=policy or settings.policy,
+        against=against,
+        traces=traces,
+        pictures=pictures,
+        json_file=json,
+    )
+    raise typer.Exit(0 if passed else 1)
 
 
 def _print_differences(differences: list[Any], began_s: float, before: str, after: str) -> None:
@@ -324,6 +366,27 @@ def db_upgrade(
     target = url or load(config).store.resolved_url()
     revision = upgrade(target)
     typer.echo(f"database is at revision {revision}")
+
+
+@app.command()
+def train_fusion(
+    sets: Annotated[
+        list[str],
+        typer.Option("--set", help="TRUTH=TRACES: a truth file and the folder of its traces."),
+    ],
+    into: Annotated[
+        Path | None, typer.Option(help="The model's file.", show_default="the one in use")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="Name of a clip or person to learn nothing from.")
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Of what was learned from, for the card.")] = "",
+) -> None:
+    """Learn how the witnesses of the eyes are weighed, from traces with written truth."""
+    from monitor.fusion_training import train
+
+    for line in train(sets, into=into, leave_out=frozenset(leave_out or ()), licence=licence):
+        typer.echo(line)
 
 
 @app.callback()

@@ -31,7 +31,7 @@ from pydantic_settings import SettingsConfigDict
 from monitor.addresses import host_alone, host_and_port, redacted, scheme_of
 from monitor.errors import ConfigError
 from monitor.settings import Settings, load_as
-from monitor.types import Kind
+from monitor.types import HeadPose, Kind
 
 ENV_PREFIX = "WAKEFUL_"
 
@@ -62,6 +62,13 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Mount(Section):
+    """Where a camera sees a driver who looks at the road, degrees: yaw + own left, pitch + up."""
+
+    yaw_deg: float = Field(0.0, ge=-60, le=60)
+    pitch_deg: float = Field(0.0, ge=-45, le=45)
 
 
 class CameraConfig(Section):
@@ -96,6 +103,11 @@ class CameraConfig(Section):
         (0.0, 0.0, 1.0, 1.0),
         description="Where the driver's face may be: x1, y1, x2, y2 as shares of the picture.",
     )
+    mount: Mount | None = Field(
+        None,
+        description="Head pose of a driver who looks at the road, as this camera sees it: mount: "
+        "{yaw_deg: 30, pitch_deg: -5} for a camera by the mirror. Learned where it is not given.",
+    )
     mirrored: bool = Field(False, description="The camera delivers a mirror image.")
     rotate: Annotated[
         Literal[0, 90, 180, 270],
@@ -111,6 +123,11 @@ class CameraConfig(Section):
         le=4,
         description="Width of a pixel over its height; null takes what the file or stream says.",
     )
+
+    @property
+    def mount_pose(self) -> HeadPose | None:
+        """`mount` as a head pose."""
+        return None if self.mount is None else HeadPose(self.mount.yaw_deg, self.mount.pitch_deg, 0)
 
 
 class PerceptionConfig(Section):

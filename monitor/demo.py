@@ -5,8 +5,6 @@ any other. Only the score knows the script, and only after the watch is over.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,138 +15,14 @@ from rich.table import Table
 
 from monitor.config import CameraConfig, Config, LogConfig, load, state_dir
 from monitor.errors import ConfigError
-from monitor.policy import Policy, load_policy
+from monitor.policy import load_policy
+from monitor.scoring import Score, intervals_of, score
 from monitor.sinks.base import Sink, Step
 from monitor.sinks.window import draw
 from monitor.types import Event, Image, Kind, Level, Phase
 
-# What the script calls things, and what the watch is expected to make of them.
-IMPAIRED = {"dark": "low_light", "glare": "glare", "frozen": "camera_frozen", "noise": ""}
-# A ramp is centred on the scripted instant: lids half shut. Half a ramp and the frame that shows
-# it are the honest tolerance on "when".
-SLACK_S = 0.35
 # A drive that ends earlier than this before its script does was stopped.
 END_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """One alert that the script and the policy call for.
-
-    Attributes:
-        name: the scripted segment, as a person reads it.
-        kinds: any of these is right.
-        start_s, end_s: when the cause is there.
-        due_s: when the policy wants the alert.
-        cause: for a degraded alert, its cause.
-    """
-
-    name: str
-    kinds: tuple[Kind, ...]
-    start_s: float
-    end_s: float
-    due_s: float
-    cause: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """What was scripted against what was found.
-
-    Attributes:
-        found: each expectation with the event that met it, or None.
-        false: events that the script does not call for.
-    """
-
-    found: list[tuple[Expected, Event | None]]
-    false: list[Event]
-
-    @property
-    def perfect(self) -> bool:
-        """Everything found, nothing made up."""
-        return not self.false and all(event is not None for _, event in self.found)
-
-
-def expectations(truth: Sequence[dict[str, Any]], policy: Policy) -> list[Expected]:
-    """What `policy` should raise on a drive with this ground truth."""
-    found = [expected for interval in truth if (expected := _expected(interval, policy))]
-    return sorted(found, key=lambda e: e.start_s)
-
-
-def _expected(interval: dict[str, Any], policy: Policy) -> Expected | None:
-    kind, start_s, end_s = interval["kind"], interval["start_s"], interval["end_s"]
-    lasted_s, closure = end_s - start_s, policy.closure
-    if kind == "closed" and lasted_s >= closure.microsleep_log_s + SLACK_S:
-        rungs = [Kind.MICROSLEEP]
-        rungs += [Kind.SLEEP] if lasted_s >= closure.sleep_s - SLACK_S else []
-        rungs += [Kind.UNRESPONSIVE] if lasted_s >= closure.unresponsive_s - SLACK_S else []
-        certain = rungs[-1:] if _clear_of_rungs(lasted_s, policy) else rungs[-2:]
-        due_s = start_s + closure.microsleep_log_s
-        return Expected(f"eyes closed {lasted_s:.1f} s", tuple(certain), start_s, end_s, due_s)
-    if kind in ("look_away", "look_down") and lasted_s >= policy.distraction.long.nominal_s + 0.5:
-        due_s = start_s + policy.distraction.long.nominal_s
-        return Expected(f"looks away {lasted_s:.1f} s", (Kind.DISTRACTION,), start_s, end_s, due_s)
-    if kind == "absent" and lasted_s >= policy.absence.after_s + 1:
-        due_s = start_s + policy.absence.after_s
-        return Expected(f"leaves {lasted_s:.1f} s", (Kind.ABSENT,), start_s, end_s, due_s)
-    cause = IMPAIRED.get(kind, "")
-    if cause and lasted_s > getattr(policy.degraded.after_s, cause) + 2.5:
-        due_s = start_s + policy.degraded.notify_within_s
-        return Expected(f"{kind} {lasted_s:.1f} s", (Kind.DEGRADED,), start_s, end_s, due_s, cause)
-    return None
-
-
-def _clear_of_rungs(lasted_s: float, policy: Policy) -> bool:
-    rungs = (policy.closure.sleep_s, policy.closure.unresponsive_s)
-    return all(abs(lasted_s - rung) > SLACK_S for rung in rungs)
-
-
-def score(truth: Sequence[dict[str, Any]], events: Sequence[Event], policy: Policy) -> Score:
-    """Match the final word on every event with what the script called for.
-
-    Context that follows from a scripted cause is no false alarm: a long closure raises PERCLOS, an
-    absent or impaired driver's watch is degraded, yawns are counted.
-    """
-    final: dict[str, Event] = {}
-    started: dict[str, Event] = {}
-    for event in events:
-        started.setdefault(event.id, event)
-        known = final.get(event.id)
-        if known is None or event.level >= known.level or event.phase is Phase.END:
-            final[event.id] = event
-    left = dict(final)
-    found: list[tuple[Expected, Event | None]] = []
-    for expected in expectations(truth, policy):
-        match = next((e for e in left.values() if _meets(e, started[e.id], expected)), None)
-        if match is not None:
-            del left[match.id]
-        found.append((expected, started[match.id] if match else None))
-    false = [e for e in left.values() if not _follows(e, truth)]
-    return Score(found, false)
-
-
-def _meets(event: Event, first: Event, expected: Expected) -> bool:
-    overlaps = first.at_s <= expected.end_s + 1 and event.at_s >= expected.start_s
-    right = event.kind in expected.kinds
-    return overlaps and right and expected.cause in ("", event.cause)
-
-
-def _follows(event: Event, truth: Sequence[dict[str, Any]]) -> bool:
-    """The event is what a scripted interval leads to beside its own alert."""
-    leads_to = {
-        Kind.DROWSY: ("closed", "yawn"),
-        Kind.YAWNING: ("yawn",),
-        Kind.DEGRADED: ("absent", "dark", "glare", "frozen", "noise", "second_face", "nod"),
-        Kind.DISTRACTION: ("look_away", "look_down", "nod"),
-    }.get(event.kind, ())
-    # PERCLOS looks back over its window; everything else happens where it is caused.
-    reach_s = 180.0 if event.kind is Kind.DROWSY else 3.0
-    return any(
-        interval["kind"] in leads_to
-        and event.started_s <= interval["end_s"] + reach_s
-        and event.at_s >= interval["start_s"]
-        for interval in truth
-    )
 
 
 class SheetSink(Sink):
@@ -271,7 +145,7 @@ def play(
             highlight=False,
         )
         return False
-    result = score(drive.truth(), memory.events, load_policy(config.policy))
+    result = score(intervals_of(drive.truth()), memory.events, load_policy(config.policy))
     _print_score(console, result)
     rate = told.frames / max(spent_s, 1e-9)
     console.print(
@@ -357,7 +231,7 @@ def _print_score(console: Console, result: Score) -> None:
             f"{event.at_s:.2f} s",
             f"{late_s:+.2f} s",
         )
-    for event in result.false:
+    for event in (alert.last for alert in result.false):
         table.add_row(
             "nothing", "", "no alert", f"[bold dark_orange]FALSE {event.kind.value}[/]",
             f"{event.started_s:.2f} s", "",

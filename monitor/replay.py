@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from monitor.engine import Engine
 from monitor.policy import Policy
-from monitor.types import Command, Event, Observation, Phase
+from monitor.types import Command, Event, HeadPose, Observation, Phase
 
 Given = tuple[Observation, float | None, Sequence[Command]]
 
@@ -17,9 +17,10 @@ def events_of(
     drive: str,
     camera: str,
     models: tuple[str, ...] = (),
+    mount: HeadPose | None = None,
 ) -> Iterator[Event]:
     """Every event that `policy` makes of what an engine was given, in order."""
-    engine = Engine(policy, drive=drive, camera=camera, models=models)
+    engine = Engine(policy, drive=drive, camera=camera, models=models, mount=mount)
     for observation, speed_kmh, commands in given:
         _, events = engine.update(observation, speed_kmh, commands)
         yield from events

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from dashboard.queries.sensitivity import Labels
-from monitor.demo import score
 from monitor.policy import Policy
 from monitor.replay import Given, events_of
+from monitor.scoring import intervals_of, score
 from monitor.sinks.trace import TraceHeader, read_trace
 from monitor.types import Event, Kind, Level
 
@@ -66,7 +66,14 @@ def run_again(file: Path, policy: Policy) -> PolicyRun:
     """
     header, given = read_trace(file)
     clock = _Clock(given)
-    made = events_of(clock, policy, drive=header.drive, camera=header.camera, models=header.models)
+    made = events_of(
+        clock,
+        policy,
+        drive=header.drive,
+        camera=header.camera,
+        models=header.models,
+        mount=header.mount_pose,
+    )
     events = list(made)
     seconds = clock.last_s - clock.first_s
     return PolicyRun(header, events, clock.first_s, seconds, clock.count >= MAX_OBSERVATIONS)
@@ -78,10 +85,10 @@ def score_runs(runs: list[PolicyRun], labels: list[Labels | None], policy: Polic
     for run, known in zip(runs, labels, strict=True):
         if known is None or not known.intervals:
             continue
-        result = score(known.truth, run.events, policy)
+        result = score(intervals_of(known.truth), run.events, policy)
         due += len(result.found)
         found += sum(event is not None for _, event in result.found)
-        false += sum(event.level >= Level.CAUTION for event in result.false)
+        false += sum(alert.level >= Level.CAUTION for alert in result.false)
     return ReplayScore(due, found, false)
 
 

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from models.cli import detector as detection_cli
 from models.cli import expression_detector
 from models.cli.console import DoneOfTotal, show_comparison, show_models, show_report
+from models.cli.drives import drives
 from models.evaluation.comparison import (
     COLUMNS,
     PUBLISHED_COLUMNS,
@@ -383,6 +384,7 @@ def graphs(
 
 detection_cli.mount(models_app)
 expression_detector.mount(models_app)
+models_app.command("drives")(drives)
 
 if __name__ == "__main__":
     models_app()

@@ -48,7 +48,7 @@ __all__ = [
     "wear_glasses",
 ]
 
-_LID_STEPS, _GAZE_STEPS, _JAW_STEPS = 48, 8, 32
+_LID_STEPS, _GAZE_STEPS, _JAW_STEPS, _SQUINT_STEPS = 48, 8, 32, 16
 _SENSOR_NOISE = 2.2  # standard deviation in grey values; two live pictures differ by 2.5 on average
 _STRONG_NOISE = 45.0
 _NOISE_MARGIN_PX = 64
@@ -62,6 +62,7 @@ class FaceState:
         closure: lids, 0 open .. 1 shut.
         jaw: 0 as in the portrait .. 1 a wide yawn.
         gaze_down: 0 at the camera .. 1 irises behind the lower lid.
+        squint: lower lids, 0 as in the portrait .. 1 raised up to the upper ones.
         yaw_deg, pitch_deg, roll_deg: head, VSS signs (yaw + left, pitch + up, roll + right).
         away: how far the driver has left, 0 seated .. 1 out of the picture.
         light: 1 daylight .. 0 darkness.
@@ -74,6 +75,7 @@ class FaceState:
     closure: float = 0.0
     jaw: float = 0.0
     gaze_down: float = 0.0
+    squint: float = 0.0
     yaw_deg: float = 0.0
     pitch_deg: float = 0.0
     roll_deg: float = 0.0
@@ -119,7 +121,9 @@ class Portrait:
         self._left = layer.left_px
         self._backdrop = layer.backdrop
         self._relief = HeadRelief((size[1], layer.rgba.shape[1]), layer.landmarks, step_px=8)
-        self._eyes: dict[tuple[EyeName, int, int], tuple[Image, NDArray[np.bool_], int, int]] = {}
+        self._eyes: dict[
+            tuple[EyeName, int, int, int], tuple[Image, NDArray[np.bool_], int, int]
+        ] = {}
         self._jaws: dict[int, tuple[Image, int, int]] = {}
         self._beside: dict[bool, Image] = {}
         rng = np.random.default_rng(seed)
@@ -168,25 +172,28 @@ class Portrait:
         jaw = round(np.clip(state.jaw, 0, 1) * _JAW_STEPS)
         lid = round(np.clip(state.closure, 0, 1) * _LID_STEPS)
         gaze = round(np.clip(state.gaze_down, 0, 1) * _GAZE_STEPS)
-        if not (jaw or lid or gaze):
+        squint = round(np.clip(state.squint, 0, 1) * _SQUINT_STEPS)
+        if not (jaw or lid or gaze or squint):
             return self._person
         person = self._person.copy()
         if jaw:
             patch, x, y = self._jaw(jaw)
             person[y : y + patch.shape[0], x : x + patch.shape[1], :3] = patch
-        if lid or gaze:
+        if lid or gaze or squint:
             eyes: tuple[EyeName, EyeName] = ("left", "right")
             for eye in eyes:
-                patch, changed, x, y = self._eye(eye, lid, gaze)
+                patch, changed, x, y = self._eye(eye, lid, gaze, squint)
                 area = person[y : y + patch.shape[0], x : x + patch.shape[1], :3]
                 area[changed] = patch[changed]
         return person
 
-    def _eye(self, eye: EyeName, lid: int, gaze: int) -> tuple[Image, NDArray[np.bool_], int, int]:
-        key = eye, lid, gaze
+    def _eye(
+        self, eye: EyeName, lid: int, gaze: int, squint: int
+    ) -> tuple[Image, NDArray[np.bool_], int, int]:
+        key = eye, lid, gaze, squint
         if key not in self._eyes:
-            closure, down = lid / _LID_STEPS, gaze / _GAZE_STEPS
-            patch, x, y = eye_patch(self._face, self._landmarks, eye, closure, down)
+            closure, down, raised = lid / _LID_STEPS, gaze / _GAZE_STEPS, squint / _SQUINT_STEPS
+            patch, x, y = eye_patch(self._face, self._landmarks, eye, closure, down, raised)
             before = self._face[y : y + patch.shape[0], x : x + patch.shape[1]]
             self._eyes[key] = patch, (patch != before).any(-1), x, y
         return self._eyes[key]

@@ -179,7 +179,7 @@ class Drive:
         )
 
 
-_SHARES = ("closure", "jaw", "gaze_down", "away", "glare", "noise", "second_face")
+_SHARES = ("closure", "jaw", "gaze_down", "squint", "away", "glare", "noise", "second_face")
 _CHANNELS = (*_SHARES, "yaw_deg", "pitch_deg", "roll_deg", "darkness", "frozen")
 
 
@@ -208,10 +208,15 @@ def _effects(segment: Segment, t_s: float, seed: int) -> dict[str, float]:
 # What each kind changes: parameter that says how much (absent: 1), channel, factor.
 _CHANGES: dict[str, tuple[tuple[str, str, float], ...]] = {
     "blink": (("depth", "closure", 1.0),),
-    "closed": (("depth", "closure", 1.0),),
+    "closed": (("depth", "closure", 1.0), ("squint", "squint", 1.0)),
+    "laugh": (("depth", "jaw", 1.0), ("lids", "closure", 1.0), ("squint", "squint", 1.0)),
     "nod": (("angle", "pitch_deg", -1.0),),
     "look_away": (("angle", "yaw_deg", 1.0), ("pitch", "pitch_deg", 1.0)),
-    "look_down": (("gaze", "gaze_down", 1.0), ("angle", "pitch_deg", -1.0)),
+    "look_down": (
+        ("gaze", "gaze_down", 1.0),
+        ("lids", "closure", 1.0),
+        ("angle", "pitch_deg", -1.0),
+    ),
     "tilt": (("angle", "roll_deg", 1.0),),
     "absent": (("", "away", 1.0),),
     "dark": (("depth", "darkness", 1.0),),

@@ -37,13 +37,18 @@ def _share(default: float) -> tuple[float, float, float]:
 WORDS: dict[str, Word] = {
     "attentive": Word(5.0, 0.0, {"blinks": (10.0, 0.0, 60.0)}),
     "blink": Word(BLINK_S, 0.1, {"depth": _share(1.0)}),
-    "closed": Word(2.0, 0.2, {"depth": _share(1.0)}),
+    "closed": Word(2.0, 0.2, {"depth": _share(1.0), "squint": _share(0.0)}),
     "yawn": Word(4.0, 1.0, {"depth": _share(0.9), "lids": _share(0.3)}),
     "nod": Word(2.0, 0.5, {"angle": (30.0, -30.0, 45.0)}),
     "look_away": Word(4.0, 0.4, {"angle": (38.0, -50.0, 50.0), "pitch": (0.0, -45.0, 30.0)}),
-    "look_down": Word(3.0, 0.3, {"gaze": _share(1.0), "angle": (10.0, 0.0, 45.0)}),
+    "look_down": Word(
+        3.0, 0.3, {"gaze": _share(1.0), "angle": (10.0, 0.0, 45.0), "lids": _share(0.0)}
+    ),
     "tilt": Word(3.0, 0.6, {"angle": (15.0, -40.0, 40.0)}),
     "talk": Word(5.0, 0.3, {"depth": _share(0.35), "blinks": (10.0, 0.0, 60.0)}),
+    "laugh": Word(
+        2.0, 0.4, {"depth": _share(0.35), "lids": _share(0.3), "squint": _share(0.3)}
+    ),
     "absent": Word(5.0, 1.0),
     "dark": Word(5.0, 0.3, {"depth": _share(1.0)}),
     "glare": Word(5.0, 0.3, {"depth": _share(1.0)}),

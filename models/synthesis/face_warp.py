@@ -138,9 +138,19 @@ def close_eyes(
 
 
 def eye_patch(
-    image: Image, landmarks: Landmarks, eye: EyeName, amount: float, gaze_down: float = 0.0
+    image: Image,
+    landmarks: Landmarks,
+    eye: EyeName,
+    amount: float,
+    gaze_down: float = 0.0,
+    squint: float = 0.0,
 ) -> tuple[Image, int, int]:
-    """The rectangle round one eye with its lid moved, and its top left corner (x, y)."""
+    """The rectangle round one eye with its lids moved, and its top left corner (x, y).
+
+    Args:
+        image, landmarks, eye, amount, gaze_down: as `close_eyes`.
+        squint: how far the lower lid is raised, as a share of the open eye's gap.
+    """
     mesh, points = EYES[eye], landmarks[:, :2]
     start, end = points[mesh.upper[0]], points[mesh.upper[-1]]
     width = max(float(np.linalg.norm(end - start)), 2.0)
@@ -165,7 +175,28 @@ def eye_patch(
     cover = np.where(drop > 0, cover, 1.0 if gaze_down <= 0 else 0.0)[..., None]
     moved = lid * cover + ball * (1 - cover)
     moved *= _lash_line(s, t - t_upper - drop, width, drop / max(float(gap.max()), 1e-6))[..., None]
+    if squint > 0:
+        moved = _raise_lower_lid(moved, along, t - t_upper - gap, squint * gap, width)
     return np.clip(moved, 0, 255).astype(np.uint8), x, y
+
+
+def _raise_lower_lid(
+    roi: NDArray[np.float32], along: _Field, t: _Field, rise: _Field, width: float
+) -> NDArray[np.float32]:
+    """The lower lid pushed up by the cheek; the skin beneath it stretches.
+
+    Args:
+        roi: the rectangle with the upper lid set, (H, W, 3).
+        along: direction of the eye's axis.
+        t: distance of each pixel beneath the lower lid as it was.
+        rise: how far the lid comes up at each pixel.
+        width: of the eye in pixels.
+    """
+    fade = np.clip(1 - (t + rise) / (0.22 * width), 0, 1)
+    skin = _shift(roi, along, (rise * fade).astype(np.float32))
+    cover = (np.clip((t + rise) / (0.035 * width) + 0.5, 0, 1) * (rise > 0))[..., None]
+    line = 1 - 0.25 * np.exp(-(((t + rise) / (0.03 * width)) ** 2)) * (rise > 0)
+    return np.asarray((skin * cover + roi * (1 - cover)) * line[..., None], np.float32)
 
 
 def _rectangle(image: Image, points: _Field, margin_px: float) -> tuple[int, int, Image]:
@@ -204,7 +235,7 @@ def _lid_drop(t: _Field, t_upper: _Field, t_brow: _Field, drop: _Field, lash: fl
     return np.asarray(fallen, np.float32)
 
 
-def _shift(roi: Image, along: _Field, down: _Field) -> NDArray[np.float32]:
+def _shift(roi: NDArray[Any], along: _Field, down: _Field) -> NDArray[np.float32]:
     """Sample the rectangle `down` pixels further across the eye's axis."""
     rows, columns = np.indices(roi.shape[:2], np.float32)
     x = (columns - along[1] * down).astype(np.float32)

@@ -1,6 +1,6 @@
 """Observations in, the driver's state and events out. No clock, no I/O, no randomness.
 
-    observation ──Evidence──▶ reading ──rules──▶ findings ──Alerts──▶ events
+    observation ──EyeFusion──▶ reading ──rules──▶ findings ──Alerts──▶ events
          │                       ▲
          └───────Baseline────────┘
 
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from monitor.engine.alerts import AlertContext, Alerts, Origin
 from monitor.engine.calibration import Baseline
-from monitor.engine.eye_state.fusion import Evidence
+from monitor.engine.eye_state.fusion import EyeFusion
 from monitor.engine.finding import Finding
 from monitor.engine.ruleset import Ruleset
 from monitor.policy import Policy
@@ -28,6 +28,7 @@ from monitor.types import (
     DriverState,
     Event,
     Eyes,
+    HeadPose,
     Kind,
     Level,
     Observation,
@@ -35,6 +36,8 @@ from monitor.types import (
 )
 
 _URGENCY = list(CAUSES)
+# While a distraction stands the pose counts so much less for where the road is: a proposal.
+_DISTRACTED_SHARE = 0.2
 
 
 class Engine:
@@ -45,15 +48,22 @@ class Engine:
         drive: identifier of the drive; part of every event's id.
         camera: which camera it is.
         models: ids of the models that made the observations, written on every event.
+        mount: head pose of looking at the road, where the camera's mount is known.
     """
 
     def __init__(
-        self, policy: Policy, *, drive: str, camera: str = "driver", models: tuple[str, ...] = ()
+        self,
+        policy: Policy,
+        *,
+        drive: str,
+        camera: str = "driver",
+        models: tuple[str, ...] = (),
+        mount: HeadPose | None = None,
     ) -> None:
         self._policy = policy
         self._drive, self._camera, self._models = drive, camera, models
-        self._baseline = Baseline(policy)
-        self._evidence = Evidence(policy)
+        self._baseline = Baseline(policy, mount)
+        self._fusion = EyeFusion(policy)
         self._ruleset = Ruleset(policy)
         self._alerts: Alerts | None = None
         self._anchor_s = 0.0
@@ -94,7 +104,8 @@ class Engine:
         if now.abandoned:
             self._ruleset.forget_driver()
             self._learn_anew(looking_ahead=False)
-        self._baseline.update(observation, frozen=self._frozen(reading))
+        frozen = self._frozen(reading)
+        self._baseline.update(observation, frozen, self._pose_share(reading))
         return self._state(reading), events
 
     def finish(self) -> list[Event]:
@@ -117,7 +128,7 @@ class Engine:
 
     def _read(self, observation: Observation, speed_kmh: float | None) -> Reading:
         calibration = self._baseline.calibration
-        reading = self._evidence.weigh(observation, calibration, speed_kmh)
+        reading = self._fusion.weigh(observation, calibration, speed_kmh)
         if reading.present:
             self._learning_s += min(observation.timestamp_s - self._last_s, self._policy.max_gap_s)
         limit_s = self._policy.eye.calibration.max_learning_s
@@ -167,6 +178,18 @@ class Engine:
         return replace(finding, level=most, evidence=evidence)
 
     # --- learning, and what is true now -----------------------------------------------------
+
+    def _pose_share(self, reading: Reading) -> float:
+        """How much the head's pose teaches where the road is: at any speed, but not asleep.
+
+        A look away teaches a little: should the neutral pose be wrong, that puts it right.
+        """
+        open_kinds = {alert.kind for alert in self._alerts.open} if self._alerts else set()
+        hindering = {kind for kind in open_kinds if KINDS[kind].hinders_learning}
+        unlike = reading.eyes is Eyes.CLOSED or bool(reading.looking_down)
+        if unlike or hindering - {Kind.DISTRACTION} or reading.camera is not CameraCondition.OK:
+            return 0.0
+        return _DISTRACTED_SHARE if hindering else 1.0
 
     def _frozen(self, reading: Reading) -> bool:
         """Not the time to learn what is normal: an alert, closing lids, a look away, too slow."""

@@ -19,18 +19,29 @@ from monitor.types import Calibration, CameraCondition, HeadPose, Observation
 _MAX_CORRECTION_DEG = 40.0
 _BEFORE_STEP_S = 5
 _STEADY_SHARE = 0.05
+# Lids are learned on a head that looks ahead, give or take a glance at a mirror.
+_NEAR_NEUTRAL_DEG = 20.0
+# A stated mount gives way to what is seen only so near to it.
+_NEAR_MOUNT_DEG = 15.0
 
 
-def frontal_ear(observation: Observation) -> float | None:
+def frontal_ear(
+    observation: Observation, weights: tuple[float, float] = (1.0, 1.0)
+) -> float | None:
     """Mean EAR of the measured eyes, as a camera straight ahead would see it.
 
     EAR inflates with 1/cos(yaw) and deflates with cos(pitch) (arXiv 2604.22479); both are taken
     back where the head pose is known.
+
+    Args:
+        observation: what was measured.
+        weights: how much the driver's own (left, right) eye counts.
     """
-    measured = [e for e in (observation.ear_left, observation.ear_right) if e is not None]
+    both = zip((observation.ear_left, observation.ear_right), weights, strict=True)
+    measured = [(ear, weight) for ear, weight in both if ear is not None and weight > 0]
     if not measured:
         return None
-    ear = sum(measured) / len(measured)
+    ear = sum(ear * weight for ear, weight in measured) / sum(weight for _, weight in measured)
     pose = observation.pose
     if pose is None:
         return ear
@@ -74,6 +85,29 @@ class Histogram:
             passed += held
         return self.low + self.step * (max(self._seconds) + 1)
 
+    def mode(self, within: float) -> tuple[float, float] | None:
+        """Where most of the time was spent: (middle, seconds) of the fullest window.
+
+        Args:
+            within: half the window's width.
+
+        Returns:
+            The mean of what lies in the window, and for how long it was seen; None before anything.
+        """
+        if self.total_s <= 0:
+            return None
+        reach = round(within / self.step)
+        places = sorted(self._seconds)
+        fullest = max(
+            places, key=lambda at: (self._between(at - reach, at + reach)[0], -abs(at), at)
+        )
+        seconds, weighted = self._between(fullest - reach, fullest + reach)
+        return self.low + self.step * (weighted / seconds + 0.5), seconds
+
+    def _between(self, low: int, high: int) -> tuple[float, float]:
+        inside = [(held, at * held) for at, held in self._seconds.items() if low <= at <= high]
+        return sum(held for held, _ in inside), sum(weighted for _, weighted in inside)
+
 
 @dataclass
 class _Learned:
@@ -82,9 +116,9 @@ class _Learned:
     ear: Histogram = field(default_factory=lambda: Histogram(0.0, 0.004))
     mar: Histogram = field(default_factory=lambda: Histogram(0.0, 0.01))
     lower_lid: Histogram = field(default_factory=lambda: Histogram(-1.0, 0.005))
-    yaw: Histogram = field(default_factory=lambda: Histogram(-180.0, 0.5))
-    pitch: Histogram = field(default_factory=lambda: Histogram(-180.0, 0.5))
-    roll: Histogram = field(default_factory=lambda: Histogram(-180.0, 0.5))
+    yaw: Histogram = field(default_factory=lambda: Histogram(0.0, 1.0))
+    pitch: Histogram = field(default_factory=lambda: Histogram(0.0, 1.0))
+    roll: Histogram = field(default_factory=lambda: Histogram(0.0, 1.0))
 
 
 class Baseline:
@@ -92,11 +126,17 @@ class Baseline:
 
     Args:
         policy: `eye.calibration` and the population's values.
+        mount: head pose of looking at the road where the camera's mount is known; it gives way to
+            what is seen. None leaves it to the policy's `neutral`, which may be unknown, too.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, mount: HeadPose | None = None) -> None:
         self._policy = policy
         self._rules = policy.eye.calibration
+        stated = self._rules.neutral
+        if mount is None and stated is not None:
+            mount = HeadPose(stated.yaw_deg, stated.pitch_deg, 0.0)
+        self._mount = mount
         # The resting mouth that makes 1.4 x own and 0.6 absolute one and the same threshold.
         self._mar_floor = policy.yawn.mar_abs / policy.yawn.mar_ratio
         self.reset(looking_ahead=False)
@@ -106,7 +146,7 @@ class Baseline:
 
         Args:
             looking_ahead: what follows is taken as looking at the road, wherever that is; otherwise
-                the policy's neutral pose gives way only slowly.
+                it must have been seen for a while.
         """
         self._learned = _Learned()
         self._last_s: float | None = None
@@ -120,24 +160,30 @@ class Baseline:
         self._trust_pose = looking_ahead
         self.calibration = self._calibration(ready=False)
 
-    def update(self, observation: Observation, frozen: bool) -> None:
+    def update(self, observation: Observation, frozen: bool, pose_share: float = 1.0) -> None:
         """Learn from one observation.
 
         Args:
             observation: anything; what cannot be measured teaches nothing.
             frozen: an alert is open, the eyes are closing, or the vehicle is too slow to be driven
                 by a driver who looks ahead.
+            pose_share: how much the head's pose counts for where the road is, 0..1.
         """
         seconds = self._elapsed(observation.timestamp_s)
         ear = frontal_ear(observation)
-        if frozen or ear is None or observation.condition is not CameraCondition.OK:
+        if ear is None or observation.condition is not CameraCondition.OK:
             return
         if not self._plausibly_open(ear, observation):
             return
         if self.calibration.ready:
-            self._watch_for_step(ear, seconds)
-        else:
+            if not frozen:
+                self._watch_for_step(ear, seconds)
+            return
+        if pose_share > 0:
+            self._learn_pose(observation.pose, seconds * pose_share)
+        if not frozen:
             self._learn(observation, ear, seconds)
+        self._tell(seconds)
 
     def _elapsed(self, now_s: float) -> float:
         """Seconds this observation stands for; none after a gap, which nobody saw."""
@@ -153,34 +199,35 @@ class Baseline:
         middle = (eye.openness.closed_enter + eye.openness.closed_exit) / 2
         eyes = [eye for eye in (observation.eye_left, observation.eye_right) if eye is not None]
         # One eye that the network does not see open is enough to learn nothing.
-        return openness >= middle and all(eye.closed < 0.5 for eye in eyes)
+        return openness >= middle and all(eye.closed + eye.lowered < 0.5 for eye in eyes)
+
+    def _learn_pose(self, pose: HeadPose | None, seconds: float) -> None:
+        if pose is not None:
+            self._learned.yaw.add(pose.yaw_deg, seconds)
+            self._learned.pitch.add(pose.pitch_deg, seconds)
+            self._learned.roll.add(pose.roll_deg, seconds)
 
     def _learn(self, observation: Observation, ear: float, seconds: float) -> None:
         pose, learned = observation.pose, self._learned
-        if pose is not None:
-            learned.yaw.add(pose.yaw_deg, seconds)
-            learned.pitch.add(pose.pitch_deg, seconds)
-            learned.roll.add(pose.roll_deg, seconds)
         if pose is None or self._within_gate(pose):
             learned.ear.add(ear, seconds)
             if observation.mar is not None:
                 learned.mar.add(observation.mar, seconds)
             if observation.lower_lid is not None:
                 learned.lower_lid.add(observation.lower_lid, seconds)
-        # Looked at every quarter of a second, later every second: the frame rate cannot matter.
+
+    def _tell(self, seconds: float) -> None:
+        """Every quarter of a second, later every second: the frame rate cannot matter."""
+        valid_s = self._learned.ear.total_s
         self._untold_s += seconds
-        valid_s = learned.ear.total_s
         if self._untold_s >= (0.25 if valid_s < 5 else 1.0):
             self._untold_s = 0.0
             self.calibration = self._calibration(ready=valid_s >= self._rules.min_valid_s)
 
     def _within_gate(self, pose: HeadPose) -> bool:
-        gate, neutral = self._policy.eye.pose_gate_deg, self.calibration.neutral
-        pitch = pose.pitch_deg - neutral.pitch_deg
-        return (
-            abs(pose.yaw_deg - neutral.yaw_deg) <= gate.yaw
-            and -gate.pitch_down <= pitch <= gate.pitch_up
-        )
+        neutral = self.calibration.neutral
+        turned = abs(pose.yaw_deg - neutral.yaw_deg), abs(pose.pitch_deg - neutral.pitch_deg)
+        return max(turned) <= _NEAR_NEUTRAL_DEG
 
     def _calibration(self, *, ready: bool) -> Calibration:
         learned, rules = self._learned, self._rules
@@ -191,29 +238,43 @@ class Baseline:
             valid_s / rules.provisional_s if rules.provisional_s else 1.0,
         )
         mar = max(learned.mar.quantile(0.3) or 0.0, self._mar_floor)
+        neutral, known = self._neutral()
         return _identified(
             Calibration(
                 progress=min(valid_s / rules.min_valid_s, 1.0) if rules.min_valid_s else 1.0,
                 ready=ready,
                 ear_open=round(ear, 4),
                 mar_closed=round(mar, 6),
-                neutral=self._neutral(),
+                neutral=neutral,
                 id="",
                 lower_lid_open=_rounded(learned.lower_lid.quantile(0.5)),
+                neutral_known=known,
             ),
             self._condition,
         )
 
-    def _neutral(self) -> HeadPose:
-        learned, prior = self._learned, self._rules.neutral
-        needed_s = self._rules.pose_provisional_s
-        trusted = self._trust_pose or needed_s == 0
-        share = 1.0 if trusted else learned.yaw.total_s / needed_s
-        return HeadPose(
-            yaw_deg=round(_blend(prior.yaw_deg, learned.yaw.quantile(0.5), share), 1),
-            pitch_deg=round(_blend(prior.pitch_deg, learned.pitch.quantile(0.5), share), 1),
-            roll_deg=round(_blend(0.0, learned.roll.quantile(0.5), share), 1),
-        )
+    def _neutral(self) -> tuple[HeadPose, bool]:
+        """Where this head mostly is, and whether that has been seen for long enough to be known.
+
+        Not where the camera is: a mount aside is another driver's straight ahead.
+        """
+        rules = self._rules
+        prior = self._mount or HeadPose(0.0, 0.0, 0.0)
+        learned = self._learned
+        modes = [
+            axis.mode(rules.neutral_within_deg)
+            for axis in (learned.yaw, learned.pitch, learned.roll)
+        ]
+        yaw, pitch, roll = modes
+        if yaw is None or pitch is None or roll is None:
+            return prior, self._mount is not None
+        steady_s = min(yaw[1], pitch[1])
+        mostly = steady_s >= rules.neutral_share * learned.yaw.total_s
+        known = mostly and (self._trust_pose or steady_s >= rules.neutral_after_s)
+        aside = max(abs(yaw[0] - prior.yaw_deg), abs(pitch[0] - prior.pitch_deg))
+        if self._mount is not None and not (known and aside <= _NEAR_MOUNT_DEG):
+            return prior, True
+        return HeadPose(round(yaw[0], 1), round(pitch[0], 1), round(roll[0], 1)), known
 
     def _watch_for_step(self, ear: float, seconds: float) -> None:
         """Glasses on or off: a sharp step between two steady levels is another condition."""
@@ -272,6 +333,6 @@ def _rounded(value: float | None) -> float | None:
 def _identified(calibration: Calibration, condition: int) -> Calibration:
     said = (
         f"{condition}|{calibration.ready}|{calibration.ear_open}|{calibration.mar_closed}"
-        f"|{calibration.lower_lid_open}|{calibration.neutral}"
+        f"|{calibration.lower_lid_open}|{calibration.neutral}|{calibration.neutral_known}"
     )
     return replace(calibration, id=hashlib.sha256(said.encode()).hexdigest()[:12])

@@ -38,7 +38,7 @@ class Ruleset:
             levels,
             policy.nod,
             max_gap_s=max_gap_s,
-            turned_deg=policy.eye.pose_gate_deg.yaw,
+            turned_deg=policy.distraction.away_deg.yaw,
         )
         self._perclos = Perclos(policy.perclos, levels, max_gap_s)
         self._yawn = Yawn(policy.yawn, levels, max_gap_s)

@@ -61,7 +61,7 @@ def rising(where: str, **values: float) -> None:
 
 
 class Neutral(Section):
-    """Head pose of looking at the road before the driver's own has been learned."""
+    """Head pose of looking at the road, where the camera's mount is known."""
 
     yaw_deg: float = Field(0.0, ge=-90, le=90)
     pitch_deg: float = Field(0.0, ge=-90, le=90)
@@ -74,9 +74,11 @@ class CalibrationPolicy(Section):
     max_learning_s: Long = 300.0
     min_speed_kmh: Speed = 20.0
     provisional_s: Short = 2.0
-    pose_provisional_s: Short = 20.0
+    neutral_after_s: Short = 2.5
+    neutral_within_deg: Degrees = 7.0
+    neutral_share: Share = 0.5
     quantile: Share = 0.60
-    neutral: Neutral = Neutral()
+    neutral: Neutral | None = None
     step_share: Share = 0.12
     step_hold_s: Short = 30.0
 
@@ -94,11 +96,11 @@ class Openness(Section):
 
 
 class PoseGate(Section):
-    """Turned further than this from neutral, the lids cannot be judged."""
+    """Turned further the lids cannot be judged: yaw from the camera, pitch from neutral."""
 
-    yaw: Degrees = 25.0
-    pitch_down: Degrees = 20.0
-    pitch_up: Degrees = 25.0
+    yaw: Degrees = 45.0
+    pitch_down: Degrees = 25.0
+    pitch_up: Degrees = 28.0
 
 
 class EyePolicy(Section):
@@ -107,52 +109,35 @@ class EyePolicy(Section):
     calibration: CalibrationPolicy = CalibrationPolicy()
     population_ear_open: float = Field(0.257, gt=0.05, lt=0.6)
     closed_ratio: Share = 0.15
-    closed_ratio_per_deg_down: float = Field(0.02, ge=0, le=0.05)
-    lids_down_deg: Degrees = 12.0
     openness: Openness = Openness()
     pose_gate_deg: PoseGate = PoseGate()
 
 
-class Weights(Section):
-    """How much each witness of the eyes' state counts."""
+class Unanimous(Section):
+    """Lids that every witness calls shut for so long are closed, whatever the irises do."""
 
-    landmarks: float = Field(0.5, ge=0, le=10)
-    eye_net: float = Field(2.0, ge=0, le=10)
-    detector: float = Field(2.0, ge=0, le=10)
-
-
-class LookingDown(Section):
-    """Lids lowered to look down, told apart from lids that close."""
-
-    pitch_change_deg: Degrees = 5.0
-    within_s: Short = 1.0
-    gaze_down: Share = 0.60
-    lower_lid: Share = 0.72
-    lower_lid_least: Share = 0.66
-    lower_lid_sure: Share = 0.78
-    frontal_deg: Degrees = 12.0
-    half_open: Share = 0.65
-    doubt: Share = 0.25
-
-    @model_validator(mode="after")
-    def _order(self) -> Self:
-        rising(
-            "",
-            lower_lid_least=self.lower_lid_least,
-            lower_lid=self.lower_lid,
-            lower_lid_sure=self.lower_lid_sure,
-        )
-        return self
+    after_s: Short = 1.0
+    lids: Share = 0.30
+    log_odds: float = Field(2.0, ge=0, le=6)
 
 
 class EvidencePolicy(Section):
-    """How the witnesses are weighed."""
+    """What makes of the fusion's probabilities a verdict on the eyes."""
 
-    weights: Weights = Weights()
+    closed_enter: Share = 0.6
+    closed_exit: Share = 0.4
+    open_enter: Share = 0.6
+    open_exit: Share = 0.5
+    lowered: Share = 0.5
     detector_min_score: Share = 0.25
     detector_alone: Share = 0.5
-    open_lids_at_most: float = Field(1.0, ge=0, le=4)
-    looking_down: LookingDown = LookingDown()
+    unanimous: Unanimous = Unanimous()
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        rising("", closed_exit=self.closed_exit, closed_enter=self.closed_enter)
+        rising("", open_exit=self.open_exit, open_enter=self.open_enter)
+        return self
 
 
 class QualityPolicy(Section):

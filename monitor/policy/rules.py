@@ -139,7 +139,7 @@ class NodPolicy(Section):
 class Away(Section):
     """How far the head turns from neutral before the eyes are off the road."""
 
-    yaw: Degrees = 23.0
+    yaw: Degrees = 16.0
     pitch_down: Degrees = 18.0
     pitch_up: Degrees = 18.0
     slack: Degrees = 3.0

@@ -55,6 +55,7 @@ class TraceHeader:
     Attributes:
         policy: name or file, as it was set; `policy_hash` tells which thresholds it had.
         part: 0 for the first file of a drive, then 1, 2, ...
+        mount: (yaw, pitch) in degrees of looking at the road, where the camera's mount was set.
     """
 
     vehicle: str
@@ -67,6 +68,12 @@ class TraceHeader:
     started_at: float = 0.0
     part: int = 0
     version: int = VERSION
+    mount: tuple[float, float] | None = None
+
+    @property
+    def mount_pose(self) -> HeadPose | None:
+        """`mount` as a head pose."""
+        return None if self.mount is None else HeadPose(*self.mount, 0.0)
 
 
 class TraceWriter(Sink):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from monitor.types.checks import finite, share
 from monitor.types.evidence import DegradedEvidence, Evidence
 from monitor.types.kinds import Kind
-from monitor.types.observation import HeadPose
+from monitor.types.observation import EyeProbabilities, HeadPose
 from monitor.types.terms import CameraCondition, Cause, Eyes, Level, Phase
 
 
@@ -21,8 +21,11 @@ class Reading:
         eyes: open, closed or unknown.
         openness: eye opening as a share of the driver's own open eye, 0..1.5; None if unknown.
         confidence: 0..1, how sure `eyes` is; detector and landmarks at odds lower it.
-        log_odds: of closed eyes, weighed over all that could see them; None if nothing could.
+        probabilities: open, closed, lowered and not visible, of all witnesses together; None if the
+            picture says nothing.
+        spoke: log-odds of closed eyes by who spoke, loudest first.
         pose: head pose relative to the driver's own neutral; None if unknown.
+        neutral_known: what `pose` is relative to has been learned or was set.
         mouth: MAR relative to the driver's own closed mouth; None if unknown.
         looking_down: eyes lowered to look down, told apart from closing; None if unknown.
         emotion: label of the smoothed expression, context only.
@@ -37,8 +40,10 @@ class Reading:
     eyes: Eyes = Eyes.UNKNOWN
     openness: float | None = None
     confidence: float = 0.0
-    log_odds: float | None = None
+    probabilities: EyeProbabilities | None = None
+    spoke: tuple[tuple[str, float], ...] = ()
     pose: HeadPose | None = None
+    neutral_known: bool = True
     mouth: float | None = None
     looking_down: bool | None = None
     emotion: str | None = None
@@ -63,6 +68,7 @@ class Calibration:
         neutral: head pose of looking at the road.
         id: short hash of the baseline; written on every event.
         lower_lid_open: `Observation.lower_lid` of the open eye; None until seen.
+        neutral_known: `neutral` was learned or set; until then it is a guess.
     """
 
     progress: float
@@ -72,6 +78,7 @@ class Calibration:
     neutral: HeadPose
     id: str
     lower_lid_open: float | None = None
+    neutral_known: bool = False
 
     def __post_init__(self) -> None:
         share(self, "progress")

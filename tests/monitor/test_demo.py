@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from models.synthesis.drive import Drive
-from monitor.demo import expectations, score
 from monitor.policy import load_policy
+from monitor.scoring import Interval, expectations, intervals_of, score
 from monitor.types import Cause, ClosureEvidence, DegradedEvidence, Event, Kind, Level, Phase
 
 POLICY = load_policy("default")
@@ -23,8 +23,8 @@ def event(
     )  # fmt: skip
 
 
-def truth(script: str) -> list[dict[str, object]]:
-    return Drive.parse(script).truth()
+def truth(script: str) -> list[Interval]:
+    return list(intervals_of(Drive.parse(script).truth()))
 
 
 @pytest.mark.parametrize(

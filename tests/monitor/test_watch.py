@@ -15,12 +15,13 @@ import pytest
 from models.synthesis.drive import Drive
 from monitor.app import Assembly
 from monitor.config import CameraConfig, Config, load
-from monitor.demo import MemorySink, score
+from monitor.demo import MemorySink
 from monitor.policy import load_policy
 from monitor.replay import events_of
+from monitor.scoring import intervals_of, score
 from monitor.sinks.trace import read_trace
 from monitor.store import recent_events
-from monitor.types import Event, Kind, Phase
+from monitor.types import KINDS, Event, Kind, Phase
 from tests.support.paths import SHARED
 from tests.support.servers import Mosquitto, until
 
@@ -61,7 +62,7 @@ def watched(config: Config) -> list[Event]:
 
 def closures(events: list[Event]) -> list[Event]:
     """The final word on each closure episode."""
-    return [e for e in events if e.kind.family == "closure" and e.phase is Phase.END]
+    return [e for e in events if KINDS[e.kind].track == "closure" and e.phase is Phase.END]
 
 
 @pytest.mark.parametrize("fps", [10.0, 30.0, 60.0])
@@ -72,13 +73,13 @@ def test_a_drive_gives_the_same_alerts_at_any_rate(
         "attentive 5, closed 1.7, attentive 3, closed 3.6, attentive 3, look_away 5, attentive 3"
     )
     events = watched(settings("animated", camera={"script": script, "fps": fps}))
-    result = score(Drive.parse(script).truth(), events, POLICY)
+    result = score(intervals_of(Drive.parse(script).truth()), events, POLICY)
     assert result.perfect, [(e.name, f) for e, f in result.found] + result.false
     for expected, event in result.found:
         assert event is not None
         # Half of the lids' ramp of 0.2 s, one frame to see it, one to be sure.
         tolerance_s = 0.1 + 2 / fps
-        if event.kind.family == "closure":
+        if KINDS[event.kind].track == "closure":
             assert abs(event.at_s - expected.due_s) <= tolerance_s
 
 

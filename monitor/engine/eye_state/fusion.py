@@ -1,93 +1,101 @@
-"""What one observation says of the driver: landmarks, eye-state network and detector, weighed.
+"""Open, closed, lowered or not seen: everything that was measured of the eyes, weighed together.
 
-Each witness speaks in log-odds of closed eyes, clipped so that none can shout the others down; the
-verdict is their weighted mean. It is closed above a threshold, open below its negative, and in
-between what it was a moment ago: the hysteresis of the policy's `closed_enter` and `closed_exit`.
-A witness that cannot see (head beyond the pose gate, picture dark or blurred, face tiny) is not
-asked, and where nobody is left to ask the eyes are unknown.
+`measures` turns a frame and the second before it into numbers, `additive_model` adds up what each
+of them says: first whether the lids are down, then whether lids that are down are closed or only
+lowered. The curves were learned from drives and clips (`wakeful fusion train`); the card in
+their file says from which.
 
-Lids that are lowered to look down (`monitor.engine.eye_state.lowered_lids`) only discount the
-landmarks' word; a
-network that sees the eye decides, unless the irises are low and the mesh still sees the lids apart
-or the lower lid where it was: then its word is discounted too. The eyes are then unknown and
-`looking_down` is true, so that the distraction timer runs: a sleeper mistaken for a reader is
-warned later, not never.
+Two principles stand above what was learned. Unknown is a value: what cannot be seen is not guessed,
+and lids lowered to look down are neither open nor closed, while `looking_down` lets the distraction
+timer run. And safety is asymmetric: lids that every witness calls shut for a second, on a head that
+did not turn away, are closed, whatever the irises seem to do.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from monitor.engine.calibration import frontal_ear, openness_of
-from monitor.engine.eye_state.lowered_lids import LoweredLids
-from monitor.engine.eye_state.witnesses import (
-    LANDMARKS,
-    SURE,
-    Dissent,
-    Witness,
-    clip,
-    eye_net,
-    log_odds,
-    weigh_up,
+from monitor.engine.calibration import openness_of
+from monitor.engine.eye_state.additive_model import FusionModel, load_fusion
+from monitor.engine.eye_state.measures import LEAST_VISIBLE, Measures, Window, eye_word, lids_of
+from monitor.engine.eye_state.visibility import (
+    BLIND,
+    Jumps,
+    is_present,
+    is_sharp,
+    picture_causes,
 )
 from monitor.policy import Policy
 from monitor.types import (
-    Box,
     Calibration,
-    CameraCondition,
     Cause,
     Detection,
+    EyeProbabilities,
     Eyes,
     HeadPose,
     Observation,
-    Quality,
     Reading,
 )
 
-# What remains of the detector's word on a face beyond the pose gate. A proposal.
-_TURNED = 0.5
-# However far the head is down, lids that measure like the open eye's are open.
-_MOST_SHUT = 0.6
-# Two faces change places in the driver's track: ambiguous for this long.
-_AMBIGUOUS_S = 2.0
-_CONDITIONS = {
-    CameraCondition.LOST: Cause.CAMERA_LOST,
-    CameraCondition.FROZEN: Cause.CAMERA_FROZEN,
-    CameraCondition.DARK: Cause.LOW_LIGHT,
-    CameraCondition.GLARE: Cause.GLARE,
-    CameraCondition.TURNED: Cause.CAMERA_TURNED,
-}
+# The detector judges heads; of one that is turned its word fades to this share.
+_TURNED_WORD = 0.4
+_TURNING_DEG = (18.0, 36.0)
+_LOUDEST = 6.0
+# Who speaks through which measures, in words for people.
+SPEAKERS = {
+    "lids": "lids", "lids_recent": "lids",
+    "net_shut": "eye network", "net_shut_recent": "eye network",
+    "net_closed": "eye network", "net_closed_recent": "eye network",
+    "detector": "detector", "detector_recent": "detector",
+    "lower_lid": "lower lid", "gaze_low": "irises",
+    "pitch": "head", "yaw": "head", "mouth": "mouth",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class _Sight:
-    """What was seen of the eyes; the default is nothing."""
+class EyeVerdict:
+    """What was made of one frame's measures; the default is that nothing was seen.
+
+    Attributes:
+        eyes: the three-valued verdict.
+        probabilities: open, closed, lowered, not visible.
+        looking_down: lids lowered rather than closing; None if unknown.
+        spoke: log-odds of closed eyes by who spoke, loudest first.
+    """
 
     eyes: Eyes = Eyes.UNKNOWN
-    confidence: float = 0.0
-    log_odds: float | None = None
-    openness: float | None = None
-    pose: HeadPose | None = None
+    probabilities: EyeProbabilities = field(
+        default_factory=lambda: EyeProbabilities(0.0, 0.0, 0.0, 1.0)
+    )
     looking_down: bool | None = None
+    spoke: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def confidence(self) -> float:
+        """0..1, how far the verdict is from a coin's toss."""
+        seen = self.probabilities
+        sure = {Eyes.OPEN: seen.open, Eyes.CLOSED: seen.closed}.get(self.eyes, 0.0)
+        return max(2 * sure - 1, 0.0)
 
 
 @dataclass
-class Evidence:
+class EyeFusion:
     """Weighs observations against the driver's baseline, one after another.
 
-    Its memory is short: the last verdict (hysteresis), how the lids fell, and where the driver's
-    face was.
+    Its memory is short: the last second of measures, the last verdict, and since when all
+    witnesses have called the lids shut.
     """
 
     policy: Policy
+    model: FusionModel = field(default_factory=load_fusion)
+    _window: Window = field(default_factory=Window)
+    _unanimous_s: float | None = None
     _eyes: Eyes = Eyes.UNKNOWN
-    _seen_s: float = -math.inf
-    _lids: LoweredLids = field(init=False)
-    _dissent: Dissent = field(default_factory=Dissent)
-    _face: tuple[float, Box] | None = None
-    _jumped_s: float = -math.inf
+    _judged_s: float = -math.inf
+    _jumps: Jumps = field(init=False)
 
     def __post_init__(self) -> None:
-        self._lids = LoweredLids(self.policy)
+        self._jumps = Jumps(self.policy.max_gap_s)
 
     def weigh(
         self, observation: Observation, calibration: Calibration, speed_kmh: float | None = None
@@ -99,220 +107,174 @@ class Evidence:
             calibration: the baseline in use.
             speed_kmh: passed on to the rules.
         """
-        causes = self._causes(observation)
-        blind = bool(causes & {*_CONDITIONS.values(), Cause.OBSCURED})
-        sight = _Sight() if blind else self._look(observation, calibration)
-        present = self._present(observation, blind)
+        causes = picture_causes(observation, self.policy)
+        if self._jumps.update(observation):
+            causes |= {Cause.MULTIPLE_FACES}
+        blind = bool(causes & BLIND)
+        pose = None if blind else relative_pose(observation.pose, calibration.neutral)
+        verdict = EyeVerdict()
+        if not blind:
+            measures = self.measure(observation, calibration)
+            verdict = self._judge(observation, measures, pose)
+        present = is_present(observation, blind=blind)
         return Reading(
             timestamp_s=observation.timestamp_s,
             captured_at=observation.captured_at,
             present=present,
-            eyes=sight.eyes,
-            openness=sight.openness,
-            confidence=sight.confidence,
-            log_odds=sight.log_odds,
-            pose=sight.pose,
+            eyes=verdict.eyes,
+            openness=None if blind else self._openness(observation, calibration),
+            confidence=verdict.confidence,
+            probabilities=verdict.probabilities,
+            spoke=verdict.spoke,
+            pose=pose,
+            neutral_known=calibration.neutral_known,
             mouth=None if blind else self._mouth(observation, calibration),
-            looking_down=sight.looking_down,
+            looking_down=verdict.looking_down,
             emotion=observation.emotion.label if observation.emotion else None,
             camera=observation.condition,
-            causes=causes | self._about_eyes(present, sight),
+            causes=causes | self._about_eyes(present, observation, pose, verdict),
             speed_kmh=speed_kmh,
         )
 
-    def _look(self, observation: Observation, calibration: Calibration) -> _Sight:
-        now_s = observation.timestamp_s
-        pose = _relative(observation.pose, calibration.neutral)
-        openness, lowered, shut = self._openness(observation, calibration, pose), False, False
-        drooping = False
-        if openness is not None:
-            lowered = self._lids.update(observation, calibration, openness, pose)
-            shut = openness < self.policy.eye.openness.closed_enter
-            drooping = self._drooping(observation, calibration, openness, pose)
-        witnesses = self._witnesses(observation, openness, pose, lowered, drooping)
-        networks = eye_net(observation) is not None or observation.detection is not None
-        doubtful = (lowered and shut) or (drooping and networks and self._eyes is Eyes.CLOSED)
-        held = Eyes.UNKNOWN if doubtful else self._eyes
-        self._dissent.hear(now_s, witnesses)
-        said = weigh_up(self._tempered(witnesses))
-        eyes = self._judge(now_s, said.log_odds, held, alone=len(witnesses) == 1)
-        if eyes is not Eyes.CLOSED and self._beyond_gate(pose):
-            eyes = Eyes.UNKNOWN  # there the detector's `sleep` counts, and its `awake` ends nothing
-        if eyes is not Eyes.UNKNOWN:
-            self._eyes, self._seen_s = eyes, now_s
-        looking_down = self._looking_down(eyes, lowered or drooping)
-        return _Sight(eyes, said.confidence, said.log_odds, openness, pose, looking_down)
+    def measure(self, observation: Observation, calibration: Calibration) -> Measures:
+        """The measures of this frame; remembers them for the next."""
+        pose = relative_pose(observation.pose, calibration.neutral)
+        lids = lids_of(observation, calibration) if self._has_lids(observation, pose) else None
+        detector = self._detector(observation, pose, alone=lids is None)
+        return self._window.update(
+            observation, calibration, pose.pitch_deg if pose else None, lids, detector
+        )
 
-    # --- can anything be seen? -------------------------------------------------------------
+    # --- what may be asked -----------------------------------------------------------------
 
-    def _causes(self, observation: Observation) -> frozenset[Cause]:
-        found = set()
-        quality, limits = observation.quality, self.policy.quality
-        if observation.condition in _CONDITIONS:
-            found.add(_CONDITIONS[observation.condition])
-        if quality is not None:
-            if quality.brightness < limits.obscured_brightness:
-                found.add(Cause.OBSCURED)
-                found.discard(Cause.LOW_LIGHT)
-            elif quality.brightness < limits.min_brightness:
-                found.add(Cause.LOW_LIGHT)
-            elif quality.brightness > limits.max_brightness or (
-                quality.contrast < limits.min_contrast and quality.brightness > 128
-            ):
-                found.add(Cause.GLARE)
-            elif quality.contrast < limits.min_contrast:
-                found.add(Cause.OBSCURED)
-        if observation.errors:
-            found.add(Cause.MODEL_ERROR)
-        if self._ambiguous(observation):
-            found.add(Cause.MULTIPLE_FACES)
-        return frozenset(found)
+    def _has_lids(self, observation: Observation, pose: HeadPose | None) -> bool:
+        """The mesh sees lids, and not only guesses them behind a hand or an opaque lens."""
+        if self._beyond_gate(observation, pose) or not is_sharp(observation.quality, self.policy):
+            return False
+        word = eye_word(observation)
+        return word is None or word.visible >= LEAST_VISIBLE
 
-    def _ambiguous(self, observation: Observation) -> bool:
-        """The track jumps between faces: whose eyes are these?"""
-        now_s, box = observation.timestamp_s, observation.face
-        if box is not None:
-            if self._face is not None and observation.faces > 1:
-                then_s, before = self._face
-                if now_s - then_s <= self.policy.max_gap_s and before.iou(box) == 0:
-                    self._jumped_s = now_s
-            self._face = (now_s, box)
-        return now_s - self._jumped_s <= _AMBIGUOUS_S
-
-    def _present(self, observation: Observation, blind: bool) -> bool | None:
-        if blind:
-            return None
-        if observation.face is not None or observation.detection is not None:
-            return True
-        return None if observation.errors else False
-
-    def _about_eyes(self, present: bool | None, sight: _Sight) -> frozenset[Cause]:
-        if present is False:
-            return frozenset({Cause.NO_FACE})
-        turned = self._beyond_gate(sight.pose)
-        if present and sight.eyes is Eyes.UNKNOWN and not turned and not sight.looking_down:
-            return frozenset({Cause.EYES_NOT_VISIBLE})
-        return frozenset()
-
-    # --- what the lids measure -------------------------------------------------------------
-
-    def _openness(
-        self, observation: Observation, calibration: Calibration, pose: HeadPose | None
-    ) -> float | None:
-        ear = frontal_ear(observation)
-        if ear is None or not _sharp_enough(observation.quality, self.policy):
-            return None
-        eye, down_deg = self.policy.eye, 0.0
-        if pose is not None:
-            if self._beyond_gate(pose):
-                return None
-            down_deg = max(-pose.pitch_deg, 0.0)
-        if down_deg > eye.lids_down_deg:
-            return None
-        shut = eye.closed_ratio + eye.closed_ratio_per_deg_down * down_deg
-        return openness_of(ear, calibration.ear_open, min(shut, _MOST_SHUT))
-
-    def _beyond_gate(self, pose: HeadPose | None) -> bool:
-        """Turned too far for lids to be measured; an unknown pose is not known to be."""
-        if pose is None:
+    def _beyond_gate(self, observation: Observation, pose: HeadPose | None) -> bool:
+        """Turned too far from the camera, or up or down from neutral, for lids to be judged."""
+        if pose is None or observation.pose is None:
             return False
         gate = self.policy.eye.pose_gate_deg
         pitched = -gate.pitch_down <= pose.pitch_deg <= gate.pitch_up
-        return not (abs(pose.yaw_deg) <= gate.yaw and pitched)
+        return not (abs(observation.pose.yaw_deg) <= gate.yaw and pitched)
 
-    def _drooping(
-        self,
-        observation: Observation,
-        calibration: Calibration,
-        openness: float,
-        pose: HeadPose | None,
-    ) -> bool:
-        """Low irises under lids still apart, or over a lower lid that stayed: the eyes look down.
+    def _openness(self, observation: Observation, calibration: Calibration) -> float | None:
+        pose = relative_pose(observation.pose, calibration.neutral)
+        if not self._has_lids(observation, pose):
+            return None
+        share = lids_of(observation, calibration)
+        if share is None:
+            return None
+        return openness_of(share, 1.0, self.policy.eye.closed_ratio)
 
-        Networks that judge lids by their pixels call such eyes closed.
-        """
-        gaze, signs = observation.gaze_down, self.policy.evidence.looking_down
-        if gaze is None or gaze < signs.gaze_down:
-            return False
-        if self.policy.eye.openness.closed_enter <= openness <= signs.half_open:
-            return True
-        lid, usual = observation.lower_lid, calibration.lower_lid_open
-        frontal = pose is not None and abs(pose.yaw_deg) <= signs.frontal_deg
-        return bool(frontal and lid and usual and lid / usual >= signs.lower_lid_sure)
-
-    @staticmethod
-    def _looking_down(eyes: Eyes, down: bool) -> bool | None:
-        if down:
-            return eyes is not Eyes.CLOSED
-        return None if eyes is Eyes.UNKNOWN else False
-
-    # --- the witnesses and the verdict ------------------------------------------------------
-
-    def _witnesses(
-        self,
-        observation: Observation,
-        openness: float | None,
-        pose: HeadPose | None,
-        lowered: bool,
-        drooping: bool,
-    ) -> list[Witness]:
-        weights, found = self.policy.evidence.weights, []
-        doubt = self.policy.evidence.looking_down.doubt
-
-        def heed(witness: Witness, doubted: bool) -> None:
-            keep = doubt if doubted and witness.log_odds > 0 else 1.0
-            found.append(witness._replace(log_odds=witness.log_odds * keep))
-
-        pixels = eye_net(observation)
-        if pixels is not None and not self._beyond_gate(pose):
-            heed(Witness("eye net", pixels, weights.eye_net), drooping)
-        if observation.detection is not None:
-            heard = self._detector(
-                observation.detection, pose, alone=not found and openness is None
-            )
-            if heard is not None:
-                heed(heard, drooping)
-        if openness is not None:
-            heed(Witness(LANDMARKS, self._log_odds_of(openness), weights.landmarks), lowered)
-        return [witness for witness in found if witness.weight > 0]
-
-    def _log_odds_of(self, openness: float) -> float:
-        limits = self.policy.eye.openness
-        middle = (limits.closed_enter + limits.closed_exit) / 2
-        slope = 2 * SURE / (limits.closed_exit - limits.closed_enter)
-        return clip(slope * (middle - openness))
-
-    def _detector(self, seen: Detection, pose: HeadPose | None, *, alone: bool) -> Witness | None:
-        """Its word, halved on a face beyond the gate."""
-        limits = self.policy.evidence
+    def _detector(
+        self, observation: Observation, pose: HeadPose | None, *, alone: bool
+    ) -> float | None:
+        """Its log-odds of sleep by how sure it is of the face; fading on a turned head."""
+        seen, limits = observation.detection, self.policy.evidence
+        if seen is None:
+            return None
         best = max(seen.sleep, seen.awake)
         if best < (limits.detector_alone if alone else limits.detector_min_score):
             return None
-        said = log_odds(seen.sleep / (seen.sleep + seen.awake))
-        said *= _TURNED if self._beyond_gate(pose) else 1.0
-        return Witness("detector", said, limits.weights.detector * best)
+        return _detector_log_odds(seen) * best * _facing_share(observation, pose)
 
-    def _tempered(self, witnesses: list[Witness]) -> list[Witness]:
-        """Behind glasses the mesh keeps lids apart that the networks see shut."""
-        if len(witnesses) < 2:
-            return witnesses
-        least = -self.policy.evidence.open_lids_at_most
-        return [
-            w._replace(log_odds=max(w.log_odds, least)) if w.name == LANDMARKS else w
-            for w in witnesses
-        ]
+    # --- the verdict -----------------------------------------------------------------------
 
-    def _judge(self, now_s: float, mean: float | None, held: Eyes, *, alone: bool) -> Eyes:
-        """The verdict; between the thresholds it is `held`, unless several witnesses lean away."""
-        if mean is None:
-            return Eyes.UNKNOWN
-        if mean >= SURE - 1e-9:
-            return Eyes.CLOSED
-        if mean <= -SURE + 1e-9:
-            return Eyes.OPEN
-        leans = Eyes.CLOSED if mean > 0 else Eyes.OPEN
-        recent = now_s - self._seen_s <= self.policy.max_gap_s
-        return held if recent and (alone or held is leans) else Eyes.UNKNOWN
+    def _judge(
+        self, observation: Observation, measures: Measures, pose: HeadPose | None
+    ) -> EyeVerdict:
+        now_s = observation.timestamp_s
+        visible = self._visibility(observation, measures, pose)
+        if visible == 0:
+            self._unanimous_s = None
+            return EyeVerdict()
+        ask = self.model.questions(measures)
+        shut_terms, closed_terms = ask.shut.terms(measures), ask.closed.terms(measures)
+        shut = _sigmoid(ask.shut.bias + sum(shut_terms.values()))
+        closed = _sigmoid(ask.closed.bias + sum(closed_terms.values()))
+        unanimous = self._all_say_shut(now_s, measures, pose)
+        if unanimous:
+            shut, closed = max(shut, 0.9), max(closed, 0.9)
+        eyes, down = self._verdict(now_s, shut, closed, visible)
+        if eyes is not Eyes.UNKNOWN:
+            self._eyes, self._judged_s = eyes, now_s
+        return EyeVerdict(
+            eyes=eyes,
+            probabilities=_probabilities(shut, closed, visible),
+            looking_down=down,
+            spoke=_spoke(shut_terms, closed_terms),
+        )
+
+    def _visibility(
+        self, observation: Observation, measures: Measures, pose: HeadPose | None
+    ) -> float:
+        """How far the eyes, or a head that sleeps, can be seen: 0 where nobody may be asked."""
+        word = eye_word(observation)
+        if word is not None and not self._beyond_gate(observation, pose):
+            return word.visible if word.visible >= LEAST_VISIBLE else 0.0
+        asked = measures["lids"] is not None or measures["detector"] is not None
+        return 1.0 if asked else 0.0
+
+    def _verdict(
+        self, now_s: float, shut: float, closed: float, visible: float
+    ) -> tuple[Eyes, bool | None]:
+        """The eyes, and whether they look down; between the thresholds what was so stays so."""
+        limits = self.policy.evidence
+        before = self._eyes if now_s - self._judged_s <= self.policy.max_gap_s else Eyes.UNKNOWN
+        least = limits.closed_exit if before is Eyes.CLOSED else limits.closed_enter
+        if shut * closed >= least:
+            return Eyes.CLOSED, False
+        if shut * (1 - closed) >= limits.lowered:
+            return Eyes.UNKNOWN, True
+        least = limits.open_exit if before is Eyes.OPEN else limits.open_enter
+        if 1 - shut >= least and visible >= LEAST_VISIBLE:
+            return Eyes.OPEN, False
+        return Eyes.UNKNOWN, None
+
+    def _all_say_shut(self, now_s: float, measures: Measures, pose: HeadPose | None) -> bool:
+        """Landmarks, network and detector have each called the lids shut for long enough."""
+        limits = self.policy.evidence.unanimous
+        lids, detector = measures["lids"], measures["detector"]
+        shut, closed = measures["net_shut"], measures["net_closed"]
+        asked = lids is not None and shut is not None and closed is not None
+        if (
+            not asked
+            or self._turned_away(pose)
+            or lids + 0.5 > limits.lids  # type: ignore[operator]
+            or min(shut, closed) < limits.log_odds  # type: ignore[type-var,operator]
+            or (detector is not None and detector < 0)
+        ):
+            self._unanimous_s = None
+            return False
+        if self._unanimous_s is None:
+            self._unanimous_s = now_s
+        return now_s - self._unanimous_s >= limits.after_s - 1e-6
+
+    def _turned_away(self, pose: HeadPose | None) -> bool:
+        """Aside or down, so far that a driver who is awake does not see the road."""
+        if pose is None:
+            return False
+        away = self.policy.distraction.away_deg
+        return abs(pose.yaw_deg) > away.yaw or pose.pitch_deg < -away.pitch_down
+
+    def _about_eyes(
+        self,
+        present: bool | None,
+        observation: Observation,
+        pose: HeadPose | None,
+        verdict: EyeVerdict,
+    ) -> frozenset[Cause]:
+        if present is False:
+            return frozenset({Cause.NO_FACE})
+        hidden = verdict.eyes is Eyes.UNKNOWN and not verdict.looking_down
+        if present and hidden and not self._beyond_gate(observation, pose):
+            return frozenset({Cause.EYES_NOT_VISIBLE})
+        return frozenset()
 
     def _mouth(self, observation: Observation, calibration: Calibration) -> float | None:
         """MAR against the driver's own; the detector's `yawn` where landmarks are lost."""
@@ -325,7 +287,8 @@ class Evidence:
         return None
 
 
-def _relative(pose: HeadPose | None, neutral: HeadPose) -> HeadPose | None:
+def relative_pose(pose: HeadPose | None, neutral: HeadPose) -> HeadPose | None:
+    """The head against the driver's own way of looking at the road."""
     if pose is None:
         return None
     return HeadPose(
@@ -335,12 +298,38 @@ def _relative(pose: HeadPose | None, neutral: HeadPose) -> HeadPose | None:
     )
 
 
-def _sharp_enough(quality: Quality | None, policy: Policy) -> bool:
-    """Blurred or tiny faces still have a mesh, but their lids are guessed."""
-    if quality is None:
-        return True
-    limits = policy.quality
-    if quality.sharpness is not None and quality.sharpness < limits.min_sharpness:
-        return False
-    tall = quality.face_height_px
-    return tall is None or tall >= limits.min_face_height_px
+def _facing_share(observation: Observation, pose: HeadPose | None) -> float:
+    if pose is None or observation.pose is None:
+        return 1.0
+    turned_deg = max(abs(pose.yaw_deg), abs(observation.pose.yaw_deg), abs(pose.pitch_deg))
+    from_deg, to_deg = _TURNING_DEG
+    turned = min(max((turned_deg - from_deg) / (to_deg - from_deg), 0.0), 1.0)
+    return 1 - (1 - _TURNED_WORD) * turned
+
+
+def _detector_log_odds(seen: Detection) -> float:
+    share = min(max(seen.sleep / (seen.sleep + seen.awake), 1e-3), 1 - 1e-3)
+    return min(max(math.log(share / (1 - share)), -_LOUDEST), _LOUDEST)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-min(max(x, -30.0), 30.0)))
+
+
+def _probabilities(shut: float, closed: float, visible: float) -> EyeProbabilities:
+    return EyeProbabilities(
+        open=round(visible * (1 - shut), 6),
+        closed=round(visible * shut * closed, 6),
+        lowered=round(visible * shut * (1 - closed), 6),
+        not_visible=round(1 - visible, 6),
+    )
+
+
+def _spoke(shut: Mapping[str, float], closed: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """Each speaker's log-odds for closed eyes: for lids that are down, and down by closing."""
+    said: dict[str, float] = {}
+    for terms in (shut, closed):
+        for name, value in terms.items():
+            said[SPEAKERS[name]] = said.get(SPEAKERS[name], 0.0) + value
+    loudest = sorted(said.items(), key=lambda item: -abs(item[1]))
+    return tuple((name, round(value, 2)) for name, value in loudest)

@@ -22,9 +22,10 @@ class Road:
         if reading.looking_down:
             self._away = True
             return False
-        pose = reading.pose
+        pose = reading.pose if reading.neutral_known else None
         if pose is None:
-            # Eyes seen open without a pose: a face too small for landmarks, looked at frontally.
+            # Eyes seen open without a pose: a face too small for landmarks, looked at frontally;
+            # or nobody knows yet where this driver's road is.
             return True if reading.eyes is Eyes.OPEN and not self._away else None
         slack = self.slack_deg if self._away else 0.0
         self._away = (
