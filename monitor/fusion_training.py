@@ -23,7 +23,6 @@ from scipy.optimize import minimize
 
 from monitor.engine.calibration import Baseline
 from monitor.engine.eye_state.additive_model import (
-    SHIPPED,
     SILENT,
     AdditiveModel,
     Curve,
@@ -35,6 +34,7 @@ from monitor.engine.eye_state.visibility import BLIND, picture_causes
 from monitor.errors import ConfigError
 from monitor.evaluation import from_zero
 from monitor.policy import Policy
+from monitor.policy.fusion_file import SHIPPED
 from monitor.scoring import ClipTruth, read_truth
 from monitor.sinks.trace import SUFFIX, read_trace
 from monitor.types import Observation

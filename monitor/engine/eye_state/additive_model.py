@@ -5,15 +5,10 @@ does one at nought. There is no product of two measures, so what spoke for and a
 exactly the list of the terms. (A generalised additive model: Hastie & Tibshirani 1986.)
 """
 
-import json
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
-
-SHIPPED = Path(__file__).with_name("eye_fusion.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +115,12 @@ class FusionModel:
         return self.landmarks if measures["lids"] is not None else self.detector
 
 
-@cache
-def load_fusion(path: Path = SHIPPED) -> FusionModel:
-    """Read a model's file.
+def fusion_from(values: Mapping[str, Any]) -> FusionModel:
+    """The model of a file's content.
 
     Raises:
-        OSError: it cannot be read.
         ValueError: it is not a fusion model.
     """
-    values = json.loads(path.read_text(encoding="utf-8"))
     try:
         asked = {
             witness: Questions(
@@ -139,7 +131,7 @@ def load_fusion(path: Path = SHIPPED) -> FusionModel:
         }
         return FusionModel(**asked, id=f"{values['name']}@{values['sha256'][:12]}")
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: is not a fusion model: {error!r}") from None
+        raise ValueError(f"not a fusion model: {error!r}") from None
 
 
 # Who may be asked, in the words of the model's file.

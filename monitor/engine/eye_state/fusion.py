@@ -2,7 +2,7 @@
 
 `measures` turns a frame and the second before it into numbers, `additive_model` adds up what each
 of them says: first whether the lids are down, then whether lids that are down are closed or only
-lowered. The curves were learned from drives and clips (`wakeful fusion train`); the card in
+lowered. The curves were learned from drives and clips (`wakeful train-fusion`); the card in
 their file says from which.
 
 Two principles stand above what was learned. Unknown is a value: what cannot be seen is not guessed,
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from monitor.engine.calibration import openness_of
-from monitor.engine.eye_state.additive_model import FusionModel, load_fusion
+from monitor.engine.eye_state.additive_model import FusionModel, fusion_from
 from monitor.engine.eye_state.measures import LEAST_VISIBLE, Measures, Window, eye_word, lids_of
 from monitor.engine.eye_state.visibility import (
     BLIND,
@@ -26,6 +26,7 @@ from monitor.engine.eye_state.visibility import (
     picture_causes,
 )
 from monitor.policy import Policy
+from monitor.policy.fusion_file import read_fusion
 from monitor.types import (
     Calibration,
     Cause,
@@ -87,7 +88,7 @@ class EyeFusion:
     """
 
     policy: Policy
-    model: FusionModel = field(default_factory=load_fusion)
+    model: FusionModel = field(default_factory=lambda: fusion_from(read_fusion()))
     _window: Window = field(default_factory=Window)
     _unanimous_s: float | None = None
     _eyes: Eyes = Eyes.UNKNOWN
