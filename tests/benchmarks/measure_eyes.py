@@ -27,11 +27,11 @@ from models.data.yolo import Picture, PictureSet, read_picture_set
 from models.evaluation.detector import roc_area
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.engine.calibration import Baseline
-from monitor.engine.eye_state.fusion import Evidence
+from monitor.engine.eye_state.fusion import EyeFusion
 from monitor.perception import Perception
 from monitor.perception.networks import Parts, open_parts
 from monitor.policy import Policy, load_policy
-from monitor.types import Calibration, Eyes, Frame, Observation
+from monitor.types import Calibration, Eyes, Frame, Observation, Reading
 
 FRAMES = 4
 FPS = 10.0
@@ -81,8 +81,8 @@ def figures(policy: Policy, seen: list[Seen]) -> dict[str, Any]:
     row: dict[str, Any] = {"n": len(seen), "closed": int(truth.sum())}
     alone = [replace(s.observation, eye_left=None, eye_right=None, detection=None) for s in seen]
     for name, shown in (("landmarks", alone), ("fused", [s.observation for s in seen])):
-        readings = [Evidence(policy).weigh(observation, own) for observation in shown]
-        said = np.array([reading.log_odds or 0.0 for reading in readings])
+        readings = [EyeFusion(policy).weigh(observation, own) for observation in shown]
+        said = np.array([closed_score(reading) for reading in readings])
         eyes = np.array([reading.eyes.value for reading in readings])
         row[name] = {
             "roc": roc_area(said, truth),
@@ -92,6 +92,12 @@ def figures(policy: Policy, seen: list[Seen]) -> dict[str, Any]:
             "unknown": float((eyes == Eyes.UNKNOWN.value).mean()),
         }
     return row
+
+
+def closed_score(reading: Reading) -> float:
+    """P(closed) against P(open): 0 where nothing was seen."""
+    seen = reading.probabilities
+    return 0.0 if seen is None else seen.closed - seen.open
 
 
 def line_of(person: str, row: dict[str, Any]) -> str:

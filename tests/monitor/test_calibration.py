@@ -104,9 +104,28 @@ def test_a_glance_aside_does_not_move_the_neutral_pose() -> None:
     assert neutral.pitch_deg == pytest.approx(-6, abs=1)
 
 
-def test_the_neutral_pose_of_a_driver_who_begins_looking_away_is_not_believed_at_once() -> None:
-    neutral = learned(look_left(3)).neutral
-    assert abs(neutral.yaw_deg) < 10
+def test_where_a_driver_looks_at_first_is_not_known_to_be_the_road() -> None:
+    assert not learned(look_left(E.calibration.neutral_after_s - 0.5)).neutral_known
+    assert learned(attentive(E.calibration.neutral_after_s + 1)).neutral_known
+
+
+@pytest.mark.parametrize("yaw", [-40, -20, 0, 25, 40])
+def test_a_mount_aside_is_another_drivers_straight_ahead(yaw: float) -> None:
+    person = Person(yaw_deg=yaw, pitch_deg=10)
+    found = learned(blinking(6) + look_left(2, 30) + blinking(4), person=person)
+    assert found.neutral_known
+    assert found.neutral.yaw_deg == pytest.approx(yaw, abs=2)
+    assert found.neutral.pitch_deg == pytest.approx(10, abs=2)
+
+
+def test_a_stated_mount_is_known_at_once_and_gives_way_only_near_to_it() -> None:
+    mount = HeadPose(30, -5, 0)
+    assert Baseline(P, mount).calibration.neutral_known
+    for person, expected in ((Person(yaw_deg=36), 36), (Person(yaw_deg=-20), 30)):
+        baseline = Baseline(P, mount)
+        for observation, _, _ in attentive(20).at(10, person=person):
+            baseline.update(observation, frozen=False)
+        assert baseline.calibration.neutral.yaw_deg == pytest.approx(expected, abs=1)
 
 
 def test_after_a_reset_wherever_the_driver_looks_is_the_road() -> None:

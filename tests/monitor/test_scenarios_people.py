@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.policy import load_policy
+from monitor.policy import Policy, load_policy
 from monitor.types import Kind, Level
 from tests.support.drivers import (
     BEGAN_S,
@@ -37,7 +37,10 @@ def test_fully_aware_driver(fps: float) -> None:
 
 @every_rate
 def test_fully_distracted_driver(fps: float) -> None:
-    seen = watch(look_left(20), fps)
+    """Where the mount is stated; without it nobody knows yet that this is not the road."""
+    assert watch(look_left(20), fps).of(Kind.DISTRACTION) == []
+    ahead = {"eye": {"calibration": {"neutral": {"yaw_deg": 0, "pitch_deg": 0}}}}
+    seen = watch(look_left(20), fps, policy=Policy.model_validate(ahead))
     only(seen, Kind.UNRESPONSIVE)
     assert within_a_frame(seen.first_s(Kind.DISTRACTION), D.long.nominal_s, fps)
     assert seen.states[-1].level is Level.CRITICAL
@@ -93,7 +96,7 @@ def test_pure_dashcam_user_who_never_drives(fps: float) -> None:
 
 @every_rate
 def test_long_traffic_light_victim(fps: float) -> None:
-    waiting = WARM_UP.driving(0) + look_left(20).driving(0)
+    waiting = (WARM_UP * 3).driving(0) + look_left(20).driving(0)
     seen = watch(waiting + look_left(2).driving(40) + COOL_DOWN.driving(40), fps)
     assert seen.first_s(Kind.DISTRACTION, Level.WARNING) == pytest.approx(
         waiting.seconds, abs=1 / fps + 1e-6

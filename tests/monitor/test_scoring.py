@@ -10,7 +10,7 @@ from monitor.evaluation import judge, report_of
 from monitor.policy import load_policy
 from monitor.scoring import ClipTruth, Interval, expected_of, read_truth, score_clip
 from monitor.timeline import draw_timeline
-from monitor.types import Event, Kind, Level, Phase
+from monitor.types import ClosureEvidence, Event, Kind, Level, Phase
 from tests.support.drivers import BEGAN_S, Story, attentive, drive, eyes_closed, look_left
 
 POLICY = load_policy("default")
@@ -23,7 +23,10 @@ def clip(**fields: object) -> ClipTruth:
 
 def told(kind: Kind, start_s: float, end_s: float, level: Level = Level.WARNING) -> list[Event]:
     def at(phase: Phase, at_s: float) -> Event:
-        return Event(f"{kind}{start_s}", kind, phase, level, 0, 0, start_s, at_s, "drive")
+        closed = ClosureEvidence(closed_s=at_s - start_s)
+        return Event(
+            f"{kind}{start_s}", kind, phase, level, 0, 0, start_s, at_s, "drive", evidence=closed
+        )
 
     return [at(Phase.START, start_s + LOG_S), at(Phase.END, end_s)]
 
