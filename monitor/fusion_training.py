@@ -370,7 +370,7 @@ def write_fusion(path: Path, asked: Mapping[str, Questions], card: Mapping[str, 
 
 # --- the command -------------------------------------------------------------------------------
 
-SMOOTHING = (0.001, 0.003, 0.01, 0.03)
+SMOOTHING = (0.001, 0.002)
 # A real person is worth many animated ones: there are few, and animation is not life.
 REAL = 20.0
 

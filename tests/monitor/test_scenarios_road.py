@@ -214,7 +214,7 @@ def test_euro_ncap_2026_warns_of_a_microsleep_from_one_second(fps: float) -> Non
 
 @every_rate
 def test_an_acknowledged_warning_falls_silent_but_stays(fps: float) -> None:
-    story = WARM_UP + look_left(D.long.nominal_s + 1)
+    story = WARM_UP * 3 + look_left(D.long.nominal_s + 1)
     story = story + acknowledging(look_left(10))
     seen = watch(story + COOL_DOWN, fps)
     event = only(seen, Kind.DISTRACTION)
