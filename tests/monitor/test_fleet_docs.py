@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,14 @@ def test_the_units_are_what_systemd_understands(unit: Path) -> None:
         if unit.name.replace("@.", "@").split(".")[0] in line and "is not executable" not in line
     ]
     assert not complaints
+
+
+def test_a_unit_s_documentation_is_installed_where_it_points() -> None:
+    shared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    (folder, installed), *_ = shared["targets"]["wheel"]["shared-data"].items()
+    for unit in UNITS:
+        for page in re.findall(r"Documentation=file:///opt/wakeful/(\S+)", unit.read_text()):
+            assert (ROOT / folder / Path(page).relative_to(installed)).is_file(), page
 
 
 def test_the_watch_and_the_ingesters_have_a_watchdog() -> None:

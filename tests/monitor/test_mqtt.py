@@ -235,6 +235,17 @@ def _rendered(template: str, payload: bytes) -> str:
     return jinja2.Template(template).render(value_json=value)
 
 
+def test_home_assistant_shows_a_vehicle_as_unavailable_unless_its_watch_runs() -> None:
+    for message in discovery(TOPICS, "ha"):
+        config = json.loads(message.payload)
+        assert config["availability_topic"] == TOPICS.channel("available")
+        template = jinja2.Template(config["availability_template"])
+        shown = {word: template.render(value=word) for word in ("online", "offline", "stopped")}
+        assert shown == {"online": "online", "offline": "offline", "stopped": "offline"}
+        component = message.topic.split("/")[1]
+        assert config["default_entity_id"] == f"{component}.{config['object_id']}"
+
+
 def test_home_assistant_s_templates_read_the_state() -> None:
     found = {m.topic.split("/")[3]: json.loads(m.payload) for m in discovery(TOPICS, "ha")}
     state = DriverState(1.0, NOW, level=Level.WARNING, kind=Kind.SLEEP, fatigue=72.5)

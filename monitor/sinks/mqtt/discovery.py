@@ -61,8 +61,12 @@ def discovery(topics: Topics, prefix: str) -> Iterator[Message]:
         config = {
             **settings,
             "unique_id": unique,
+            # Since 2025.10 Home Assistant names the entity by the second; older ones by the first.
             "object_id": unique,
+            "default_entity_id": f"{component}.{unique}",
             "availability_topic": topics.channel("available"),
+            # `stopped` is no word of theirs: after a clean end the last state would stand for ever.
+            "availability_template": "{{ 'online' if value == 'online' else 'offline' }}",
             "device": {
                 "identifiers": [node],
                 "name": f"Driver monitor {topics.vehicle}",
