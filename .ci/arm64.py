@@ -1,4 +1,4 @@
-"""Does a vehicle's installation resolve on Linux arm64? Asked of the registry; nothing is installed.
+"""Does a vehicle resolve on Linux arm64? The registry is asked; nothing is installed.
 
 pip can resolve for another platform, but reads environment markers with its own machine's values,
 so the markers of this project's requirements and constraints are read here, for arm64.
@@ -46,7 +46,7 @@ def main() -> int:
             "--constraint", str(limits), "--report", str(Path(folder) / "report.json"),
         ]  # fmt: skip
         command += [word for platform in PLATFORMS for word in ("--platform", platform)]
-        return subprocess.run(
+        return subprocess.run(  # noqa: S603 - our own words and those of pyproject.toml
             [*command, *for_target(project["dependencies"])], check=False
         ).returncode
 
