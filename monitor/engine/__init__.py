@@ -179,6 +179,11 @@ class Engine:
 
     # --- learning, and what is true now -----------------------------------------------------
 
+    def _looks_down(self, reading: Reading) -> bool:
+        """Judged by the own eyes: by the population's, small eyes look down for ever."""
+        rules, progress = self._policy.eye.calibration, self._baseline.calibration.progress
+        return bool(reading.looking_down) and progress * rules.min_valid_s >= rules.provisional_s
+
     def _pose_share(self, reading: Reading) -> float:
         """How much the head's pose teaches where the road is: at any speed, but not asleep.
 
@@ -186,7 +191,7 @@ class Engine:
         """
         open_kinds = {alert.kind for alert in self._alerts.open} if self._alerts else set()
         hindering = {kind for kind in open_kinds if KINDS[kind].hinders_learning}
-        unlike = reading.eyes is Eyes.CLOSED or bool(reading.looking_down)
+        unlike = reading.eyes is Eyes.CLOSED or self._looks_down(reading)
         if unlike or hindering - {Kind.DISTRACTION} or reading.camera is not CameraCondition.OK:
             return 0.0
         return _DISTRACTED_SHARE if hindering else 1.0
@@ -201,7 +206,7 @@ class Engine:
             alerted
             or (speed is not None and speed < least_kmh)
             or reading.eyes is Eyes.CLOSED
-            or bool(reading.looking_down)
+            or self._looks_down(reading)
             or reading.camera is not CameraCondition.OK
         )
 
