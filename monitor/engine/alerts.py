@@ -109,6 +109,9 @@ class Alerts:
     Args:
         policy: escalation, levels and limits.
         origin: provenance of the events.
+
+    More than fifteen methods, most of a few lines: each arrow of the drawing above is one, and they
+    share the open alerts.
     """
 
     def __init__(self, policy: Policy, origin: Origin) -> None:

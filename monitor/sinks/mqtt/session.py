@@ -40,6 +40,8 @@ class Session:
 
     Attributes:
         trouble: why there is no connection; None while there is one.
+
+    More than fifteen methods: the steps of one loop, from CONNECT to goodbye, on one thread.
     """
 
     def __init__(self, config: MqttConfig, topics: Topics, publishers: Sequence[Publisher]) -> None:
