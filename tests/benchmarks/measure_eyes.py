@@ -1,19 +1,23 @@
-"""How well the watch tells closed eyes from open ones, by person: landmarks alone, and fused.
+"""How well the watch tells closed eyes from open and lowered ones, by person: landmarks, and fused.
 
-    python -m tests.benchmarks.measure_eyes --data ../shared/data/awake_sleep --folds runs/folds
-    --json FILE
+    python -m tests.benchmarks.measure_eyes --data ../shared/data/awake_sleep
+    --data ../shared/data/sunglasses_car --folds runs/eye_state --json FILE
 
-Every picture is shown to the watch's own perception for some frames, as a camera would, and the
-last observation is weighed by `monitor.engine.eye_state.fusion` against the driver's own baseline,
-which
-`monitor.engine.calibration` learned from that person's awake pictures. `--folds` is a folder of
-folders named after the people left out of a training, joined by `+`, each with
-`detector/awake_sleep_n.safetensors` and `eyes/eye_state.safetensors`; without it the shipped
-networks look, which have seen these people.
+A set is in the YOLO layout with the classes awake and sleep, or a folder with `eyes.csv` (eyes
+open, closed, down, sunglasses). Every picture is shown to the watch's own perception for some
+frames, as a camera would, and the last observation is weighed by `monitor.engine.eye_state.fusion`
+against the driver's own baseline, which `monitor.engine.calibration` learned from that person's
+open eyes. `--folds` is a folder that `wakeful models train eye_state --folds N --into DIR` wrote:
+everybody is looked at by the network whose training left them out. The detector that ships has seen
+the people of awake_sleep, so with `--folds` no detector looks along, unless a fold's folder holds
+an `awake_sleep_n.safetensors` of its own. Without `--folds` the shipped networks look, which have
+seen these people.
 """
 
 import argparse
+import csv
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +27,9 @@ import cv2
 import numpy as np
 import typer
 
-from models.data.yolo import Picture, PictureSet, read_picture_set
+from models.checkpoint import read_card
+from models.data.pictures import read_upright
+from models.data.yolo import read_picture_set
 from models.evaluation.detector import roc_area
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.engine.calibration import Baseline
@@ -35,39 +41,68 @@ from monitor.types import Calibration, Eyes, Frame, Observation, Reading
 
 FRAMES = 4
 FPS = 10.0
+STATES = {"awake": "open", "sleep": "closed", "open": "open", "closed": "closed", "down": "lowered",
+          "sunglasses": "hidden"}  # fmt: skip
+# Face crops are smaller than a camera's picture; the watch would never see so few pixels.
+LEAST_PX = 256
+
+
+@dataclass(frozen=True)
+class Still:
+    """One picture: whose, and what the eyes do in it."""
+
+    path: Path
+    person: str
+    state: str
 
 
 @dataclass(frozen=True)
 class Seen:
     """One picture as the watch saw it."""
 
-    picture: Picture
-    closed: bool
+    state: str
     observation: Observation
 
 
-def look(pictures: PictureSet, parts: Parts) -> Iterator[Seen]:
-    """Awake and sleep pictures, each shown for some frames to a perception of its own."""
-    config = PerceptionConfig(emotion=None)
+def stills(data: Path) -> Iterator[Still]:
+    """Pictures of a set that show open, closed, lowered or hidden eyes."""
+    if (data / "eyes.csv").is_file():
+        with (data / "eyes.csv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["eyes"] in STATES:
+                    path = data / "images" / row["file"]
+                    yield Still(path, row["person"], STATES[row["eyes"]])
+        return
+    pictures = read_picture_set(data)
     for picture in pictures.pictures:
-        states = {pictures.labels[int(label)] for label in picture.classes}
-        if "yawn" in states or not states:
-            continue
-        image = np.asarray(cv2.imread(str(picture.path), cv2.IMREAD_COLOR), np.uint8)
+        labels = {pictures.labels[int(label)] for label in picture.classes}
+        if labels and labels <= set(STATES):
+            yield Still(picture.path, picture.person, STATES[labels.pop()])
+
+
+def look(pictures: list[Still], parts: Parts) -> Iterator[Seen]:
+    """Each shown for some frames to a perception of its own."""
+    config = PerceptionConfig(emotion=None)
+    for still in pictures:
+        image = read_upright(still.path)
+        if min(image.shape[:2]) < LEAST_PX:
+            scale = LEAST_PX / min(image.shape[:2])
+            grown = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            image = np.asarray(grown, np.uint8)
         with Perception(config, CameraConfig(), detector=parts.detector, eyes=parts.eyes) as watch:
             for index in range(FRAMES):
                 at_s = index / FPS
                 observation = watch(Frame(image, at_s, at_s, index, "still"))
-        yield Seen(picture, "sleep" in states, observation)
+        yield Seen(still.state, observation)
 
 
 def baseline(policy: Policy, seen: list[Seen]) -> Calibration:
-    """What the driver's awake pictures teach, each held for long enough to be learned whole."""
+    """What the driver's open eyes teach, each picture held for long enough to be learned whole."""
     learner = Baseline(policy)
     learner.reset(looking_ahead=True)
-    awake = [s.observation for s in seen if not s.closed]
+    awake = [s.observation for s in seen if s.state == "open"]
     step_s = policy.max_gap_s / 2
-    rounds = int(2 * policy.eye.calibration.min_valid_s / (step_s * len(awake))) + 1
+    rounds = int(2 * policy.eye.calibration.min_valid_s / (step_s * max(len(awake), 1))) + 1
     for index in range(rounds * len(awake)):
         at_s = index * step_s
         observation = awake[index % len(awake)]
@@ -77,38 +112,49 @@ def baseline(policy: Policy, seen: list[Seen]) -> Calibration:
 
 def figures(policy: Policy, seen: list[Seen]) -> dict[str, Any]:
     """Areas under the ROC and verdicts of one person."""
-    own, truth = baseline(policy, seen), np.array([s.closed for s in seen])
-    row: dict[str, Any] = {"n": len(seen), "closed": int(truth.sum())}
+    own, states = baseline(policy, seen), np.array([s.state for s in seen])
+    row: dict[str, Any] = {"n": {str(s): int((states == s).sum()) for s in np.unique(states)}}
     alone = [replace(s.observation, eye_left=None, eye_right=None, detection=None) for s in seen]
     for name, shown in (("landmarks", alone), ("fused", [s.observation for s in seen])):
         readings = [EyeFusion(policy).weigh(observation, own) for observation in shown]
-        said = np.array([closed_score(reading) for reading in readings])
-        eyes = np.array([reading.eyes.value for reading in readings])
-        row[name] = {
-            "roc": roc_area(said, truth),
-            "closed_called_closed": float((eyes[truth] == Eyes.CLOSED.value).mean()),
-            "closed_called_open": float((eyes[truth] == Eyes.OPEN.value).mean()),
-            "open_called_closed": float((eyes[~truth] == Eyes.CLOSED.value).mean()),
-            "unknown": float((eyes == Eyes.UNKNOWN.value).mean()),
-        }
+        row[name] = _verdicts(readings, states)
     return row
 
 
-def closed_score(reading: Reading) -> float:
-    """P(closed) against P(open): 0 where nothing was seen."""
+def _verdicts(readings: list[Reading], states: Any) -> dict[str, Any]:
+    eyes = np.array([reading.eyes.value for reading in readings])
+    two = np.isin(states, ["open", "closed"])
+    scores = np.array([_closed_score(reading) for reading in readings])
+    row: dict[str, Any] = {
+        "roc": roc_area(scores[two], states[two] == "closed"),
+        "closed_called_open": float((eyes[states == "closed"] == Eyes.OPEN.value).mean()),
+        "unknown": float((eyes[two] == Eyes.UNKNOWN.value).mean()),
+    }
+    for state in np.unique(states):
+        called = eyes[states == state] == Eyes.CLOSED.value
+        row[f"{state}_called_closed"] = float(called.mean())
+    return row
+
+
+def _closed_score(reading: Reading) -> float:
+    """Log-odds of closed against open or lowered; 0 where nothing is seen."""
     seen = reading.probabilities
-    return 0.0 if seen is None else seen.closed - seen.open
+    return math.log((seen.closed + 1e-6) / (seen.open + seen.lowered + 1e-6))
 
 
 def line_of(person: str, row: dict[str, Any]) -> str:
     """One person's figures."""
     alone, fused = row["landmarks"], row["fused"]
+    counts = ", ".join(f"{state} {count}" for state, count in row["n"].items())
+    called = "  ".join(
+        f"{state} called closed {fused[f'{state}_called_closed']:.2f} "
+        f"(landmarks {alone[f'{state}_called_closed']:.2f})"
+        for state in row["n"]
+    )
+    roc = [f"{value:.3f}" if value is not None else "-" for value in (alone["roc"], fused["roc"])]
     return (
-        f"{person:12s} n {row['n']:3d}  ROC landmarks {alone['roc']:.3f} fused {fused['roc']:.3f}  "
-        f"closed called closed {fused['closed_called_closed']:.2f} "
-        f"(landmarks {alone['closed_called_closed']:.2f}) open {fused['closed_called_open']:.2f}  "
-        f"open called closed {fused['open_called_closed']:.2f} "
-        f"(landmarks {alone['open_called_closed']:.2f})  unknown {fused['unknown']:.2f}"
+        f"{person:12s} {counts}  ROC landmarks {roc[0]} fused {roc[1]}  {called}  "
+        f"closed called open {fused['closed_called_open']:.2f}  unknown {fused['unknown']:.2f}"
     )
 
 
@@ -117,30 +163,33 @@ def networks(folder: Path | None, people: list[str]) -> Iterator[tuple[list[str]
     if folder is None:
         yield people, open_parts(PerceptionConfig(emotion=None))
         return
-    for fold in sorted(path for path in folder.iterdir() if path.is_dir()):
-        detector = fold / "detector" / "awake_sleep_n.safetensors"
-        eyes = fold / "eyes" / "eye_state.safetensors"
-        config = PerceptionConfig(detector=str(detector), eyes=str(eyes), emotion=None)
-        yield fold.name.split("+"), open_parts(config)
+    for eyes in sorted(folder.glob("fold_*/eye_state.safetensors")):
+        detector = eyes.parent / "awake_sleep_n.safetensors"
+        own = str(detector) if detector.is_file() else None
+        config = PerceptionConfig(detector=own, eyes=str(eyes), emotion=None)
+        left_out = set(read_card(eyes).measured["left_out"])
+        yield [person for person in people if person in left_out], open_parts(config)
 
 
 def main() -> None:
     """Print the table, and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, action="append")
     parser.add_argument("--folds", type=Path)
     parser.add_argument("--policy", default="default")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    pictures, policy = read_picture_set(chosen.data), load_policy(chosen.policy)
-    found: dict[str, Any] = {}
-    for people, parts in networks(chosen.folds, sorted(pictures.people)):
-        for person in people:
-            of = pictures.only(p for p in pictures.pictures if p.person == person)
-            row = found[person] = figures(policy, list(look(of, parts)))
+    policy = load_policy(chosen.policy)
+    pictures = [still for data in chosen.data for still in stills(data)]
+    people = sorted({still.person for still in pictures if still.person})
+    rows: dict[str, Any] = {}
+    for looked_at, parts in networks(chosen.folds, people):
+        for person in looked_at:
+            own = [still for still in pictures if still.person == person]
+            row = rows[person] = figures(policy, list(look(own, parts)))
             typer.echo(line_of(person, row))
     if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        chosen.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
