@@ -33,6 +33,7 @@ fleet_app = typer.Typer(
     help="Many vehicles and one database: take in, simulate, provision, export, erase.",
     no_args_is_help=True,
 )
+GROUP_NAME_LENGTH = 64  # of the column
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="YAML file of fleet settings.", show_default=False),
@@ -235,6 +236,28 @@ DriveOption = Annotated[
 ActorOption = Annotated[
     str | None, typer.Option(help="Who asks, for the audit; default: your login.")
 ]
+
+
+@fleet_app.command()
+def group(
+    name: Annotated[str, typer.Argument(help="A depot, a region, a customer.")],
+    vehicles: Annotated[list[str], typer.Argument(help="Ids of vehicles.")],
+    leave: Annotated[
+        bool, typer.Option("--leave", help="Take them out instead of putting them in.")
+    ] = False,
+    actor: ActorOption = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Put vehicles into a group, or take them out. Roles and notifications may be limited to it."""
+    from monitor.fleet.admin.operation import join_group, leave_group
+
+    if not 0 < len(name) <= GROUP_NAME_LENGTH:
+        raise ConfigError(f"group {name!r}: its name has 1 to {GROUP_NAME_LENGTH} characters")
+    change = leave_group if leave else join_group
+    with _database(database, config) as engine:
+        count = change(engine, name, vehicles, actor or getpass.getuser(), time.time())
+    Console().print(f"{name}: {count} vehicles {'left' if leave else 'joined'}")
 
 
 @fleet_app.command("export")

@@ -19,7 +19,16 @@ from sqlalchemy import Engine, insert, select, text
 
 from monitor.errors import StoreError
 from monitor.fleet.admin import partitions
-from monitor.fleet.admin.operation import Subject, erase, export, maintain, retire, vehicles
+from monitor.fleet.admin.operation import (
+    Subject,
+    erase,
+    export,
+    join_group,
+    leave_group,
+    maintain,
+    retire,
+    vehicles,
+)
 from monitor.fleet.admin.partitions import ensure, ensure_ahead, month_start, months, next_month
 from monitor.fleet.config import RetentionConfig
 from monitor.fleet.simulator.rows import Detail
@@ -286,3 +295,19 @@ def _tool(postgres: Postgres, name: str, *arguments: str) -> None:
         [str(postgres.binaries / name), *arguments], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_vehicles_join_and_leave_groups_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fleet.db'}"
+    upgrade(url)
+    engine = open_engine(url, immediate=True)
+    assert join_group(engine, "north", ["truck-1", "truck-2"], "anna", NOON) == 2
+    assert join_group(engine, "north", ["truck-2", "truck-3"], "anna", NOON) == 1
+    assert leave_group(engine, "north", ["truck-1", "truck-9"], "ben", NOON) == 1
+    with engine.connect() as connection:
+        table = schema.vehicle_groups.c
+        left = connection.execute(select(table.vehicle).order_by(table.vehicle)).scalars().all()
+        audited = connection.execute(select(schema.audit.c.action)).scalars().all()
+    engine.dispose()
+    assert left == ["truck-2", "truck-3"]
+    assert audited == ["group join", "group join", "group leave"]

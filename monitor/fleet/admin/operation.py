@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from monitor.errors import StoreError
 from monitor.fleet.admin.partitions import DELETE_BATCH, PARTITIONED, drop_before, ensure_ahead
 from monitor.fleet.config import RetentionConfig
 from monitor.store import schema
+from monitor.store.database import insert as insert_into
 from monitor.types import Kind, Level
 
 DAY_S = 86_400.0
@@ -87,6 +88,47 @@ def vehicles(engine: Engine, now: float) -> list[Standing]:
         return [Standing(*row) for row in connection.execute(query)]
 
 
+def join_group(engine: Engine, group: str, vehicles: Sequence[str], actor: str, now: float) -> int:
+    """Put vehicles into a group, made with its first one; returns how many were not in it."""
+    table = schema.vehicle_groups
+    rows = [{"vehicle": vehicle, "group_name": group} for vehicle in vehicles]
+    with engine.begin() as connection:
+        new = connection.execute(
+            insert_into(connection.dialect.name, table).on_conflict_do_nothing(), rows
+        ).rowcount
+        _audit_group(connection, "group join", group, vehicles, actor, now)
+    return new
+
+
+def leave_group(engine: Engine, group: str, vehicles: Sequence[str], actor: str, now: float) -> int:
+    """Take vehicles out of a group, which is gone with its last one; returns how many were in."""
+    table = schema.vehicle_groups.c
+    with engine.begin() as connection:
+        gone = connection.execute(
+            delete(schema.vehicle_groups).where(
+                table.group_name == group, table.vehicle.in_(vehicles)
+            )
+        ).rowcount
+        _audit_group(connection, "group leave", group, vehicles, actor, now)
+    return gone
+
+
+def _audit_group(
+    connection: Connection,
+    action: str,
+    group: str,
+    vehicles: Sequence[str],
+    actor: str,
+    now: float,
+) -> None:
+    detail = {"vehicles": list(vehicles)}
+    connection.execute(
+        insert(schema.audit).values(
+            at=now, actor=actor, action=action, subject=group, detail=detail
+        )
+    )
+
+
 def maintain(engine: Engine, config: RetentionConfig, now: float) -> dict[str, int]:
     """Make the partitions of the coming months and let go of what is too old.
 
@@ -142,7 +184,10 @@ def _too_old(
     yield "degraded events", events, and_(degraded, started < before(config.degraded_days))
     yield "alerts", events, and_(alert, started < before(config.alerts_days))
     longest = max(config.info_days, config.degraded_days, config.alerts_days)
-    yield "reviews", schema.reviews, schema.reviews.c.at < before(longest)
+    for table in (schema.reviews, schema.comments, schema.coaching):
+        yield table.name, table, table.c.at < before(longest)
+    sent = schema.notifications
+    yield sent.name, sent, sent.c.created_at < before(longest)
     coverage = schema.coverage
     yield "coverage", coverage, coverage.c.started_at < before(config.coverage_days)
     for table in (schema.availability, schema.camera_status):
@@ -253,8 +298,12 @@ def _holdings(subject: Subject) -> Iterator[tuple[Table, ColumnElement[bool]]]:
         topic = schema.dead_letters.c.topic
         yield schema.dead_letters, topic.contains(f"/{subject.vehicle}/", autoescape=True)
         yield schema.outbox, schema.outbox.c.topic.contains(f"/{subject.vehicle}/", autoescape=True)
+        groups = schema.vehicle_groups
+        yield groups, groups.c.vehicle == subject.vehicle
     theirs = select(_EVENTS.id).where(subject.of(schema.events))  # type: ignore[arg-type]
-    yield schema.reviews, schema.reviews.c.event.in_(theirs)
+    for table in (schema.reviews, schema.comments, schema.coaching, schema.clip_requests):
+        yield table, table.c.event.in_(theirs)
+    yield schema.notifications, schema.notifications.c.subject.in_(theirs)
 
 
 def _sum_again(connection: Connection, subject: Subject) -> None:

@@ -70,7 +70,7 @@ def _mail(way: NotifyEmail, message: Message) -> None:
         with _connected(way) as server:
             if way.user and way.password:
                 server.login(way.user, way.password)
-            server.send_message(mail, way.from_addr[1], _addresses(way))
+            server.send_message(mail, _sender(way), _addresses(way))
     except smtplib.SMTPResponseException as error:
         answer = error.smtp_error
         text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
@@ -83,7 +83,7 @@ def _connected(way: NotifyEmail) -> smtplib.SMTP:
     context = ssl.create_default_context()
     if not way.verify_certificate:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    port = way.port or {"ssl": 465, "starttls": 587}.get(way.secure_mode, 25)
+    port = way.port or {"ssl": 465, "starttls": 587}.get(way.secure_mode or "", 25)
     if way.secure_mode == "ssl":
         return smtplib.SMTP_SSL(way.smtp_host, port, timeout=TIMEOUT_S, context=context)
     server = smtplib.SMTP(way.smtp_host, port, timeout=TIMEOUT_S)
@@ -92,17 +92,21 @@ def _connected(way: NotifyEmail) -> smtplib.SMTP:
     return server
 
 
+def _sender(way: NotifyEmail) -> str:
+    return str(way.from_addr[1])
+
+
 def _addresses(way: NotifyEmail) -> list[str]:
     return [address for _, address in way.targets] + sorted(way.cc) + sorted(way.bcc)
 
 
 def _composed(way: NotifyEmail, message: Message) -> EmailMessage:
     mail = EmailMessage()
-    mail["Message-ID"] = f"<{message.id}@{way.from_addr[1].rpartition('@')[2] or 'wakeful'}>"
+    mail["Message-ID"] = f"<{message.id}@{_sender(way).rpartition('@')[2] or 'wakeful'}>"
     mail["Date"] = format_datetime(datetime.now(UTC))
     mail["Subject"] = message.title
-    mail["From"] = formataddr((way.from_addr[0] or "Wakeful", way.from_addr[1]))
-    mail["To"] = ", ".join(formataddr((name or "", address)) for name, address in way.targets)
+    mail["From"] = formataddr((str(way.from_addr[0] or "Wakeful"), _sender(way)))
+    mail["To"] = ", ".join(formataddr((str(name or ""), address)) for name, address in way.targets)
     if way.cc:
         mail["Cc"] = ", ".join(sorted(way.cc))
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answers from out-of-office
