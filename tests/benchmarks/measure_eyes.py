@@ -139,6 +139,8 @@ def _verdicts(readings: list[Reading], states: Any) -> dict[str, Any]:
 def _closed_score(reading: Reading) -> float:
     """Log-odds of closed against open or lowered; 0 where nothing is seen."""
     seen = reading.probabilities
+    if seen is None:
+        return 0.0
     return math.log((seen.closed + 1e-6) / (seen.open + seen.lowered + 1e-6))
 
 
