@@ -12,6 +12,17 @@ from dashboard.session import database
 
 def export_button(wanted: Filter, group: str | None) -> None:
     """Offer a file of a group's alerts that is written only when it is asked for."""
+    # A file is written outside of the page's run, where nobody is signed in: settle it here.
+    user = current()
+    log, zone, actor = database(group), theme.zone(), user.name if user else "nobody"
+
+    def written(form: str) -> bytes:
+        table = export.frame(alerts.export(log, wanted), zone)
+        described = alerts.described(wanted)
+        detail = {"form": form, "rows": len(table), "group": group, "filter": described}
+        reviews.note_export(log, actor, "events", detail)
+        return export.as_csv(table) if form == "csv" else export.as_parquet(table)
+
     with st.popover("Export", icon=":material/download:"):
         st.caption(
             f"What the filters show, the newest {alerts.EXPORT_ROWS:,} at most, with level, "
@@ -20,7 +31,7 @@ def export_button(wanted: Filter, group: str | None) -> None:
         )
         st.download_button(
             "CSV",
-            lambda: _written(wanted, group, "csv"),
+            lambda: written("csv"),
             "wakeful-events.csv",
             "text/csv",
             on_click="ignore",
@@ -28,17 +39,9 @@ def export_button(wanted: Filter, group: str | None) -> None:
         )
         st.download_button(
             "Parquet",
-            lambda: _written(wanted, group, "parquet"),
+            lambda: written("parquet"),
             "wakeful-events.parquet",
             "application/vnd.apache.parquet",
             on_click="ignore",
             icon=":material/dataset:",
         )
-
-
-def _written(wanted: Filter, group: str | None, form: str) -> bytes:
-    table = export.frame(alerts.export(database(group), wanted), theme.zone())
-    user = current()
-    detail = {"form": form, "rows": len(table), "group": group, "filter": alerts.described(wanted)}
-    reviews.note_export(database(), user.name if user else "nobody", "events", detail)
-    return export.as_csv(table) if form == "csv" else export.as_parquet(table)
