@@ -128,7 +128,7 @@ class EvidencePolicy(Section):
     closed_exit: Share = 0.4
     open_enter: Share = 0.6
     open_exit: Share = 0.5
-    lowered: Share = 0.5
+    lowered: Share = 0.6
     detector_min_score: Share = 0.25
     detector_alone: Share = 0.5
     unanimous: Unanimous = Unanimous()
