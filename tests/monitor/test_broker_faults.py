@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from monitor.config import Config, MqttConfig, load
-from monitor.doctor import Finding, Verdict, examine
+from monitor.doctor import Check, Verdict, examine
 from monitor.errors import ConfigError, WakefulError
 from monitor.protocol import messages
 from monitor.protocol.schemas import Availability
@@ -182,7 +182,7 @@ def test_each_fault_has_its_own_line_and_cure_and_fails_the_doctor(
     assert why.lower() in finding.text.lower()
 
 
-def broker_of(config: Config) -> Finding:
+def broker_of(config: Config) -> Check:
     return next(found for found in examine(config, only={"broker"}))
 
 
