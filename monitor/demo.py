@@ -210,7 +210,7 @@ def _print_score(console: Console, result: Score) -> None:
     table = Table(
         "scripted", "from", "expected", "found", "raised at", "late by", title="The score"
     )
-    for expected, event in result.found:
+    for expected, event in result.matches:
         kinds = " or ".join(kind.value for kind in expected.kinds)
         if event is None:
             table.add_row(
@@ -237,7 +237,7 @@ def _print_score(console: Console, result: Score) -> None:
             f"{event.started_s:.2f} s", "",
         )  # fmt: skip
     console.print(table)
-    hits = sum(event is not None for _, event in result.found)
+    hits = sum(event is not None for _, event in result.matches)
     console.print(
-        f"{hits} of {len(result.found)} found, {len(result.false)} false", highlight=False
+        f"{hits} of {len(result.matches)} found, {len(result.false)} false", highlight=False
     )

@@ -121,9 +121,9 @@ def judge(clip: ClipTruth, observations: Sequence[Observation], policy: Policy) 
     states: list[DriverState] = []
     events: list[Event] = []
     for observation in observations:
-        state, told = engine.update(observation)
+        state, raised = engine.update(observation)
         states.append(state)
-        events += told
+        events += raised
     events += engine.finish()
     return Run(score_clip(clip, events, policy), tuple(observations), tuple(states), tuple(events))
 
@@ -159,7 +159,7 @@ def _rate(count: int, hours: float) -> float | None:
 
 def _hits(scores: Sequence[ClipScore], family: str) -> dict[str, int]:
     of_family = [
-        event for score in scores for expected, event in score.found
+        event for score in scores for expected, event in score.matches
         if KINDS[expected.kinds[0]].track == family
     ]  # fmt: skip
     return {"expected": len(of_family), "found": sum(event is not None for event in of_family)}
@@ -189,7 +189,7 @@ def clip_row(score: ClipScore) -> dict[str, Any]:
                 "raised": event.kind.value if event else None,
                 "late_s": round(event.at_s - expected.due_s, 2) if event else None,
             }
-            for expected, event in score.found
+            for expected, event in score.matches
         ],
         "false": [
             {

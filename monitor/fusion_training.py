@@ -213,11 +213,11 @@ def fit(
     for name, count in zip(signs, steps, strict=True):
         most = MOST.get(name)
         bounds += [(0.0, most) if signs[name] > 0 else (None, 0.0)] * count
-    found = minimize(
+    fitted = minimize(
         loss, np.zeros(design.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B",
         options={"maxiter": 800},
     ).x  # fmt: skip
-    return _model(found, signs)
+    return _model(fitted, signs)
 
 
 def _penalty(steps: Sequence[int]) -> Floats:
@@ -383,7 +383,7 @@ def read_set(truth: Path, traces: Path) -> list[tuple[ClipTruth, list[Observatio
         ConfigError: the truth cannot be read, or a clip has no trace.
         SourceError: a trace is damaged.
     """
-    found = []
+    clips = []
     for clip in read_truth(truth):
         trace = traces / f"{Path(clip.file).stem}{SUFFIX}"
         if not trace.is_file():
@@ -391,8 +391,8 @@ def read_set(truth: Path, traces: Path) -> list[tuple[ClipTruth, list[Observatio
                 f"{trace}: is not there; make it with `wakeful evaluate --truth {truth} "
                 f"--traces {traces}`"
             )
-        found.append((clip, [given[0] for given in read_trace(trace)[1]]))
-    return found
+        clips.append((clip, [given[0] for given in read_trace(trace)[1]]))
+    return clips
 
 
 def train(

@@ -37,7 +37,7 @@ AFTERWARDS_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class TruthInterval:
     """What a person sees, or a script says, from when to when."""
 
     kind: str
@@ -86,7 +86,7 @@ class ClipTruth:
     name: str
     file: str
     seconds: float
-    intervals: tuple[Interval, ...]
+    intervals: tuple[TruthInterval, ...]
     expected: tuple[tuple[str, float, float], ...] = ()
     must_not: frozenset[Kind] = frozenset()
     may: frozenset[Kind] = frozenset()
@@ -96,7 +96,7 @@ class ClipTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class AlertHistory:
     """The tellings of one event, in order."""
 
     tellings: tuple[Event, ...]
@@ -122,25 +122,25 @@ class Score:
     """What was called for against what was found.
 
     Attributes:
-        found: each expectation with the telling that met it, or None.
+        matches: each expectation with the telling that met it, or None.
         false: alerts that nothing calls for or that must not be.
     """
 
-    found: list[tuple[Expected, Event | None]]
-    false: list[Alert]
+    matches: list[tuple[Expected, Event | None]]
+    false: list[AlertHistory]
 
     @property
     def perfect(self) -> bool:
         """Everything found, nothing made up."""
-        return not self.false and all(event is not None for _, event in self.found)
+        return not self.false and all(event is not None for _, event in self.matches)
 
 
-def alerts_of(events: Iterable[Event]) -> list[Alert]:
+def alerts_of(events: Iterable[Event]) -> list[AlertHistory]:
     """Events of one id are one alert; in the order of their first telling."""
     tellings: dict[str, list[Event]] = {}
     for event in events:
         tellings.setdefault(event.id, []).append(event)
-    return [Alert(tuple(of_one)) for of_one in tellings.values()]
+    return [AlertHistory(tuple(of_one)) for of_one in tellings.values()]
 
 
 # --- truth -------------------------------------------------------------------------------------
@@ -191,19 +191,19 @@ def _clip(path: Path, number: int, entry: Any) -> ClipTruth:
 
 
 def _kinds(names: Iterable[str]) -> frozenset[Kind]:
-    found: set[Kind] = set()
+    kinds: set[Kind] = set()
     for name in names:
-        found.update(_NAMED.get(name) or (Kind(name),))
-    return frozenset(found)
+        kinds.update(_NAMED.get(name) or (Kind(name),))
+    return frozenset(kinds)
 
 
-def intervals_of(truth: Iterable[Mapping[str, Any]]) -> tuple[Interval, ...]:
+def intervals_of(truth: Iterable[Mapping[str, Any]]) -> tuple[TruthInterval, ...]:
     """Intervals as a drive's `truth()` or a truth file gives them."""
     return tuple(map(_interval, truth))
 
 
-def _interval(values: Mapping[str, Any]) -> Interval:
-    return Interval(
+def _interval(values: Mapping[str, Any]) -> TruthInterval:
+    return TruthInterval(
         str(values["kind"]),
         float(values["start_s"]),
         float(values["end_s"]),
@@ -215,13 +215,13 @@ def _interval(values: Mapping[str, Any]) -> Interval:
 # --- what should be raised ---------------------------------------------------------------------
 
 
-def expectations(truth: Iterable[Interval], policy: Policy) -> list[Expected]:
+def expectations(truth: Iterable[TruthInterval], policy: Policy) -> list[Expected]:
     """What `policy` should raise on a drive with this script."""
     called_for = [expected for interval in truth if (expected := _expected(interval, policy))]
     return sorted(called_for, key=lambda e: e.start_s)
 
 
-def _expected(interval: Interval, policy: Policy) -> Expected | None:
+def _expected(interval: TruthInterval, policy: Policy) -> Expected | None:
     kind, start_s, end_s = interval.kind, interval.start_s, interval.end_s
     lasted_s, closure = end_s - start_s, policy.closure
     if kind == "closed" and lasted_s >= closure.microsleep_log_s + SLACK_S:
@@ -258,38 +258,38 @@ def expected_of(clip: ClipTruth, policy: Policy) -> list[Expected]:
             Expected(e.name, families[e.kinds[0]], e.start_s, e.end_s, e.due_s, e.cause)
             for e in called_for
         ]
-    found = []
+    expected = []
     for name, from_s, to_s in clip.expected:
         kinds = _NAMED.get(name) or (Kind(name),)
         after_s = policy.closure.microsleep_log_s if name == "closure" else 0.0
         if Kind.DISTRACTION in kinds:
             after_s = policy.distraction.long.nominal_s
-        found.append(
+        expected.append(
             Expected(f"{name} {to_s - from_s:.1f} s", kinds, from_s, to_s, from_s + after_s)
         )
-    return found
+    return expected
 
 
 # --- how they compare --------------------------------------------------------------------------
 
 
-def score(truth: Sequence[Interval], events: Sequence[Event], policy: Policy) -> Score:
+def score(truth: Sequence[TruthInterval], events: Sequence[Event], policy: Policy) -> Score:
     """Match the alerts of a drive with what its script called for, kind by kind.
 
     Context that follows from a scripted cause is no false alarm: a long closure raises PERCLOS, an
     absent or impaired driver's watch is degraded, yawns are counted.
     """
     left = alerts_of(events)
-    found: list[tuple[Expected, Event | None]] = []
+    matches: list[tuple[Expected, Event | None]] = []
     for expected in expectations(truth, policy):
         match = next((alert for alert in left if _meets(alert, expected)), None)
         if match is not None:
             left.remove(match)
-        found.append((expected, match.tellings[0] if match else None))
-    return Score(found, [alert for alert in left if not _follows(alert.last, truth)])
+        matches.append((expected, match.tellings[0] if match else None))
+    return Score(matches, [alert for alert in left if not _follows(alert.last, truth)])
 
 
-def _meets(alert: Alert, expected: Expected) -> bool:
+def _meets(alert: AlertHistory, expected: Expected) -> bool:
     first, last = alert.tellings[0], alert.last
     overlaps = first.at_s <= expected.end_s + AFTERWARDS_S and last.at_s >= expected.start_s
     highest = max(alert.tellings, key=lambda e: (e.level, e.phase is Phase.END))
@@ -297,7 +297,7 @@ def _meets(alert: Alert, expected: Expected) -> bool:
     return overlaps and right and expected.cause in ("", last.cause)
 
 
-def _follows(event: Event, truth: Sequence[Interval]) -> bool:
+def _follows(event: Event, truth: Sequence[TruthInterval]) -> bool:
     """The event is what a scripted interval leads to beside its own alert."""
     leads_to = {
         Kind.DROWSY: ("closed", "yawn"),
@@ -321,27 +321,27 @@ class ClipScore:
 
     Attributes:
         clip: its truth.
-        found: each expected closure or distraction with the first telling in its time, or None.
+        matches: each expected closure or distraction with the first telling in its time, or None.
         false: alerts of closures without a closure, and whatever must not be raised.
         raised: how often each kind was raised.
     """
 
     clip: ClipTruth
-    found: list[tuple[Expected, Event | None]]
-    false: list[Alert]
+    matches: list[tuple[Expected, Event | None]]
+    false: list[AlertHistory]
     raised: dict[Kind, int] = field(default_factory=dict)
 
     @property
     def fails(self) -> bool:
         """Something was missed, or raised without cause at a level that is sounded."""
-        missed = any(event is None for _, event in self.found)
+        missed = any(event is None for _, event in self.matches)
         return missed or any(alert.level >= Level.WARNING for alert in self.false)
 
     def late_s(self, family: Kind) -> list[float]:
         """Seconds from when the policy wanted each alert of a family to when it came."""
         return [
             event.at_s - expected.due_s
-            for expected, event in self.found
+            for expected, event in self.matches
             if event is not None
             and KINDS[expected.kinds[0]].track == KINDS[family].track
             and event.started_s >= expected.start_s - AFTERWARDS_S
@@ -356,16 +356,16 @@ def score_clip(clip: ClipTruth, events: Sequence[Event], policy: Policy) -> Clip
     """
     alerts = alerts_of(events)
     expected = [e for e in expected_of(clip, policy) if e.kinds[0] is not Kind.DEGRADED]
-    found = [(e, _first_telling(alerts, e)) for e in expected]
+    matches = [(e, _first_telling(alerts, e)) for e in expected]
     false = [alert for alert in alerts if _is_false(alert, clip, expected)]
     raised: dict[Kind, int] = {}
     for alert in alerts:
         kind = max(alert.tellings, key=lambda e: e.level).kind
         raised[kind] = raised.get(kind, 0) + 1
-    return ClipScore(clip, found, false, raised)
+    return ClipScore(clip, matches, false, raised)
 
 
-def _first_telling(alerts: Sequence[Alert], expected: Expected) -> Event | None:
+def _first_telling(alerts: Sequence[AlertHistory], expected: Expected) -> Event | None:
     for alert in alerts:
         if not alert.kinds & set(expected.kinds):
             continue
@@ -379,7 +379,7 @@ def _first_telling(alerts: Sequence[Alert], expected: Expected) -> Event | None:
 _AWAY = ("turned", "lowered", "look_away", "look_down", "nod", "tilt")
 
 
-def _is_false(alert: Alert, clip: ClipTruth, expected: Sequence[Expected]) -> bool:
+def _is_false(alert: AlertHistory, clip: ClipTruth, expected: Sequence[Expected]) -> bool:
     if alert.kinds & clip.must_not:
         return True
     start_s, end_s = alert.tellings[0].started_s, alert.last.at_s

@@ -86,8 +86,8 @@ def score_runs(runs: list[PolicyRun], labels: list[Labels | None], policy: Polic
         if known is None or not known.intervals:
             continue
         result = score(intervals_of(known.truth), run.events, policy)
-        due += len(result.found)
-        found += sum(event is not None for _, event in result.found)
+        due += len(result.matches)
+        found += sum(event is not None for _, event in result.matches)
         false += sum(alert.level >= Level.CAUTION for alert in result.false)
     return ReplayScore(due, found, false)
 

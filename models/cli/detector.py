@@ -349,7 +349,11 @@ def synthesize(
     if pictures is not None and portraits is None:
         with _bar("cutting views") as told:
             scene_datasets.write_views(
-                read_picture_set(pictures), into, size=size, seed=seed, told=told
+                read_picture_set(pictures, scene_datasets.LABELS),
+                into,
+                size=size,
+                seed=seed,
+                told=told,
             )
         console.print(f"views of {pictures} in {into}", highlight=False)
         return

@@ -69,7 +69,7 @@ def _unmarked_utf16(content: bytes) -> str:
     """UTF-16 without a mark: every second byte of plain text is zero."""
     if len(content) < 4 or len(content) % 2:
         return ""
-    if not any(content[0::2]) or not any(content[1::2]):
+    if not any(content):
         return ""
     if content[1::2].count(0) > 0.9 * len(content) / 2:
         return "utf-16-le"

@@ -178,7 +178,7 @@ def test_an_export_has_provenance_and_verdict_and_leaves_a_trace(
     reviews.add(store, ["e0001"], "ana", "false", "talking")
     (row,) = events.export(store, Filter(min_level=2))
     assert row.verdict == "false"
-    assert row.evidence == {"closed_s": 1.6}
+    assert row.evidence == {"rule": "closure", "closed_s": 1.6}
     assert (row.policy, row.calibration, row.models) == ("p", "c", ["m"])
     reviews.note_export(store, "ana", "events", {"rows": 1})
     (noted,) = store.rows(select(audit))

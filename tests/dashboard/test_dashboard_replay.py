@@ -17,7 +17,9 @@ from monitor.config import TraceConfig
 from monitor.policy import Policy, load_policy
 from monitor.sinks.trace import TraceHeader, TraceWriter
 from monitor.types import Event, Kind, Level, Phase
+from monitor.types.evidence import PerclosEvidence
 from tests.support.drivers import Story, attentive, eyes_closed
+from tests.support.events import given_step
 
 POLICY = load_policy("default")
 WARN_S = POLICY.closure.microsleep_warn_s
@@ -29,7 +31,7 @@ def recorded(folder: Path, story: Story) -> Path:
     header = TraceHeader("truck-1", "drive-1", "driver", "default", started_at=1_780_000_000.0)
     writer = TraceWriter(TraceConfig(enabled=True, folder=folder), header)
     for given_now in story.at(fps=30):
-        writer.record(*given_now)
+        writer.on_step(given_step(*given_now))
     writer.close()
     return writer.path
 
@@ -89,6 +91,7 @@ def drowsy(at_s: float) -> Event:
     return Event(
         id=f"e{at_s}", kind=Kind.DROWSY, phase=Phase.START, level=Level.WARNING,
         started_at=at_s, at=at_s, started_s=at_s, at_s=at_s, drive="d",
+        evidence=PerclosEvidence(band="drowsy", window_s=60.0),
     )  # fmt: skip
 
 

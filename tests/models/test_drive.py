@@ -264,7 +264,8 @@ def test_a_film_and_its_truth_are_written(tmp_path: Path, portrait: Portrait) ->
     document = json.loads(truth.read_text())
     assert document["duration_s"] == 2.0
     closed = [i for i in document["intervals"] if i["kind"] == "closed"]
-    assert closed == [{"kind": "closed", "start_s": 1.0, "end_s": 1.5, "ramp_s": 0.2, "depth": 1.0}]
+    assert closed == [{"kind": "closed", "start_s": 1.0, "end_s": 1.5, "ramp_s": 0.2, "depth": 1.0,
+                       "squint": 0.0}]  # fmt: skip
     assert Drive.parse(document["script"], seed=document["seed"]).truth() == document["intervals"]
 
 

@@ -195,7 +195,7 @@ def test_an_empty_or_absent_folder_of_portraits_is_told(tmp_path: Path) -> None:
 
 def test_views_of_a_real_set_keep_its_people(portraits: Path, tmp_path: Path) -> None:
     write_scenes(list_portraits(portraits), tmp_path / "set", scenes=2, size=256)
-    write_views(read_picture_set(tmp_path / "set"), tmp_path / "views", size=128)
+    write_views(read_picture_set(tmp_path / "set", LABELS), tmp_path / "views", size=128)
     found = read_picture_set(tmp_path / "views", LABELS)
     assert found.people == ("eileen",)
     assert 8 <= len(found.pictures) <= 12

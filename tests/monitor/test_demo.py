@@ -6,7 +6,7 @@ import pytest
 
 from models.synthesis.drive import Drive
 from monitor.policy import load_policy
-from monitor.scoring import Interval, expectations, intervals_of, score
+from monitor.scoring import TruthInterval, expectations, intervals_of, score
 from monitor.types import Cause, ClosureEvidence, DegradedEvidence, Event, Kind, Level, Phase
 
 POLICY = load_policy("default")
@@ -23,7 +23,7 @@ def event(
     )  # fmt: skip
 
 
-def truth(script: str) -> list[Interval]:
+def truth(script: str) -> list[TruthInterval]:
     return list(intervals_of(Drive.parse(script).truth()))
 
 
@@ -58,19 +58,19 @@ def test_everything_found_and_nothing_made_up_is_perfect() -> None:
     start = event(Kind.MICROSLEEP, 5.0, 6.0, Phase.START, "x")
     result = score(truth(script), [start, event(Kind.SLEEP, 5.0, 9.2, name="x")], POLICY)
     assert result.perfect
-    assert result.found[0][1] == start
+    assert result.matches[0][1] == start
 
 
 def test_a_missed_closure_is_not_perfect() -> None:
     result = score(truth("attentive 5, closed 4, attentive 5"), [], POLICY)
     assert not result.perfect
-    assert result.found[0][1] is None
+    assert result.matches[0][1] is None
 
 
 def test_one_alert_does_not_answer_for_two_closures() -> None:
     script = "attentive 5, closed 4, attentive 5, closed 4"
     result = score(truth(script), [event(Kind.SLEEP, 5.0, 9.2)], POLICY)
-    assert [e is not None for _, e in result.found] == [True, False]
+    assert [e is not None for _, e in result.matches] == [True, False]
 
 
 @pytest.mark.parametrize("kind", [Kind.SLEEP, Kind.MICROSLEEP, Kind.DISTRACTION, Kind.ABSENT])

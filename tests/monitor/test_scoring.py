@@ -8,7 +8,7 @@ import pytest
 from monitor.errors import ConfigError
 from monitor.evaluation import judge, report_of
 from monitor.policy import load_policy
-from monitor.scoring import ClipTruth, Interval, expected_of, read_truth, score_clip
+from monitor.scoring import ClipTruth, TruthInterval, expected_of, read_truth, score_clip
 from monitor.timeline import draw_timeline
 from monitor.types import ClosureEvidence, Event, Kind, Level, Phase
 from tests.support.drivers import BEGAN_S, Story, attentive, drive, eyes_closed, look_left
@@ -56,7 +56,7 @@ def test_what_must_not_be_raised_is_false_even_where_something_is_expected() -> 
 
 
 def test_a_short_look_away_excuses_a_distraction_and_a_calm_clip_does_not() -> None:
-    away = clip(intervals=(Interval("turned", 4.0, 6.5),))
+    away = clip(intervals=(TruthInterval("turned", 4.0, 6.5),))
     assert not score_clip(away, told(Kind.DISTRACTION, 4, 7), POLICY).false
     assert score_clip(clip(), told(Kind.DISTRACTION, 4, 7), POLICY).false
 
@@ -69,7 +69,7 @@ def test_an_alert_held_from_an_earlier_closure_must_tell_again_for_the_next() ->
 
 
 def test_the_script_of_a_drive_says_what_is_expected() -> None:
-    intervals = (Interval("closed", 5.0, 9.0), Interval("look_away", 12.0, 16.5))
+    intervals = (TruthInterval("closed", 5.0, 9.0), TruthInterval("look_away", 12.0, 16.5))
     kinds = [e.kinds for e in expected_of(clip(intervals=intervals, animated=True), POLICY)]
     assert Kind.MICROSLEEP in kinds[0]
     assert kinds[1] == (Kind.DISTRACTION,)
@@ -124,4 +124,4 @@ def test_the_words_people_write_are_understood(tmp_path: Path) -> None:
     (read,) = read_truth(path)
     assert read.may == {Kind.YAWNING}
     assert Kind.SLEEP in read.must_not
-    assert read.intervals == (Interval("closed", 1.0, 2.0),)
+    assert read.intervals == (TruthInterval("closed", 1.0, 2.0),)

@@ -74,8 +74,8 @@ def test_a_drive_gives_the_same_alerts_at_any_rate(
     )
     events = watched(settings("animated", camera={"script": script, "fps": fps}))
     result = score(intervals_of(Drive.parse(script).truth()), events, POLICY)
-    assert result.perfect, [(e.name, f) for e, f in result.found] + result.false
-    for expected, event in result.found:
+    assert result.perfect, [(e.name, f) for e, f in result.matches] + result.false
+    for expected, event in result.matches:
         assert event is not None
         # Half of the lids' ramp of 0.2 s, one frame to see it, one to be sure.
         tolerance_s = 0.1 + 2 / fps
