@@ -91,6 +91,6 @@ def test_what_follows_from_a_scripted_cause_is_not_false() -> None:
 def test_the_wrong_cause_does_not_answer_for_darkness() -> None:
     script = "attentive 5, dark 8, attentive 5"
     told = replace(event(Kind.DEGRADED, 7.0, 13.0), evidence=DegradedEvidence(cause=Cause.GLARE))
-    assert score(truth(script), [told], POLICY).found[0][1] is None
+    assert score(truth(script), [told], POLICY).matches[0][1] is None
     right = replace(told, evidence=DegradedEvidence(cause=Cause.LOW_LIGHT))
     assert score(truth(script), [right], POLICY).perfect

@@ -63,7 +63,7 @@ def test_a_short_look_away_excuses_a_distraction_and_a_calm_clip_does_not() -> N
 
 def test_an_alert_held_from_an_earlier_closure_must_tell_again_for_the_next() -> None:
     truth = clip(expected=(("closure", 5.0, 8.0), ("closure", 9.0, 12.0)))
-    found = [event for _, event in score_clip(truth, told(Kind.SLEEP, 5, 12.5), POLICY).found]
+    found = [event for _, event in score_clip(truth, told(Kind.SLEEP, 5, 12.5), POLICY).matches]
     assert found[0] is not None
     assert found[1] is None
 
