@@ -34,6 +34,7 @@ _NAMES: Final = {
     "window_s": ("Counted over", "s"),
     "band": ("PERCLOS band", ""),
     "nod": ("Head nodded", ""),
+    "contributions": ("Log-odds of closed eyes, by witness", ""),
     "held_over_unknown": ("Eyes out of sight for a part", ""),
     "away_s": ("Looked away for", "s"),
     "limit": ("Limit", "limit"),
@@ -154,6 +155,9 @@ def _closure(evidence: ClosureEvidence) -> str:
         words += f", the head sank by {-evidence.pitch_deg:.0f}°"
     if evidence.held_over_unknown:
         words += "; they were last seen closed and have not been seen open since"
+    speakers = [witness for witness, log_odds in evidence.contributions if log_odds > 0]
+    if speakers:
+        words += f"; for closed eyes spoke most: {', '.join(speakers[:2])}"
     return words
 
 
@@ -236,6 +240,9 @@ def _distraction_limit(evidence: DistractionEvidence, policy: Policy) -> str | N
 
 def _closure_doubts(evidence: ClosureEvidence) -> list[str]:
     reasons = []
+    against = [witness for witness, log_odds in evidence.contributions if log_odds <= -1]
+    if against:
+        reasons.append(f"against closed eyes spoke: {', '.join(against)}")
     if evidence.confidence and evidence.confidence < UNSURE:
         certainty = theme.share(evidence.confidence)
         reasons.append(f"it is not certain that the eyes were closed (certainty {certainty})")
@@ -263,11 +270,13 @@ def _other_causes(alert: AlertDetail, samples: Sequence[DriverSample]) -> set[st
     return causes - _OWN_CAUSES.get(alert.kind, set())
 
 
-def _named(name: str, value: float | str | bool) -> tuple[str, str]:
+def _named(name: str, value: float | str | bool | tuple[tuple[str, float], ...]) -> tuple[str, str]:
     title, unit = _NAMES.get(name, (name.replace("_", " ").capitalize(), ""))
     match value:
         case bool():
             return title, "yes" if value else "no"
+        case tuple():
+            return title, ", ".join(f"{witness} {log_odds:+.1f}" for witness, log_odds in value)
         case StrEnum() | str():
             words = {"limit": _LIMITS, "ended": _ENDED}.get(unit, {})
             return title, theme.cause_word(value) if unit == "cause" else words.get(value, value)

@@ -47,7 +47,8 @@ class Engine:
         policy: the thresholds.
         drive: identifier of the drive; part of every event's id.
         camera: which camera it is.
-        models: ids of the models that made the observations, written on every event.
+        models: ids of the models that made the observations, written on every event with the
+            fusion's own.
         mount: head pose of looking at the road, where the camera's mount is known.
     """
 
@@ -117,9 +118,10 @@ class Engine:
     def _begin(self, first: Observation) -> Alerts:
         self._anchor_s = first.captured_at - first.timestamp_s
         self._last_s = first.timestamp_s
+        models = (*self._models, self._fusion.model.id)
         return Alerts(
             self._policy,
-            Origin(self._drive, self._camera, self._policy.hash, self._models, self._anchor_s),
+            Origin(self._drive, self._camera, self._policy.hash, models, self._anchor_s),
         )
 
     def _learn_anew(self, *, looking_ahead: bool) -> None:

@@ -160,6 +160,8 @@ def why(event: Event) -> str:
             parts.append(words)
         elif isinstance(value, float):
             parts.append(f"{words} {value:.2f}")
+        elif isinstance(value, list):
+            parts.append(", ".join(f"{witness} {log_odds:+.1f}" for witness, log_odds in value))
         elif name != "rule":
             parts.append(f"{words} {value}")
     return ", ".join(parts)

@@ -5,6 +5,7 @@ the life of the alert adds (repeats, its end, the vehicle's speed) is in the bas
 `monitor.engine.alerts`. A field at its default is left out of the JSON (`evidence_json`).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -64,6 +65,8 @@ class ClosureEvidence(RuleEvidence):
         nod: the head dropped with them.
         openness: least eye opening seen, a share of the driver's own open eye; None if unknown.
         pitch_deg: lowest head pitch seen, from the driver's neutral, + up; None if unknown.
+        contributions: log-odds of closed eyes by witness when they last were seen closed, loudest
+            first: + spoke for, - against; empty if unknown.
     """
 
     EXTREMES: ClassVar[Mapping[str, Callable[[float, float], float]]] = {
@@ -79,6 +82,13 @@ class ClosureEvidence(RuleEvidence):
     nod: bool = False
     openness: float | None = None
     pitch_deg: float | None = None
+    contributions: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        RuleEvidence.__post_init__(self)
+        for witness, log_odds in self.contributions:
+            if not math.isfinite(log_odds):
+                raise ValueError(f"contribution of {witness} must be finite, got {log_odds!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,5 +215,11 @@ def evidence_json(evidence: RuleEvidence) -> Mapping[str, Any]:
     for field in fields(evidence):
         value = getattr(evidence, field.name)
         if value != field.default and field.name != "rule":
-            values[field.name] = value.value if isinstance(value, StrEnum) else value
+            values[field.name] = _plain(value)
     return values
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.value if isinstance(value, StrEnum) else value

@@ -23,7 +23,7 @@ class Reading:
         confidence: 0..1, how sure `eyes` is; detector and landmarks at odds lower it.
         probabilities: open, closed, lowered and not visible, of all witnesses together; None if the
             picture says nothing.
-        spoke: log-odds of closed eyes by who spoke, loudest first.
+        contributions: log-odds of closed eyes by witness, loudest first: + spoke for, - against.
         pose: head pose relative to the driver's own neutral; None if unknown.
         neutral_known: what `pose` is relative to has been learned or was set.
         mouth: MAR relative to the driver's own closed mouth; None if unknown.
@@ -41,7 +41,7 @@ class Reading:
     openness: float | None = None
     confidence: float = 0.0
     probabilities: EyeProbabilities | None = None
-    spoke: tuple[tuple[str, float], ...] = ()
+    contributions: tuple[tuple[str, float], ...] = ()
     pose: HeadPose | None = None
     neutral_known: bool = True
     mouth: float | None = None

@@ -89,6 +89,11 @@ def test_an_export_tells_times_in_the_readers_zone_and_who_judged(one_vehicle: s
     ("kind", "evidence", "says"),
     [
         ("microsleep", {"closed_s": 1.7, "nod": True}, "closed for 1.7 s, the head nodded"),
+        (
+            "sleep",
+            {"rule": "closure", "closed_s": 4, "contributions": [["lids", 3.1], ["irises", -1.2]]},
+            "most: lids",
+        ),
         ("sleep", {"closed_s": 4, "held_over_unknown": True}, "not been seen open since"),
         ("drowsy", {"perclos": 0.161, "coverage": 0.9, "window_s": 60}, "16.1 % of the last 60 s"),
         ("distraction", {"away_s": 3.4, "yaw_deg": -41.0}, "41° to the right"),
@@ -125,6 +130,11 @@ def test_every_kind_has_a_limit_in_words_or_none(kind: str) -> None:
     ("changes", "samples", "says"),
     [
         ({"evidence": {"closed_s": 1.6, "confidence": 0.5}}, [], "not certain"),
+        (
+            {"evidence": {"rule": "closure", "closed_s": 1.6, "contributions": [["irises", -1.2]]}},
+            [],
+            "spoke: irises",
+        ),
         ({"evidence": {"closed_s": 1.6, "held_over_unknown": True}}, [], "out of sight"),
         ({"evidence": {"closed_s": 1.6, "pitch_deg": -21.0}}, [], "lowered by 21°"),
         ({}, [sample(NOW, degraded=["glare"]), sample(NOW + 1)], "badly seen around it: glare"),

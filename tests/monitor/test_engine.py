@@ -188,7 +188,8 @@ def test_an_id_does_not_depend_on_where_the_monotonic_clock_began() -> None:
 def test_every_event_carries_where_it_comes_from() -> None:
     for event in slept():
         assert event.policy == P.hash
-        assert event.models == ("eyes@abc",)
+        assert event.models[0] == "eyes@abc"
+        assert event.models[1].startswith("eye_fusion@")
         assert event.drive == "d"
         assert len(event.calibration) == 12
 

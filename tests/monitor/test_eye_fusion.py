@@ -217,7 +217,7 @@ def test_a_surer_network_never_speaks_for_open_eyes(name: str) -> None:
 
 
 def test_what_spoke_is_named_loudest_first() -> None:
-    spoke = judged(replace(seen_by_net(SHUT, CLOSED), detection=LIMP)).spoke
+    spoke = judged(replace(seen_by_net(SHUT, CLOSED), detection=LIMP)).contributions
     assert "eye network" in dict(spoke)
     assert [abs(v) for _, v in spoke] == sorted((abs(v) for _, v in spoke), reverse=True)
 

@@ -129,7 +129,9 @@ shared = {
 }
 any_evidence = st.one_of(
     st.builds(ClosureEvidence, closed_s=finite, openness=st.none() | finite, nod=st.booleans(),
-              confidence=finite, pitch_deg=st.none() | finite, **shared),
+              confidence=finite, pitch_deg=st.none() | finite, contributions=st.lists(
+                  st.tuples(st.sampled_from(["eye network", "lids"]), finite), max_size=3,
+              ).map(tuple), **shared),
     st.builds(PerclosEvidence, band=st.sampled_from(["advisory", "drowsy", "severe"]),
               perclos=st.none() | st.floats(0, 1), coverage=st.floats(0, 1), window_s=finite,
               **shared),

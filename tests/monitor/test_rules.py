@@ -18,7 +18,7 @@ from monitor.engine.signals.attention import AttentionTime, Road
 from monitor.engine.signals.fatigue import Fatigue
 from monitor.engine.signals.frame_rate import FrameRate
 from monitor.policy import Policy
-from monitor.types import CAUSES, KINDS, Cause, Eyes, HeadPose, Kind, Reading
+from monitor.types import CAUSES, KINDS, Cause, ClosureEvidence, Eyes, HeadPose, Kind, Reading
 
 P = Policy()
 EYES = st.sampled_from(list(Eyes))
@@ -154,6 +154,19 @@ def test_one_open_frame_is_a_glitch_and_does_not_cut_a_closure() -> None:
         told = [f for f in found(closure(), frames) if f is not None]
         assert told[0].since_s == pytest.approx(1.0, abs=1 / fps)
         assert len({f.since_s for f in told}) == 1
+
+
+def test_a_closure_names_what_spoke_when_the_eyes_were_last_seen_closed() -> None:
+    shut_s = P.closure.sleep_s / 2
+    spoke = (("lids", 4.2), ("irises", -1.1))
+    frames = [
+        replace(frame, contributions=spoke) if frame.eyes is Eyes.CLOSED else frame
+        for frame in readings([(Eyes.OPEN, 1), (Eyes.CLOSED, shut_s), (Eyes.UNKNOWN, 0.5)], 20)
+    ]
+    finding = found(closure(), frames)[-1]
+    assert finding is not None
+    assert isinstance(finding.evidence, ClosureEvidence)
+    assert finding.evidence.contributions == spoke
 
 
 def test_a_head_turned_aside_does_not_count_as_closed() -> None:

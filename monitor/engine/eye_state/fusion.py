@@ -61,7 +61,7 @@ class EyeVerdict:
         eyes: the three-valued verdict.
         probabilities: open, closed, lowered, not visible.
         looking_down: lids lowered rather than closing; None if unknown.
-        spoke: log-odds of closed eyes by who spoke, loudest first.
+        contributions: log-odds of closed eyes by witness, loudest first: + spoke for, - against.
     """
 
     eyes: Eyes = Eyes.UNKNOWN
@@ -69,7 +69,7 @@ class EyeVerdict:
         default_factory=lambda: EyeProbabilities(0.0, 0.0, 0.0, 1.0)
     )
     looking_down: bool | None = None
-    spoke: tuple[tuple[str, float], ...] = ()
+    contributions: tuple[tuple[str, float], ...] = ()
 
     @property
     def confidence(self) -> float:
@@ -126,7 +126,7 @@ class EyeFusion:
             openness=None if blind else self._openness(observation, calibration),
             confidence=verdict.confidence,
             probabilities=verdict.probabilities,
-            spoke=verdict.spoke,
+            contributions=verdict.contributions,
             pose=pose,
             neutral_known=calibration.neutral_known,
             mouth=None if blind else self._mouth(observation, calibration),
@@ -208,7 +208,7 @@ class EyeFusion:
             eyes=eyes,
             probabilities=_probabilities(shut, closed, visible),
             looking_down=down,
-            spoke=_spoke(shut_terms, closed_terms),
+            contributions=_contributions(shut_terms, closed_terms),
         )
 
     def _visibility(
@@ -326,11 +326,13 @@ def _probabilities(shut: float, closed: float, visible: float) -> EyeProbabiliti
     )
 
 
-def _spoke(shut: Mapping[str, float], closed: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+def _contributions(
+    shut: Mapping[str, float], closed: Mapping[str, float]
+) -> tuple[tuple[str, float], ...]:
     """Each speaker's log-odds for closed eyes: for lids that are down, and down by closing."""
     said: dict[str, float] = {}
     for terms in (shut, closed):
         for name, value in terms.items():
             said[SPEAKERS[name]] = said.get(SPEAKERS[name], 0.0) + value
-    loudest = sorted(said.items(), key=lambda item: -abs(item[1]))
-    return tuple((name, round(value, 2)) for name, value in loudest)
+    heard = [(name, round(value, 2)) for name, value in said.items() if round(value, 2)]
+    return tuple(sorted(heard, key=lambda item: -abs(item[1])))

@@ -87,6 +87,7 @@ class Closure:
         self._eyes = Eyes.UNKNOWN
         self._nodded = False
         self._confidence = 0.0
+        self._contributions: tuple[tuple[str, float], ...] = ()
 
     @property
     def closed_s(self) -> float:
@@ -100,6 +101,7 @@ class Closure:
         was, self._eyes = self._eyes, reading.eyes
         if reading.eyes is Eyes.CLOSED:
             self._confidence = reading.confidence
+            self._contributions = reading.contributions
         turned = reading.pose is not None and abs(reading.pose.yaw_deg) > self._turned_deg
         spans = self._elapsed.spans(reading.timestamp_s, was, reading.eyes, Eyes.UNKNOWN)
         for start_s, end_s, eyes in spans:
@@ -209,6 +211,7 @@ class Closure:
                 nod=self._nodded,
                 openness=rounded(reading.openness, 2) if reading.eyes is Eyes.CLOSED else None,
                 pitch_deg=rounded(reading.pose.pitch_deg, 1) if reading.pose else None,
+                contributions=self._contributions,
             ),
         )
 
