@@ -2,7 +2,7 @@
 
 Streamlit's own `bind="query-params"` replaces the address, so that Back skips every filter. Here a
 changed widget pushes a new address, and an address that changed by Back, Forward or a link sets
-the widgets.
+the widgets. For Back and Forward static/history.js loads the page again.
 """
 
 from collections.abc import Callable, Collection, Hashable, Sequence

@@ -16,6 +16,7 @@ from monitor.errors import WakefulError
 
 # Not a folder named `pages`: streamlit would run those by itself, without the gate below.
 SCRIPTS: Final = Path(__file__).parent / "views"
+HISTORY_SCRIPT: Final = Path(__file__).parent / "static" / "history.js"
 # What of an address names one thing: its name belongs into the window's title.
 _NAMED: Final = ("vehicle", "of", "event", "vehicles")
 
@@ -45,6 +46,7 @@ def main() -> None:
     address.moved()  # this very run draws the whole page
     page.run()
     _foot(user)
+    st.html(f"<script>{HISTORY_SCRIPT.read_text()}</script>", unsafe_allow_javascript=True)
     access.keep_signed_in()
 
 
