@@ -44,9 +44,12 @@ def main() -> None:
         session.trouble(error)
         return
     address.moved()  # this very run draws the whole page
-    page.run()
-    _foot(user)
+    body = st.container()
+    # Sent before the page, so that Back works from the first moment that something is shown.
     st.html(f"<script>{HISTORY_SCRIPT.read_text()}</script>", unsafe_allow_javascript=True)
+    with body:
+        page.run()
+    _foot(user)
     access.keep_signed_in()
 
 
