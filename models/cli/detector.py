@@ -345,11 +345,12 @@ def synthesize(
     """Make labelled pictures from portraits: eyes closed by degrees, yawns, glasses, cabins."""
     from models.data.yolo import PictureSetError, read_picture_set
     from models.synthesis import scene_datasets
+    from models.synthesis.scenes import LABELS
 
     if pictures is not None and portraits is None:
         with _bar("cutting views") as told:
             scene_datasets.write_views(
-                read_picture_set(pictures, scene_datasets.LABELS),
+                read_picture_set(pictures, LABELS),
                 into,
                 size=size,
                 seed=seed,
