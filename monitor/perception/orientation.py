@@ -28,7 +28,7 @@ _FINDER_WEIGHT = 0.5
 _LEAST, _LEAD = 0.6, 0.3
 _VOTES = 3
 # Looking in four turns takes as long as a few frames: often until it is decided, seldom later.
-_SOON_S, _EMPTY_S, _LATER_S = 0.25, 1.0, 2.0
+_SOON_S, EMPTY_S, _LATER_S = 0.25, 1.0, 2.0
 # A camera that came loose: nobody has been seen upright for so long.
 _LOST_S = 10.0
 
@@ -85,7 +85,7 @@ class Orientation:
     def _vote(self, image: Image, timestamp_s: float) -> None:
         best = self._best(image)
         if best is None:
-            self._next_s = timestamp_s + _EMPTY_S
+            self._next_s = timestamp_s + EMPTY_S
             return
         self._votes[best] += 1
         (first, votes), *others = self._votes.most_common(2)

@@ -19,8 +19,7 @@ from tests.support.paths import ROOT
 
 COMMAND = (sys.executable, "-c", "from monitor.cli import main; main()")
 QUICK = (
-    "chime: {enabled: false}\nmqtt: {enabled: false}\n"
-    "perception: {detector: null, eyes: null, emotion: null}\n"
+    "chime: {enabled: false}\nmqtt: {enabled: false}\nperception: {detector: null, emotion: null}\n"
 )
 ENDED_BY_SIGINT = 128 + signal.SIGINT
 

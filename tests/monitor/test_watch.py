@@ -28,7 +28,7 @@ from tests.support.servers import Mosquitto, until
 VIDEO = SHARED / "video"
 POLICY = load_policy("default")
 # Landmarks alone: these stories are about the watch, whatever weights ship.
-PERCEPTION = {"detector": None, "emotion": None, "eyes": None}
+PERCEPTION = {"emotion": None}  # the eyes as they ship
 ALERTING = {Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE, Kind.DROWSY}
 
 needs_clips = pytest.mark.skipif(
