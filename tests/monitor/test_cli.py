@@ -66,7 +66,11 @@ def test_help_names_every_command(wakeful: Wakeful) -> None:
 
 def test_the_readme_names_every_command(wakeful: Wakeful) -> None:
     readme = (Path(cli.__file__).parents[1] / "README.md").read_text()
-    commands = [c.name or c.callback.__name__ for c in cli.app.registered_commands if c.callback]
+    commands = [
+        c.name or c.callback.__name__.replace("_", "-")
+        for c in cli.app.registered_commands
+        if c.callback
+    ]
     groups = [g.name for g in cli.app.registered_groups]
     for name in {*commands, *groups} - {None}:
         assert f"wakeful {name}" in readme, name
