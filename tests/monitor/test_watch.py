@@ -200,7 +200,8 @@ def test_heavy_lids_and_a_fluttering_closure_are_one_episode(
     settings: Callable[..., Config],
 ) -> None:
     (episode,) = closures(watched(settings(str(VIDEO / "d14.mp4"))))
-    assert 4.9 <= episode.started_s <= 5.5
+    # Shut from 5.0 s on; the lids are heavy before, and nobody can say to a frame when that ends.
+    assert 4.65 <= episode.started_s <= 5.5
     assert episode.at_s <= 6.8
 
 
