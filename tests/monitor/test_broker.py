@@ -13,6 +13,9 @@ from monitor.errors import BrokerError
 from monitor.sinks.mqtt.broker import LOOPBACK, EmbeddedBroker
 from tests.support.servers import free_port, listening, until
 
+# amqtt leaves the sockets and the loop of a broker that could not start to garbage collection.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def client(port: int) -> paho.Client:
     found = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
