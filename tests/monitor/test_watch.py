@@ -200,9 +200,10 @@ def test_heavy_lids_and_a_fluttering_closure_are_one_episode(
     settings: Callable[..., Config],
 ) -> None:
     (episode,) = closures(watched(settings(str(VIDEO / "d14.mp4"))))
-    # Shut from 5.0 s on; the lids are heavy before, and nobody can say to a frame when that ends.
+    # Shut from 5.0 to 6.45 s by what a person sees; the lids are heavy before and after, and no two
+    # chips agree to the frame when that ends.
     assert 4.65 <= episode.started_s <= 5.5
-    assert episode.at_s <= 6.8
+    assert 6.2 <= episode.at_s <= 7.0
 
 
 @pytest.mark.shared
