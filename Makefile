@@ -13,7 +13,7 @@ dashboard: $(STAMP)
 	$(BIN)/wakeful dashboard --demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser" $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not browser" $(TESTS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
