@@ -39,6 +39,7 @@ from monitor.sinks.trace import TraceHeader, TraceWriter
 from monitor.sinks.window import WindowSink
 from monitor.speed import SpeedSource
 from monitor.store import Store, open_store
+from monitor.trip import TripSource
 from monitor.types import Command
 from monitor.worker import Heartbeat, Pulse, Watch
 
@@ -182,6 +183,7 @@ class Assembly:
         store = open_store(self.config)
         self._stack.callback(store.close)
         self._speed = SpeedSource(self.config.speed)
+        self._trip = TripSource(self.config.driver, self.config.position)
         chime = ChimeSink(self.config.chime)
         # Closed last in, first out: the log takes the last words, then MQTT delivers them.
         mqtt = [self._mqtt(store, chime)] if self.config.mqtt.enabled else []
@@ -236,6 +238,7 @@ class Assembly:
             [*shared, *self._closing(*own)],
             speed_kmh=self._speed.kmh,
             commands=(lambda: mqtt[0].take_commands(camera.id)) if mqtt else tuple,
+            trip=self._trip.now,
             overlay=lambda: perceive.overlay.landmarks,
         )
 
@@ -286,7 +289,7 @@ class Assembly:
             policy=self.policy.hash,
             loops=self._loops,
             troubles=self.troubles,
-            listeners=self._speed.listeners,
+            listeners=self._speed.listeners | self._trip.listeners,
             on_command=obey,
         )
 

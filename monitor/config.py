@@ -13,10 +13,11 @@ import textwrap
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -46,7 +47,8 @@ def state_dir() -> Path:
 
 
 # Ids become topic segments and file names, so nothing else is let in.
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+IDENTIFIER = "[A-Za-z0-9_-]{1,64}"
+Identifier = Annotated[str, Field(pattern=rf"^{IDENTIFIER}$")]
 Seconds = Annotated[float, Field(ge=0, le=86_400 * 366, allow_inf_nan=False)]
 # `null` in YAML; the environment knows only text.
 _NONE = frozenset({"", "null", "none", "off", "no", "false"})
@@ -304,28 +306,55 @@ class ClipsConfig(Section):
     blur_faces: bool = False
 
 
+def _topic_filter(topic: str | None) -> str | None:
+    """A filter that a broker takes (MQTT 5, 4.7.1): wildcards stand alone in their level."""
+    if topic is None or not topic.strip():
+        return None
+    levels = topic.split("/")
+    wild = any(("+" in level or "#" in level) and len(level) > 1 for level in levels)
+    if wild or "#" in levels[:-1] or "\0" in topic or len(topic.encode()) > 65_535:
+        raise ValueError(
+            "no MQTT topic filter: + and # stand alone between slashes, # only at the end, as "
+            "in car/+/speed"
+        )
+    return topic
+
+
+TopicFilter = Annotated[str | None, AfterValidator(_topic_filter)]
+
+
 class SpeedConfig(Section):
     """The one optional input: how fast the vehicle goes."""
 
-    topic: str | None = Field(
+    topic: TopicFilter = Field(
         None, description="MQTT topic with VSS Vehicle.Speed in km/h, a number or JSON."
     )
     stale_s: Seconds = Field(5.0, description="A speed older than this is unknown.")
 
-    @field_validator("topic")
-    @classmethod
-    def _filter(cls, topic: str | None) -> str | None:
-        """A filter that a broker takes (MQTT 5, 4.7.1): wildcards stand alone in their level."""
-        if topic is None or not topic.strip():
-            return None
-        levels = topic.split("/")
-        wild = any(("+" in level or "#" in level) and len(level) > 1 for level in levels)
-        if wild or "#" in levels[:-1] or "\0" in topic or len(topic.encode()) > 65_535:
-            raise ValueError(
-                "no MQTT topic filter: + and # stand alone between slashes, # only at the end, as "
-                "in car/+/speed"
-            )
-        return topic
+
+class DriverConfig(Section):
+    """Who drives: a pseudonym or the id of a shift from your own roster, never from the face."""
+
+    id: Identifier | None = Field(None, description="Fixed, for a vehicle of one driver.")
+    topic: TopicFilter = Field(
+        None,
+        description="MQTT topic that tells the id when a shift begins: the bare id or JSON with "
+        "VSS Vehicle.Driver.Identifier.Subject; an empty message makes the driver unknown.",
+    )
+
+
+class PositionConfig(Section):
+    """Where the vehicle is, on alerts and samples; nothing is kept without a topic."""
+
+    topic: TopicFilter = Field(
+        None,
+        description="MQTT topic with JSON of VSS Vehicle.CurrentLocation.Latitude and .Longitude "
+        "(or latitude, longitude; or lat, lon) in degrees.",
+    )
+    decimals: int = Field(
+        3, ge=0, le=6, description="Rounded to so many decimals: 3 are some 100 m, 2 some 1 km."
+    )
+    stale_s: Seconds = Field(30.0, description="A position older than this is unknown.")
 
 
 class MetricsConfig(Section):
@@ -367,6 +396,8 @@ class Config(Settings):
     cameras: tuple[CameraConfig, ...] = (CameraConfig(),)
     perception: PerceptionConfig = PerceptionConfig()
     speed: SpeedConfig = SpeedConfig()
+    driver: DriverConfig = DriverConfig()
+    position: PositionConfig = PositionConfig()
     chime: ChimeConfig = ChimeConfig()
     mqtt: MqttConfig = MqttConfig()
     store: StoreConfig = StoreConfig()
@@ -374,6 +405,13 @@ class Config(Settings):
     clips: ClipsConfig = ClipsConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _own_topics(self) -> Self:
+        topics = [t for t in (self.speed.topic, self.driver.topic, self.position.topic) if t]
+        if len(set(topics)) < len(topics):
+            raise ValueError("speed.topic, driver.topic and position.topic must differ")
+        return self
 
     @field_validator("cameras")
     @classmethod

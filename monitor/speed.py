@@ -1,4 +1,4 @@
-"""The one optional input from the vehicle: how fast it goes."""
+"""An optional input from the vehicle: how fast it goes."""
 
 import json
 import math

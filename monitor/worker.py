@@ -2,7 +2,7 @@
 
 >>> for frame in source:
 >>>     observation = perceive(frame)
->>>     state, events = engine.update(observation, speed_kmh, commands)
+>>>     state, events = engine.update(observation, speed_kmh, commands, trip)
 >>>     # every sink takes the events, then the step
 
 Nothing in here knows a camera, a model, a broker or a database: they arrive through their seams.
@@ -23,7 +23,7 @@ import sdnotify
 import structlog
 
 from monitor.sinks.base import Overlay, Sink, Step
-from monitor.types import Command, DriverState, Event, Frame, Observation
+from monitor.types import NO_TRIP, Command, DriverState, Event, Frame, Observation, Trip
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +39,7 @@ class Watcher(Protocol):
         observation: Observation,
         speed_kmh: float | None = None,
         commands: Sequence[Command] = (),
+        trip: Trip = NO_TRIP,
     ) -> tuple[DriverState, list[Event]]:
         """One observation in; the state and the events it made out."""
 
@@ -98,6 +99,7 @@ class Watch:
         sinks: told in this order; the chime first, since it is the one that wakes.
         speed_kmh: the vehicle's speed now, None if unknown.
         commands: takes what was asked since the last frame.
+        trip: who drives and where now.
         overlay: what perception saw on the last frame, to be drawn.
     """
 
@@ -110,6 +112,7 @@ class Watch:
         *,
         speed_kmh: Callable[[], float | None] = lambda: None,
         commands: Callable[[], Sequence[Command]] = tuple,
+        trip: Callable[[], Trip] = Trip,
         overlay: Callable[[], Overlay] = lambda: None,
     ) -> None:
         self._source = source
@@ -118,6 +121,7 @@ class Watch:
         self._sinks = list(sinks)
         self._speed_kmh = speed_kmh
         self._commands = commands
+        self._trip = trip
         self._overlay = overlay
         self._failed: dict[str, tuple[str, float]] = {}
         self.pulse = Pulse()
@@ -133,7 +137,7 @@ class Watch:
             began_s = time.monotonic()
             observation = self._look(frame)
             speed_kmh, commands = self._speed_kmh(), tuple(self._commands())
-            state, events = self._engine.update(observation, speed_kmh, commands)
+            state, events = self._engine.update(observation, speed_kmh, commands, self._trip())
             self._send(events)
             step = Step(frame, observation, speed_kmh, commands, state, self._overlay())
             for sink in self._sinks:

@@ -21,6 +21,7 @@ from monitor.policy import Policy
 from monitor.types import (
     CAUSES,
     KINDS,
+    NO_TRIP,
     CameraCondition,
     Cause,
     Command,
@@ -33,6 +34,7 @@ from monitor.types import (
     Level,
     Observation,
     Reading,
+    Trip,
 )
 
 _URGENCY = list(CAUSES)
@@ -77,6 +79,7 @@ class Engine:
         observation: Observation,
         speed_kmh: float | None = None,
         commands: Sequence[Command] = (),
+        trip: Trip = NO_TRIP,
     ) -> tuple[DriverState, list[Event]]:
         """Take one observation.
 
@@ -85,6 +88,7 @@ class Engine:
             speed_kmh: the vehicle's speed; None where no source tells.
             commands: what was asked since the last observation. `WARNINGS_ON` and `WARNINGS_OFF`
                 are the chime's business.
+            trip: who drives and where; written on what comes out, and no rule asks for it.
 
         Returns:
             The state now, and what is to be told.
@@ -98,7 +102,7 @@ class Engine:
         reading = self._read(observation, speed_kmh)
         self._last_s = observation.timestamp_s
         findings = [self._capped(finding, speed_kmh) for finding in self._ruleset.update(reading)]
-        self._context = now = self._now(reading)
+        self._context = now = self._now(reading, trip)
         events = self._alerts.update(findings, now)
         if Command.ACKNOWLEDGE in commands:
             events.extend(self._alerts.acknowledge(now))
@@ -107,7 +111,7 @@ class Engine:
             self._learn_anew(looking_ahead=False)
         frozen = self._frozen(reading)
         self._baseline.update(observation, frozen, self._pose_share(reading))
-        return self._state(reading), events
+        return self._state(reading, trip), events
 
     def finish(self) -> list[Event]:
         """Close what is open: the drive is over."""
@@ -138,7 +142,7 @@ class Engine:
             return reading
         return replace(reading, causes=reading.causes | {Cause.UNCALIBRATED})
 
-    def _now(self, reading: Reading) -> AlertContext:
+    def _now(self, reading: Reading, trip: Trip) -> AlertContext:
         return AlertContext(
             now_s=reading.timestamp_s,
             attentive_s=self._ruleset.attentive_s,
@@ -148,6 +152,7 @@ class Engine:
             speed_kmh=reading.speed_kmh,
             abandoned=self._abandoned(reading.speed_kmh),
             calibration=self._baseline.calibration.id,
+            trip=trip,
         )
 
     # --- the vehicle -----------------------------------------------------------------------
@@ -212,7 +217,7 @@ class Engine:
             or reading.camera is not CameraCondition.OK
         )
 
-    def _state(self, reading: Reading) -> DriverState:
+    def _state(self, reading: Reading, trip: Trip) -> DriverState:
         alerts = self._alerts.open if self._alerts is not None else ()
         rules = self._ruleset
         causes = [a.evidence.cause for a in alerts if isinstance(a.evidence, DegradedEvidence)]
@@ -237,4 +242,5 @@ class Engine:
             calibration=self._baseline.calibration,
             open_alerts=tuple(alert.id for alert in alerts),
             speed_kmh=reading.speed_kmh,
+            trip=trip,
         )

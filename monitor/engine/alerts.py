@@ -22,6 +22,7 @@ from monitor.policy import Policy
 from monitor.types import (
     CAUSES,
     KINDS,
+    NO_TRIP,
     DegradedEvidence,
     EndedBy,
     Event,
@@ -29,6 +30,7 @@ from monitor.types import (
     Kind,
     Level,
     Phase,
+    Trip,
 )
 from monitor.types.evidence import merged
 
@@ -48,6 +50,7 @@ class AlertContext:
         speed_kmh: the vehicle's speed; None if unknown.
         abandoned: nobody has been seen for so long that the driver must have left.
         calibration: id of the baseline in use.
+        trip: who drives and where.
     """
 
     now_s: float
@@ -58,6 +61,7 @@ class AlertContext:
     speed_kmh: float | None
     abandoned: bool
     calibration: str
+    trip: Trip = NO_TRIP
 
 
 @dataclass
@@ -75,6 +79,7 @@ class OpenAlert:
         acknowledged: the driver answered.
         repeats: how often it was repeated unchanged.
         unanswered_s: how long the present warning has gone unanswered.
+        trip: who drove and where at its start.
     """
 
     id: str
@@ -90,6 +95,7 @@ class OpenAlert:
     acknowledged: bool = False
     repeats: int = 0
     unanswered_s: float = 0.0
+    trip: Trip = NO_TRIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +213,7 @@ class Alerts:
             warned_s=now.now_s,
             rung=finding.rung,
             evidence=replace(finding.evidence, speed_kmh=now.speed_kmh),
+            trip=now.trip,
         )
 
     # --- an alert goes on ------------------------------------------------------------------
@@ -307,6 +314,7 @@ class Alerts:
             policy=self._origin.policy,
             calibration=now.calibration,
             models=self._origin.models,
+            trip=alert.trip,
         )
 
     def _too_much(self, alert: OpenAlert) -> bool:

@@ -228,7 +228,14 @@ def status(database: DatabaseOption = None, config: ConfigOption = None) -> None
     Console().print(table)
 
 
+driver_app = typer.Typer(
+    help="The data of one driver, by the pseudonym that vehicles were told.", no_args_is_help=True
+)
+fleet_app.add_typer(driver_app, name="driver")
 VehicleArgument = Annotated[str, typer.Argument(help="Whose data.")]
+DriverArgument = Annotated[str, typer.Argument(help="The pseudonym or id of the shift.")]
+ClipsOption = Annotated[Path | None, typer.Option(help="Folder of the clips that the events name.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DriveOption = Annotated[
     str | None,
     typer.Option(help="One drive alone: who drove it is in your roster.", show_default=False),
@@ -270,47 +277,25 @@ def export_data(
     config: ConfigOption = None,
 ) -> None:
     """Write everything held about a vehicle, or one drive, as gzipped JSON lines."""
-    from monitor.fleet.admin.operation import export
-
-    subject = _subject(vehicle, drive)
-    with _database(database, config) as engine:
-        written = export(engine, subject, folder, actor or getpass.getuser(), time.time())
-    _print_rows(f"{subject} → {folder}", written)
+    _export(_subject(vehicle, drive), folder, actor, database, config)
 
 
 @fleet_app.command()
 def erase(
     vehicle: VehicleArgument,
     drive: DriveOption = None,
-    clips: Annotated[
-        Path | None, typer.Option(help="Folder of the clips that the events name.")
-    ] = None,
+    clips: ClipsOption = None,
     broker: Annotated[
         bool, typer.Option("--broker", help="Clear what the broker retains of it, too.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
     actor: ActorOption = None,
     database: DatabaseOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Erase everything held about a vehicle, or one drive. Only an audit row remains."""
-    from monitor.fleet.admin.operation import erase as erase_data
-
-    subject = _subject(vehicle, drive)
-    if not yes:
-        typer.confirm(
-            f"Erase everything held about {subject}? It cannot be brought back", abort=True
-        )
-    with _database(database, config) as engine:
-        gone = erase_data(
-            engine,
-            subject,
-            actor or getpass.getuser(),
-            time.time(),
-            clips,
-            _forget_on_broker(load_fleet(config)) if broker else lambda _vehicle: None,
-        )
-    _print_rows(f"{subject}: erased", gone)
+    forget = _forget_on_broker(load_fleet(config)) if broker else lambda _vehicle: None
+    _erase(_subject(vehicle, drive), yes, actor, database, config, clips, forget)
 
 
 @fleet_app.command()
@@ -321,6 +306,65 @@ def retention(database: DatabaseOption = None, config: ConfigOption = None) -> N
     with _database(database, config) as engine:
         gone = maintain(engine, load_fleet(config).retention, time.time())
     _print_rows("let go of", gone or {"nothing was too old": 0})
+
+
+@driver_app.command("export")
+def export_driver(
+    driver: DriverArgument,
+    folder: Annotated[Path, typer.Argument(help="Where to write; made if need be.")],
+    actor: ActorOption = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write everything held about a driver, of all vehicles, as gzipped JSON lines."""
+    from monitor.fleet.admin.operation import Subject
+
+    _export(Subject(driver=driver), folder, actor, database, config)
+
+
+@driver_app.command("erase")
+def erase_driver(
+    driver: DriverArgument,
+    clips: ClipsOption = None,
+    yes: YesOption = False,
+    actor: ActorOption = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Erase everything held about a driver, of all vehicles. Only an audit row remains."""
+    from monitor.fleet.admin.operation import Subject
+
+    _erase(Subject(driver=driver), yes, actor, database, config, clips)
+
+
+def _export(
+    subject: "Subject", folder: Path, actor: str | None, database: str | None, config: Path | None
+) -> None:
+    from monitor.fleet.admin.operation import export
+
+    with _database(database, config) as engine:
+        written = export(engine, subject, folder, actor or getpass.getuser(), time.time())
+    _print_rows(f"{subject} → {folder}", written)
+
+
+def _erase(
+    subject: "Subject",
+    yes: bool,
+    actor: str | None,
+    database: str | None,
+    config: Path | None,
+    clips: Path | None,
+    forget: Callable[[str], None] = lambda _vehicle: None,
+) -> None:
+    from monitor.fleet.admin.operation import erase as erase_data
+
+    if not yes:
+        typer.confirm(
+            f"Erase everything held about {subject}? It cannot be brought back", abort=True
+        )
+    with _database(database, config) as engine:
+        gone = erase_data(engine, subject, actor or getpass.getuser(), time.time(), clips, forget)
+    _print_rows(f"{subject}: erased", gone)
 
 
 def _stopped_by_signals() -> threading.Event:

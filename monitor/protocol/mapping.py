@@ -11,7 +11,7 @@ Rows are keyed by column. What is JSON in the database is a Python value here.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypedDict
 
@@ -22,12 +22,23 @@ from monitor.protocol.schemas import (
     AlertData,
     CalibrationStatus,
     CoverageData,
-    DmsSignals,
     Signals,
     State,
+    TripSignals,
     level_name,
 )
-from monitor.types import CAUSES, KINDS, DriverState, Event, Evidence, Kind, Level, Phase
+from monitor.types import (
+    CAUSES,
+    KINDS,
+    DriverState,
+    Event,
+    Evidence,
+    Kind,
+    Level,
+    Phase,
+    Position,
+    Trip,
+)
 from monitor.types.evidence import evidence_json
 
 _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Annotated[Evidence, Field(discriminator="rule")])
@@ -125,9 +136,7 @@ def event_row(
         "sequence": sequence,
         "received_at": received_at,
         "clip": clip,
-        "driver": None,
-        "latitude": None,
-        "longitude": None,
+        **_trip_columns(event.trip),
         "changed_at": None,
     }
 
@@ -151,6 +160,7 @@ def event_from_row(row: Mapping[Any, Any]) -> Event:
         policy=row["policy"],
         calibration=row["calibration"],
         models=tuple(row["models"]),
+        trip=_trip_from(row),
     )
 
 
@@ -158,6 +168,7 @@ def event_line(event: Event) -> str:
     """One JSON line without its line end: every field, floats exact, keys in a fixed order."""
     values = {field.name: getattr(event, field.name) for field in fields(Event)}
     values["evidence"] = evidence_json(event.evidence)
+    values["trip"] = asdict(event.trip)
     values["duration_s"] = event.duration_s
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
 
@@ -182,14 +193,16 @@ def evidence_from(kind: Kind, stored: Mapping[str, Any]) -> Evidence:
 
 def alert_data(event: Event, vehicle: str) -> AlertData:
     """The payload of an event."""
-    values = {field.name: getattr(event, field.name) for field in fields(Event)}
+    values = {f.name: getattr(event, f.name) for f in fields(Event) if f.name != "trip"}
     over = event.phase is Phase.END
     failed = event.cause is not None and CAUSES[event.cause].failed
     return AlertData(
         **values,
         vehicle=vehicle,
-        signals=DmsSignals(
-            warning=_is_warning(event.level, event.kind) and not over, error=failed and not over
+        signals=TripSignals(
+            warning=_is_warning(event.level, event.kind) and not over,
+            error=failed and not over,
+            **_trip_signals(event.trip),
         ),
     )
 
@@ -253,9 +266,7 @@ def sample_row(state: State) -> SampleRow:
         "calibration": calibration.percent / 100 if calibration else None,
         "speed_kmh": signals.speed_kmh,
         "degraded": [cause.value for cause in state.degraded],
-        "driver": None,
-        "latitude": None,
-        "longitude": None,
+        **_trip_columns(signals.trip),
     }
 
 
@@ -269,7 +280,7 @@ def coverage_rows(data: CoverageData) -> Iterator[dict[str, Any]]:
             "started_at": data.started_at,
             "cause": str(cause),
             "seconds": seconds,
-            "driver": None,
+            "driver": data.driver,
         }
 
 
@@ -301,7 +312,34 @@ def _signals(state: DriverState) -> Signals:
         warning=_is_warning(state.level, state.kind),
         error=any(CAUSES[cause].failed for cause in state.degraded),
         speed_kmh=state.speed_kmh,
+        **_trip_signals(state.trip),
     )
+
+
+class _TripColumns(TypedDict):
+    driver: str | None
+    latitude: float | None
+    longitude: float | None
+
+
+def _trip_columns(trip: Trip) -> _TripColumns:
+    place = trip.position
+    return {
+        "driver": trip.driver,
+        "latitude": place.latitude_deg if place else None,
+        "longitude": place.longitude_deg if place else None,
+    }
+
+
+def _trip_from(row: Mapping[Any, Any]) -> Trip:
+    driver, latitude_deg, longitude_deg = row["driver"], row["latitude"], row["longitude"]
+    if latitude_deg is None or longitude_deg is None:
+        return Trip(driver)
+    return Trip(driver, Position(latitude_deg, longitude_deg))
+
+
+def _trip_signals(trip: Trip) -> dict[str, Any]:
+    return {"driver": trip.driver, **(asdict(trip.position) if trip.position else {})}
 
 
 def _within(angle_deg: float, limit_deg: float) -> float:

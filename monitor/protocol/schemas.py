@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.json_schema import models_json_schema
 
 from monitor.config import Identifier
-from monitor.types import Cause, Event, Evidence, Eyes, Kind, Level, Phase
+from monitor.types import Cause, Event, Evidence, Eyes, Kind, Level, Phase, Position, Trip
 from monitor.types.evidence import evidence_json
 
 # What a stretch of time is accounted to: nothing impaired the watch, or the first cause that did.
@@ -142,7 +142,26 @@ class DmsSignals(Payload):
     enabled: bool = Field(True, alias="Vehicle.ADAS.DMS.IsEnabled")
 
 
-class Signals(DmsSignals):
+class TripSignals(DmsSignals):
+    """Who drives, by the operator's pseudonym, and where; None is unknown."""
+
+    driver: Identifier | None = Field(None, alias="Vehicle.Driver.Identifier.Subject")
+    latitude_deg: float | None = Field(
+        None, alias="Vehicle.CurrentLocation.Latitude", ge=-90, le=90
+    )
+    longitude_deg: float | None = Field(
+        None, alias="Vehicle.CurrentLocation.Longitude", ge=-180, le=180
+    )
+
+    @property
+    def trip(self) -> Trip:
+        """The same as the engine has it."""
+        if self.latitude_deg is None or self.longitude_deg is None:
+            return Trip(self.driver)
+        return Trip(self.driver, Position(self.latitude_deg, self.longitude_deg))
+
+
+class Signals(TripSignals):
     """COVESA VSS v6 signals of the driver; degrees are + left, + up, + right; None is unknown."""
 
     fatigue: Percent | None = Field(None, alias="Vehicle.Driver.FatigueLevel")
@@ -261,7 +280,7 @@ class EventPayload(Payload):
     policy: Text64
     calibration: Text64
     models: tuple[Text64, ...] = Field(max_length=16)
-    signals: DmsSignals
+    signals: TripSignals
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -281,7 +300,8 @@ class AlertData(EventPayload):
     @property
     def event(self) -> Event:
         """The event itself."""
-        return Event(**{field.name: getattr(self, field.name) for field in fields(Event)})
+        own = {f.name: getattr(self, f.name) for f in fields(Event) if f.name != "trip"}
+        return Event(**own, trip=self.signals.trip)
 
 
 class AlertDataV1(EventPayload):
@@ -355,6 +375,7 @@ class CoverageData(Payload):
     vehicle: Identifier
     drive: Identifier
     camera: Identifier
+    driver: Identifier | None = None
     started_at: Epoch
     ended_at: Epoch
     seconds: dict[Watched, Annotated[float, Field(ge=0, le=1e8)]]

@@ -37,6 +37,11 @@ class MonitoredTime:
         """Seconds since the report was begun."""
         return self._last.timestamp_s - self._started_s if self._last else 0.0
 
+    @property
+    def driver(self) -> str | None:
+        """Whose time the report is."""
+        return self._last.trip.driver if self._last else None
+
     def add(self, state: DriverState) -> None:
         """Count the time since the last frame."""
         if self._last is None:
@@ -57,6 +62,7 @@ class MonitoredTime:
             vehicle=vehicle,
             drive=drive,
             camera=camera,
+            driver=self.driver,
             started_at=started_at,
             ended_at=started_at + self.elapsed_s,
             seconds=dict(self._seconds),
@@ -157,6 +163,8 @@ class StoreSink(Sink):
     def on_step(self, step: Step) -> None:
         """Count the time, and write a sample now and then."""
         state = step.state
+        if self._monitored.driver != state.trip.driver:
+            self._report()  # a report is one driver's
         self._monitored.add(state)
         if self._monitored.elapsed_s >= self._coverage_every_s:
             self._report()

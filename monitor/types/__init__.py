@@ -33,10 +33,12 @@ from monitor.types.observation import (
 )
 from monitor.types.reading import Calibration, DriverState, Event, Reading
 from monitor.types.terms import CameraCondition, Cause, Command, Eyes, Level, Phase
+from monitor.types.trip import NO_TRIP, Position, Trip
 
 __all__ = [
     "CAUSES",
     "KINDS",
+    "NO_TRIP",
     "AbsenceEvidence",
     "Box",
     "Calibration",
@@ -62,7 +64,9 @@ __all__ = [
     "Observation",
     "PerclosEvidence",
     "Phase",
+    "Position",
     "Quality",
     "Reading",
+    "Trip",
     "YawnEvidence",
 ]

@@ -7,6 +7,7 @@ from monitor.types.evidence import DegradedEvidence, Evidence
 from monitor.types.kinds import Kind
 from monitor.types.observation import EyeProbabilities, HeadPose
 from monitor.types.terms import CameraCondition, Cause, Eyes, Level, Phase
+from monitor.types.trip import NO_TRIP, Trip
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class DriverState:
         calibration: of the driver's baseline.
         open_alerts: ids of the events now open.
         speed_kmh: the vehicle's; None if no source says.
+        trip: who drives and where, as far as somebody says.
     """
 
     timestamp_s: float
@@ -124,6 +126,7 @@ class DriverState:
     calibration: Calibration | None = None
     open_alerts: tuple[str, ...] = ()
     speed_kmh: float | None = None
+    trip: Trip = NO_TRIP
 
     def __post_init__(self) -> None:
         share(self, "perclos", "coverage")
@@ -150,6 +153,7 @@ class Event:
         acknowledged: the driver answered.
         evidence: the numbers that made it, as the rule that found it gave them.
         policy, calibration, models: provenance: policy hash, calibration id, model ids.
+        trip: who drove and where when it began, as far as somebody said.
     """
 
     id: str
@@ -167,6 +171,7 @@ class Event:
     policy: str = ""
     calibration: str = ""
     models: tuple[str, ...] = ()
+    trip: Trip = NO_TRIP
 
     def __post_init__(self) -> None:
         finite(self, "started_at", "at", "started_s", "at_s")

@@ -31,7 +31,15 @@ def commands() -> dict[str, set[str]]:
     """Each command of `wakeful fleet` with its options."""
     group = typer.main.get_command(fleet_app)
     found = group.commands.items()  # type: ignore[attr-defined]
-    return {name: {o for p in command.params for o in p.opts} for name, command in found}
+    return {
+        name: {
+            option
+            for part in (command, *getattr(command, "commands", {}).values())
+            for param in part.params
+            for option in param.opts
+        }
+        for name, command in found
+    }
 
 
 def told(text: str) -> list[tuple[str, list[str]]]:

@@ -7,6 +7,7 @@ import pytest
 
 from monitor.sinks.base import Sink, Step
 from monitor.types import (
+    NO_TRIP,
     CameraCondition,
     ClosureEvidence,
     Command,
@@ -17,6 +18,7 @@ from monitor.types import (
     Level,
     Observation,
     Phase,
+    Trip,
 )
 from monitor.worker import Heartbeat, Pulse, Watch
 
@@ -50,14 +52,17 @@ class ScriptedEngine:
 
     def __init__(self) -> None:
         self.given: list[tuple[Observation, float | None, Sequence[Command]]] = []
+        self.trips: list[Trip] = []
 
     def update(
         self,
         observation: Observation,
         speed_kmh: float | None = None,
         commands: Sequence[Command] = (),
+        trip: Trip = NO_TRIP,
     ) -> tuple[DriverState, list[Event]]:
         self.given.append((observation, speed_kmh, commands))
+        self.trips.append(trip)
         state = DriverState(observation.timestamp_s, observation.captured_at)
         events = [told(observation.timestamp_s, Phase.START)] if len(self.given) == 3 else []
         return state, events
@@ -118,7 +123,16 @@ def test_a_failing_perception_is_an_unknown_observation_not_a_calm_one() -> None
 def test_speed_and_commands_reach_the_engine_with_the_frame_they_came_before() -> None:
     engine = ScriptedEngine()
     asked = iter([(), (Command.ACKNOWLEDGE,), ()])
-    Watch(frames(3), seen, engine, speed_kmh=lambda: 88.0, commands=lambda: next(asked)).run()
+    shifts = iter([Trip("anna"), Trip("ben"), NO_TRIP])
+    Watch(
+        frames(3),
+        seen,
+        engine,
+        speed_kmh=lambda: 88.0,
+        commands=lambda: next(asked),
+        trip=lambda: next(shifts),
+    ).run()
+    assert [trip.driver for trip in engine.trips] == ["anna", "ben", None]
     assert [(s, c) for _, s, c in engine.given] == [
         (88.0, ()),
         (88.0, (Command.ACKNOWLEDGE,)),

@@ -17,7 +17,7 @@ from monitor.protocol import messages
 from monitor.protocol.messages import Message, Narrator, Topics
 from monitor.protocol.schemas import Loop, Stats
 from monitor.sinks.store import MonitoredTime
-from monitor.types import DriverState, Event, Kind, Phase
+from monitor.types import DriverState, Event, Kind, Phase, Position, Trip
 from monitor.types.evidence import evidence_json
 from tests.support.drivers import (
     Story,
@@ -33,6 +33,7 @@ from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "mqtt.md"
 TOPICS = Topics("dms/v1", "truck-1")
+TRIP = Trip("shift-12", Position(52.52, 13.405))
 LEARNED = attentive(75)
 FALLS_ASLEEP = LEARNED + eyes_closed(4) + attentive(5)
 TIRED = LEARNED + (eyes_closed(0.9) + blinking(3.0)) * 20
@@ -48,7 +49,7 @@ def drive(story: Story) -> tuple[list[DriverState], list[Event]]:
     engine = Engine(Policy(), drive="drive-1", models=("yolov5n_awake", "eye_state"))
     states, events = [], []
     for observation, _, commands in story.at(30):
-        state, new = engine.update(observation, 80.0, commands)
+        state, new = engine.update(observation, 80.0, commands, TRIP)
         states.append(state)
         events += new
     return states, [*events, *engine.finish()]

@@ -16,8 +16,10 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    null,
     select,
     tuple_,
+    update,
 )
 
 from monitor.errors import StoreError
@@ -33,16 +35,25 @@ _EVENTS = schema.events.c
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose data: a vehicle's, or that of one of its drives alone.
+    """Whose data: a vehicle's, that of one of its drives alone, or a driver's in any vehicle.
 
-    No driver is identified anywhere; who drove a drive is known to the operator's own roster.
+    A driver is a pseudonym that vehicles were told; who it stands for is known to the operator's
+    own roster.
     """
 
-    vehicle: str
+    vehicle: str = ""
     drive: str | None = None
+    driver: str | None = None
+
+    @property
+    def whole_vehicle(self) -> bool:
+        """Everything of a vehicle."""
+        return self.drive is None and self.driver is None
 
     def of(self, table: Table) -> ColumnElement[bool] | None:
-        """The rows of a table that are the subject's; None if it holds nothing by drive."""
+        """The rows of a table that are the subject's; None if it holds nothing of such."""
+        if self.driver is not None:
+            return table.c.driver == self.driver if "driver" in table.c else None
         if self.drive is None:
             return table.c.vehicle == self.vehicle
         if "drive" not in table.c:
@@ -50,6 +61,8 @@ class Subject:
         return and_(table.c.vehicle == self.vehicle, table.c.drive == self.drive)
 
     def __str__(self) -> str:
+        if self.driver is not None:
+            return f"driver {self.driver}"
         return f"{self.vehicle}/{self.drive}" if self.drive else self.vehicle
 
 
@@ -232,7 +245,7 @@ def export(
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             written = {
                 table.name: _write_lines(connection, table, where, folder)
-                for table, where in _holdings(subject)
+                for table, where in _holdings(connection, subject)
             }
         except OSError as error:
             raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
@@ -267,21 +280,25 @@ def erase(
     with engine.begin() as connection:
         _must_exist(connection, subject)
         files = _remove_clips(connection, subject, clips) if clips else 0
+        _sum_again(connection, subject)
         # Reviews first: they are found by the events they are about.
         gone = {
             table.name: connection.execute(delete(table).where(where)).rowcount
-            for table, where in reversed(list(_holdings(subject)))
+            for table, where in reversed(list(_holdings(connection, subject)))
         }
-        _sum_again(connection, subject)
+        if subject.driver is not None:
+            gone["vehicles"] = _forget_live(connection, subject.driver)
         gone["files"] = files
         _audit(connection, "erase", subject, actor, now, {"gone": gone})
     _compact(engine)
-    if subject.drive is None:
+    if subject.whole_vehicle:
         forget(subject.vehicle)
     return gone
 
 
-def _holdings(subject: Subject) -> Iterator[tuple[Table, ColumnElement[bool]]]:
+def _holdings(
+    connection: Connection, subject: Subject
+) -> Iterator[tuple[Table, ColumnElement[bool]]]:
     """Every table that may hold something of the subject's, and which rows."""
     for table in (
         schema.events,
@@ -294,7 +311,10 @@ def _holdings(subject: Subject) -> Iterator[tuple[Table, ColumnElement[bool]]]:
         where = subject.of(table)
         if where is not None:
             yield table, where
-    if subject.drive is None:
+    if subject.driver is not None:
+        letters = _dead_letters_naming(connection, subject.driver)
+        yield schema.dead_letters, schema.dead_letters.c.id.in_(letters)
+    if subject.whole_vehicle:
         topic = schema.dead_letters.c.topic
         yield schema.dead_letters, topic.contains(f"/{subject.vehicle}/", autoescape=True)
         yield schema.outbox, schema.outbox.c.topic.contains(f"/{subject.vehicle}/", autoescape=True)
@@ -307,17 +327,36 @@ def _holdings(subject: Subject) -> Iterator[tuple[Table, ColumnElement[bool]]]:
 
 
 def _sum_again(connection: Connection, subject: Subject) -> None:
-    """The dashboard's sums of the vehicle's days are made again, without what is gone."""
-    days = schema.event_days.c.day, schema.coverage_days.c.day
-    for table, day in zip((schema.event_days, schema.coverage_days), days, strict=True):
-        theirs = select(day).where(table.c.vehicle == subject.vehicle)
+    """The dashboard's sums of the vehicles' days are made again, without what goes."""
+    vehicles = [subject.vehicle]
+    if subject.driver is not None:
+        drove = schema.events.c.driver == subject.driver, schema.coverage.c.driver == subject.driver
+        found = select(schema.events.c.vehicle).where(drove[0])
+        vehicles = list(
+            connection.scalars(found.union(select(schema.coverage.c.vehicle).where(drove[1])))
+        )
+    for table in (schema.event_days, schema.coverage_days):
+        theirs = select(table.c.day).where(table.c.vehicle.in_(vehicles))
         connection.execute(delete(schema.rolled_days).where(schema.rolled_days.c.day.in_(theirs)))
     for table in (schema.event_days, schema.coverage_days):
-        connection.execute(delete(table).where(table.c.vehicle == subject.vehicle))
+        connection.execute(delete(table).where(table.c.vehicle.in_(vehicles)))
+
+
+def _forget_live(connection: Connection, driver: str) -> int:
+    """Vehicles whose latest state names the driver keep no state; returns how many did."""
+    table = schema.vehicles.c
+    named = table.state["signals"]["Vehicle.Driver.Identifier.Subject"].as_string() == driver
+    return connection.execute(update(schema.vehicles).where(named).values(state=null())).rowcount
+
+
+def _dead_letters_naming(connection: Connection, driver: str) -> list[int]:
+    """Refused messages whose bytes name this driver."""
+    letters = connection.execute(select(schema.dead_letters.c.id, schema.dead_letters.c.payload))
+    return [id_ for id_, payload in letters if f'"{driver}"'.encode() in payload]
 
 
 def _must_exist(connection: Connection, subject: Subject) -> None:
-    for table, where in _holdings(subject):
+    for table, where in _holdings(connection, subject):
         if connection.execute(select(1).select_from(table).where(where).limit(1)).first():
             return
     raise StoreError(f"nothing is held about {subject}; see `wakeful fleet status` for the names")
