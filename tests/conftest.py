@@ -38,7 +38,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streamlit's test runner leaves its script behind as `__main__`, which a spawned process runs."""
+    """Streamlit's test runner leaves its script as `__main__`, which a spawned process runs."""
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
