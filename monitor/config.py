@@ -152,8 +152,19 @@ class PerceptionConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field("auto")
     threads: int = Field(0, ge=0, le=256, description="Inference threads; 0 decides by the cores.")
     detector_input_px: int = Field(320, ge=64, le=1280, multiple_of=32)
-    detector_every_n: int = Field(
-        1, ge=1, le=60, description="Run the detector on every n-th frame while the track is sure."
+    detector_hz: float = Field(
+        5.0,
+        gt=0,
+        le=240,
+        description="Looks of the detector a second at a face that does not move; it always looks "
+        "where lids or head have moved.",
+    )
+    still_hz: float = Field(
+        15.0,
+        ge=5,
+        le=240,
+        description="Looks a second at a driver who does not move; frames on which the eyes have "
+        "changed are always looked at. 240 looks at every frame.",
     )
     min_score: float = Field(0.25, ge=0, le=1, description="Detections below it are dropped.")
 

@@ -182,6 +182,8 @@ def _vehicle(measured: Result) -> list[str]:
         f"{measured['cores']:.0%} of one core"
     )
     lines = [whole]
+    if measured["frame_cpu_ms"] is not None:
+        lines.append(f"  processor time a frame: {measured['frame_cpu_ms']:.1f} ms, all threads")
     if measured["late_ms"]["state"].get("p50", 0) > KEEPS_UP_MS:
         lines.append(
             "  [yellow]the machine does not keep up with 30 fps: this is a queue, no latency"

@@ -28,6 +28,7 @@ from monitor.sinks.mqtt.broker import LOOPBACK, EmbeddedBroker
 
 # Short closures, so that alerts come often enough to be counted.
 DRIVE = "attentive 2, closed 1.8, attentive 3, closed 2, attentive 4"
+FPS = 30.0
 STATES_PER_S = 10
 WARM_UP_S = 5.0
 START_S = 60.0
@@ -35,11 +36,18 @@ STRETCHES = 6  # of ten minutes in an hour
 
 
 class Ear:
-    """Subscribes to everything and notes how late each message is."""
+    """Subscribes to everything and notes how late each message is.
+
+    Attributes:
+        late_ms: of every message, by kind.
+        first_at: when the first one came, epoch seconds.
+        captured_at: capture time of the last state's frame, epoch seconds.
+    """
 
     def __init__(self, port: int) -> None:
         self.late_ms: dict[str, list[float]] = {"state": [], "alert": []}
         self.first_at: float | None = None
+        self.captured_at = 0.0
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._client.on_connect = lambda client, *_: client.subscribe("dms/v1/#", qos=1)
         self._client.on_message = self._note
@@ -62,6 +70,8 @@ class Ear:
             return
         told = json.loads(message.payload)
         data = told.get("data", told)
+        if kind == "state":
+            self.captured_at = data["at"]
         if kind == "alert" and data.get("phase") != "start":
             return  # an end is told when it is sure, not when it happened
         self.first_at = self.first_at or now
@@ -106,7 +116,7 @@ def watched_vehicle(folder: Path) -> Iterator[Watched]:
 
 
 def measure_stretch(watched: Watched, seconds: float) -> dict[str, Any]:
-    """CPU share, memory and latency over some seconds from now.
+    """Processor time, memory and latency over some seconds from now.
 
     Raises:
         WakefulError: the process has ended.
@@ -115,15 +125,20 @@ def measure_stretch(watched: Watched, seconds: float) -> dict[str, Any]:
     try:
         watched.ear.forget()
         cpu_s, started_s = sum(process.cpu_times()[:2]), time.monotonic()
+        captured_s = watched.ear.captured_at
         time.sleep(seconds)
         cpu_s = sum(process.cpu_times()[:2]) - cpu_s
         wall_s = time.monotonic() - started_s
+        # Every frame of the film is watched, late or not: on a busy machine they are fewer.
+        frames = (watched.ear.captured_at - captured_s) * FPS
         late_ms = watched.ear.late_ms
         memory = process.memory_full_info()
     except psutil.NoSuchProcess:
         raise WakefulError("bench: `wakeful run` ended while it was measured") from None
     return {
         "cores": cpu_s / wall_s,
+        "frame_cpu_ms": cpu_s * 1000 / frames if frames > 0 else None,
+        "watched_fps": frames / wall_s,
         "memory_mb": memory.uss / 2**20,
         "resident_mb": memory.rss / 2**20,
         "late_ms": {kind: _late(values) for kind, values in late_ms.items()},
@@ -144,7 +159,7 @@ def measure_vehicle(folder: Path, seconds: float) -> dict[str, Any]:
         measured = measure_stretch(watched, seconds)
         torch = any("libtorch" in part.path for part in watched.process.memory_maps())
         start_s = (watched.ear.first_at or watched.began_at) - watched.began_at
-    return {"broker": watched.broker, "fps": 30, "start_s": start_s, "torch": torch, **measured}
+    return {"broker": watched.broker, "fps": FPS, "start_s": start_s, "torch": torch, **measured}
 
 
 def measure_soak(
@@ -192,7 +207,7 @@ def _video(folder: Path) -> Path:
     from models.synthesis.film import animate, write_mp4  # noqa: PLC0415
 
     path = folder / "drive.mp4"
-    write_mp4(path, (image for _, image in animate(Portrait(), Drive.parse(DRIVE), 30.0)), 30.0)
+    write_mp4(path, (image for _, image in animate(Portrait(), Drive.parse(DRIVE), FPS)), FPS)
     return path
 
 

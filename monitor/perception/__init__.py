@@ -26,6 +26,7 @@ from monitor.perception.face_tracker import (
 from monitor.perception.facemesh import FaceFinder as MediaPipeFinder
 from monitor.perception.facemesh import Landmarker
 from monitor.perception.orientation import Orientation
+from monitor.perception.rest import Rest
 from monitor.perception.stages import Stages
 from monitor.perception.tracking import DriverTrack
 from monitor.types import (
@@ -110,27 +111,48 @@ class Perception:
             landmarker,
             finder,
             detector,
-            config.detector_every_n,
+            config.detector_hz,
             self._stages,
         )
         self._orientation = Orientation(detector, finder, self._stages, camera.id)
         self._expression = (
             ExpressionReader(emotion, config.emotion_hz, live=live) if emotion else None
         )
+        self._rest = Rest(config.still_hz)
         self.overlay = Overlay()
         self.models = models
 
     def __call__(self, frame: Frame) -> Observation:
         """Measure what can be measured on `frame`; never raises for what a picture holds."""
         self._stages.begin(frame.timestamp_s)
-        if frame.image is None or frame.image.size == 0:
+        image = frame.image
+        if image is None or image.size == 0:
             self.overlay = Overlay()
             self._orientation.forget()
+            self._rest.forget()
             return _observation(frame)
-        image = frame.image
+        still = self._rest.still(frame, image)
+        if still is not None:
+            return self._again(still, frame)
         if self._orientation.look(image, frame.timestamp_s):
             self.overlay = Overlay()
+            self._rest.forget()
             return self._turned(frame, image)
+        return self._looked(frame, image)
+
+    def _again(self, still: Observation, frame: Frame) -> Observation:
+        """The last look's measures on a frame that shows the same."""
+        reader = self._expression
+        return replace(
+            still,
+            timestamp_s=frame.timestamp_s,
+            captured_at=frame.captured_at,
+            index=frame.index,
+            skipped=frame.skipped,
+            emotion=reader.latest(frame.timestamp_s) if reader is not None else None,
+        )
+
+    def _looked(self, frame: Frame, image: Image) -> Observation:
         sighting = self._follow(image, frame.timestamp_s)
         self.overlay = Overlay(sighting.box, sighting.landmarks, sighting.others)
         if sighting.landmarks is not None:
@@ -140,7 +162,7 @@ class Perception:
         measured["emotion"] = self._emotion(image, sighting, frame.timestamp_s)
         measured["quality"] = self._stages.run("quality", None, quality_of, image, sighting.box)
         measured["detection"] = sighting.judged()  # has been at work beside all the others
-        return _observation(
+        observation = _observation(
             frame,
             size_px=(image.shape[1], image.shape[0]),
             face=sighting.box,
@@ -148,6 +170,8 @@ class Perception:
             **measured,
             errors=self._stages.failed,
         )
+        self._rest.looked(observation, image, sighting.landmarks)
+        return observation
 
     def _turned(self, frame: Frame, image: Image) -> Observation:
         """A face that lies or hangs is not measured: whatever came of it would be wrong."""

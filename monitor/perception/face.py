@@ -28,6 +28,8 @@ EYES: dict[Side, list[int]] = {
     "right": [33, 160, 158, 133, 153, 144],
     "left": [263, 387, 385, 362, 380, 373],
 }
+_UPPER_LIDS = [EYES[side][k] for side in EYES for k in (1, 2)]
+_LOWER_LIDS = [EYES[side][k] for side in EYES for k in (5, 4)]
 _LOWER_LID: dict[Side, list[int]] = {"right": [144, 145, 153], "left": [373, 374, 380]}
 _IRIS: dict[Side, list[int]] = {"right": [468], "left": [473]}
 # Inner lips: corners, then three pairs of upper and lower lip.
@@ -76,6 +78,12 @@ def eye_aspect_ratio(landmarks: Points, side: Side) -> float | None:
     if not width >= MIN_EYE_WIDTH_PX:
         return None
     return _measured((math.dist(up_1, low_1) + math.dist(up_2, low_2)) / (2 * width))
+
+
+def lid_gaps(landmarks: Points) -> NDArray[np.float32]:
+    """(4,) pixels from upper to lower lid, at two places of each eye."""
+    upper, lower = landmarks[_UPPER_LIDS, :2], landmarks[_LOWER_LIDS, :2]
+    return np.asarray(np.hypot(*(upper - lower).T), np.float32)
 
 
 def eye_centre(landmarks: Points, side: Side) -> tuple[float, float]:

@@ -1,19 +1,22 @@
 """Following the driver's face from frame to frame: who, where, and its landmarks.
 
 Once landmarks are found, the next picture is searched where they were. The detector judges that
-face from close by, on every frame or every n-th; over the whole picture it looks while the face is
-lost, and once a second to count faces. Without a detector MediaPipe's own detection does.
+face from close by, a few times a second and wherever lids or head have moved; over the whole
+picture it looks while the face is lost, and once a second to count faces. Without a detector
+MediaPipe's own detection does.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
+
+import numpy as np
 
 from monitor.perception.face import (
     Points,
     Region,
     box_of_landmarks,
+    lid_gaps,
     region_of_box,
     region_of_landmarks,
 )
@@ -58,7 +61,7 @@ class Sighting:
     Attributes:
         box: the driver's face; None if it was not found.
         landmarks: (478, 3) pixels; None where the mesh does not fit.
-        judged: waits for the detector's word on this face, None if it did not look at this frame;
+        judged: waits for the detector's word on this face, the last one if nothing has moved since;
             to be called once, last of all, before the next frame.
         faces: how many faces there are, the passengers' too.
         others: boxes of everything found on this frame, for drawing.
@@ -71,8 +74,6 @@ class Sighting:
     others: tuple[Box, ...] = ()
 
 
-Judging = Callable[[], list[Detection]]
-
 # The whole picture is looked over this often while the driver's face is followed.
 COUNT_EVERY_S = 1.0
 # The detector's boxes of training are this share of the mesh's (146 pictures, median 0.8); boxes
@@ -80,6 +81,8 @@ COUNT_EVERY_S = 1.0
 DETECTOR_SHARE = 0.8
 # A picture after a longer pause is searched anew: heads move.
 TRACK_GAP_S = 1.0
+# Capture times are sums of fractions: this near is due.
+_TICK_S = 1e-4
 
 
 class Follower:
@@ -90,7 +93,7 @@ class Follower:
         landmarker: fits the mesh.
         finder: finds faces without a detector.
         detector: the trained detector, or None.
-        every_n: the detector judges every n-th frame while the mesh holds the face.
+        detector_hz: how often a second the detector judges a face that does not move.
         stages: guards what may break.
     """
 
@@ -100,17 +103,17 @@ class Follower:
         landmarker: LandmarkNet,
         finder: FaceFinder,
         detector: Detector | None,
-        every_n: int,
+        detector_hz: float,
         stages: Stages,
     ) -> None:
         self._track = track
         self._landmarker = landmarker
         self._finder = finder
         self._detector = detector
-        self._every_n = every_n
+        self._judge_every_s = 1 / detector_hz
         self._stages = stages
         self._fit: Fit | None = None
-        self._unjudged = every_n
+        self._judgement: Judgement | None = None
         self._counted_s = float("-inf")
         self._seen_s = float("-inf")
         self._faces = 0
@@ -118,7 +121,6 @@ class Follower:
     def __call__(self, image: Image, timestamp_s: float) -> Sighting:
         """Look at the next frame."""
         before = self._fit if timestamp_s - self._seen_s <= TRACK_GAP_S else None
-        judging = self._judging(image, before)
         fit = self._fitted(image, before.region) if before is not None else None
         if fit is not None:
             self._track.confirm(fit.box, timestamp_s)
@@ -130,8 +132,7 @@ class Follower:
             self._faces = max(self._faces, 1)
         self._fit, self._seen_s = fit, timestamp_s
         points = fit.points if fit is not None else None
-        # The detector is still at work beside: whoever needs only the mesh goes on meanwhile.
-        judged = partial(self._judged, image, box, judging, before)
+        judged = self._judging(image, box, points, timestamp_s)
         return Sighting(box, points, judged, self._faces, tuple(boxes))
 
     def _acquired(self, image: Image, box: Box) -> "Fit | None":
@@ -167,33 +168,66 @@ class Follower:
                 return [_scaled(detection.box, 1 / DETECTOR_SHARE) for detection in seen]
         return self._stages.run("finder", [], self._finder, image)
 
-    def _judging(self, image: Image, before: "Fit | None") -> Judging | None:
-        """Let the detector begin where the face was, beside the mesh."""
-        self._unjudged += 1
-        if self._detector is None or before is None or self._unjudged < self._every_n:
-            return None
-        near = _scaled(before.box, DETECTOR_SHARE)
-        return self._stages.run("detector", None, self._detector.start, image, near)
-
-    def _judged(
-        self,
-        image: Image,
-        box: Box | None,
-        judging: Judging | None,
-        before: "Fit | None",
-    ) -> Detection | None:
-        """The detector's word on the driver's face."""
-        seen: list[Detection] = []
-        if judging is not None:  # waited for in any case, or it could not begin on the next frame
-            seen = self._stages.run("detector", [], judging)
-            self._unjudged = 0
+    def _judging(
+        self, image: Image, box: Box | None, points: Points | None, timestamp_s: float
+    ) -> Callable[[], Detection | None]:
+        """Let the detector begin on the driver's face, or take its last word where that holds."""
+        last = self._judgement
         if self._detector is None or box is None:
-            return None
-        if before is None or not _same(before.box, box):  # looked for elsewhere, or nowhere yet
-            near = _scaled(box, DETECTOR_SHARE)
-            seen = self._stages.run("detector", [], self._detector, image, near)
-            self._unjudged = 0
-        return max(seen, key=lambda d: d.box.iou(box), default=None)
+            self._judgement = None
+            return lambda: None
+        if last is not None and last.holds(box, points, timestamp_s, self._judge_every_s):
+            return lambda: last.detection
+        near = _scaled(box, DETECTOR_SHARE)
+        # Whoever needs only the mesh goes on meanwhile.
+        begun = self._stages.run("detector", None, self._detector.start, image, near)
+
+        def judged() -> Detection | None:
+            seen: list[Detection] = []
+            if begun is not None:
+                seen = self._stages.run("detector", [], begun)
+            best = max(seen, key=lambda d: d.box.iou(box), default=None)
+            failed = "detector" in self._stages.failed
+            self._judgement = None if failed else Judgement(best, box, points, timestamp_s)
+            return best
+
+        return judged
+
+
+# Of the face's height: the mesh trembles by less on a still picture, a lid's way is some 0.05.
+LIDS_MOVED, HEAD_MOVED = 0.008, 0.04
+# However much moves, the detector's word on the same face holds for so long: the eye network and
+# the mesh see what moves, on every frame.
+MOVING_S = 1 / 15
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The detector's word, and the face that it was on.
+
+    Attributes:
+        detection: None where it saw no face there.
+        box: of the face.
+        points: its mesh, where it fitted.
+        timestamp_s: when.
+    """
+
+    detection: Detection | None
+    box: Box
+    points: Points | None
+    timestamp_s: float
+
+    def holds(self, box: Box, points: Points | None, timestamp_s: float, at_most_s: float) -> bool:
+        """It was given just now, or not long ago on a face that has not moved since."""
+        since_s = timestamp_s - self.timestamp_s
+        if points is None or self.points is None or not 0 <= since_s < at_most_s - _TICK_S:
+            return False
+        if since_s < MOVING_S - _TICK_S:
+            return _same(box, self.box)
+        height_px = max(box.height_px, 1.0)
+        moved = np.abs(points[:, :2] - self.points[:, :2]).max() / height_px
+        lids = np.abs(lid_gaps(points) - lid_gaps(self.points)).max() / height_px
+        return bool(moved <= HEAD_MOVED and lids <= LIDS_MOVED)
 
 
 @dataclass(frozen=True, slots=True)

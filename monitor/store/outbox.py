@@ -49,6 +49,8 @@ class Outbox:
         self._memory: dict[str, Pending] = {}
         self._confirmed: set[str] = set()
         self.on_news: Callable[[], None] = lambda: None
+        self._news = 0  # counts what may have brought messages
+        self._empty_at = -1  # of `_news`, when nothing was found
         self.on_confirm: Callable[[], None] = lambda: None
         self.depth = 0
         self.bytes = 0
@@ -65,11 +67,16 @@ class Outbox:
             after: only messages with a greater sequence.
         """
         with self._lock:
+            news = self._news
+            if self._empty_at == news:
+                return []
             confirmed = set(self._confirmed)
             pending = {p.id: p for p in self._memory.values() if p.sequence > after}
         # What is in flight or confirmed may come first in the table, so it is asked for on top.
         stored = self._stored(limit + len(confirmed) + len(in_flight), after)
-        pending.update({p.id: p for p in stored})
+        pending.update({p.id: p for p in stored or ()})
+        if stored == [] and not (pending or in_flight or after):
+            self._empty_at = news  # who asks on every frame does not read the table each time
         waiting = [p for p in pending.values() if p.id not in confirmed and p.id not in in_flight]
         return sorted(waiting, key=lambda p: p.sequence)[:limit]
 
@@ -111,6 +118,7 @@ class Outbox:
         size, lost = outbox_table.size(connection), outbox_table.lost(connection)
         with self._lock:
             self._reader = reader
+            self._news += 1
             self.depth, self.bytes = size.messages, size.bytes
             self.lost += lost
         self.on_news()
@@ -130,6 +138,7 @@ class Outbox:
     def committed(self, batch: Sequence[Pending]) -> None:
         """The rows of `batch` are on disk."""
         with self._lock:
+            self._news += 1
             for pending in batch:
                 self._memory.pop(pending.id, None)
                 if pending.id in self._confirmed:
@@ -142,6 +151,7 @@ class Outbox:
     def remember(self, batch: Sequence[Pending]) -> None:
         """The database cannot be written: hand these out from memory."""
         with self._lock:
+            self._news += 1
             for pending in batch:
                 if pending.id not in self._confirmed:
                     self._memory[pending.id] = pending
@@ -179,13 +189,14 @@ class Outbox:
         self.depth = max(0, self.depth - removed.messages)
         self.bytes = max(0, self.bytes - removed.bytes)
 
-    def _stored(self, limit: int, after: int) -> list[Pending]:
+    def _stored(self, limit: int, after: int) -> list[Pending] | None:
+        """The oldest rows; None where the table cannot be read."""
         reader = self._reader
         if reader is None:
-            return []
+            return None
         try:
             with reader.connect() as connection:
                 return list(outbox_table.oldest(connection, limit, after))
         except SQLAlchemyError:
             # The writer finds out and tells; meanwhile memory is all there is.
-            return []
+            return None

@@ -94,6 +94,8 @@ def a_result() -> bench.Result:
             "memory_mb": 180.0,
             "torch": False,
             "cores": 0.4,
+            "frame_cpu_ms": 13.3,
+            "watched_fps": 30.0,
             "late_ms": {
                 "alert": {"p50": 10.0, "p95": 12.0, "p99": 13.0, "max": 13.0, "n": 6},
                 "state": {"n": 0},

@@ -19,6 +19,7 @@ from monitor.perception import Perception, open_perception, quality_of
 from monitor.perception.face import Points, Region
 from monitor.perception.face_tracker import COUNT_EVERY_S
 from monitor.perception.orientation import EMPTY_S, TURNS
+from monitor.perception.rest import LOST_HZ
 from monitor.policy import load_policy
 from monitor.types import (
     Box,
@@ -35,6 +36,7 @@ from tests.support.paths import SHARED
 
 DRIVER, PASSENGER = Box(120, 120, 280, 320), Box(420, 130, 560, 310)
 FPS = 10
+LOOKS = PerceptionConfig(emotion_hz=5)
 LEFT_EYE, RIGHT_EYE = EyeProbabilities(0.8, 0.2, 0, 0), EyeProbabilities(0, 0, 0, 1)
 
 
@@ -49,14 +51,16 @@ def frame(at_s: float, image: Image | None = None) -> Frame:
 class Cabin:
     """A perception with a fake for every part."""
 
-    def __init__(self, *faces: Box, detector: FakeDetector | None = None, **camera: object) -> None:
+    def __init__(
+        self, *faces: Box, detector: FakeDetector | None = None, fps: float = FPS, **camera: object
+    ) -> None:
         self.landmarker = FakeLandmarker(*faces)
         self.finder = FakeFinder(*faces)
         self.eyes = FakeEyes(LEFT_EYE, RIGHT_EYE)
         self.emotion = FakeEmotionNet("neutral")
-        self.every_n = int(camera.pop("every_n", 1))  # type: ignore[call-overload]
+        self.fps = fps
         self.perceive = Perception(
-            PerceptionConfig(emotion_hz=5, detector_every_n=self.every_n),
+            LOOKS,
             CameraConfig(**camera),  # type: ignore[arg-type]
             detector=detector,
             eyes=self.eyes,
@@ -71,11 +75,11 @@ class Cabin:
         self.landmarker.faces = list(faces)
         self.finder.faces = list(faces)
 
-    def watch(self, seconds: float) -> list[Observation]:
+    def watch(self, seconds: float, image: Image | None = None) -> list[Observation]:
         seen = []
-        for _ in range(round(seconds * FPS)):
-            seen.append(self.perceive(frame(self.now_s)))
-            self.now_s += 1 / FPS
+        for _ in range(round(seconds * self.fps)):
+            seen.append(self.perceive(frame(self.now_s, image)))
+            self.now_s += 1 / self.fps
         return seen
 
 
@@ -212,15 +216,96 @@ def test_a_followed_face_is_judged_from_close_by() -> None:
     whole_pictures = detector.near.count(None)
     turns = len(TURNS) * 3 / EMPTY_S
     assert whole_pictures <= 3 / COUNT_EVERY_S + 1 + turns
-    assert len(detector.near) - whole_pictures == 3 * FPS
+    assert len(detector.near) - whole_pictures == pytest.approx(3 * LOOKS.detector_hz, abs=1)
 
 
-@pytest.mark.parametrize("every_n", [2, 5])
-def test_while_the_track_is_sure_the_detector_judges_every_nth_frame(every_n: int) -> None:
+@pytest.mark.parametrize("fps", [5, 10, 30, 60])
+def test_of_a_still_face_the_detectors_last_word_holds_for_a_while(fps: float) -> None:
+    detector = FakeDetector(DRIVER, sleep=0.7)
+    seen = Cabin(DRIVER, detector=detector, fps=fps).watch(4)
+    judged = sum(near is not None for near in detector.near)
+    assert judged == pytest.approx(4 * min(LOOKS.detector_hz, fps), rel=0.15)
+    assert {one.detection.sleep for one in seen if one.detection} == {0.7}
+    assert all(one.detection for one in seen)
+
+
+@pytest.mark.parametrize("fps", [10, 15])
+def test_lids_that_move_are_judged_by_the_detector_at_once(fps: float) -> None:
     detector = FakeDetector(DRIVER)
-    seen = Cabin(DRIVER, detector=detector, every_n=every_n).watch(4)
-    judged = sum(one.detection is not None for one in seen)
-    assert judged == pytest.approx(4 * FPS / every_n, abs=1)
+    cabin = Cabin(DRIVER, detector=detector, fps=fps)
+    cabin.watch(2)
+    cabin.landmarker.opening, detector.sleep = 0.05, 0.9
+    (seen,) = cabin.watch(1 / fps)
+    assert seen.detection is not None
+    assert seen.detection.sleep == 0.9
+
+
+# --- a driver who sits still -------------------------------------------------------------------
+
+
+def with_eyes(grey: int) -> Image:
+    """A picture with stripes where `DRIVER`'s eyes are."""
+    image = picture()
+    eyes = image[170:210, 140:260]
+    eyes[:, ::8] = grey
+    return image
+
+
+@pytest.mark.parametrize("fps", [10, 15, 30, 60])
+def test_a_driver_who_does_not_move_is_looked_at_some_times_a_second(fps: float) -> None:
+    cabin = Cabin(DRIVER, fps=fps)
+    cabin.watch(1)
+    before = cabin.landmarker.looks
+    seen = cabin.watch(4)
+    looks = cabin.landmarker.looks - before
+    assert looks == pytest.approx(4 * min(LOOKS.still_hz, fps), rel=0.05)
+    assert all(one.ear_left is not None and one.eye_left is not None for one in seen)
+    times = [one.timestamp_s for one in seen]
+    assert times == sorted(set(times))  # each frame has its own time, looked at or not
+
+
+def test_lids_that_move_are_seen_on_the_frame_on_which_they_do() -> None:
+    cabin = Cabin(DRIVER, fps=60)
+    cabin.watch(2, with_eyes(60))
+    cabin.landmarker.opening = 0.05
+    (seen,) = cabin.watch(1 / 60, with_eyes(140))
+    assert seen.ear_left is not None
+    assert seen.ear_left < 0.1
+
+
+def test_light_alone_is_no_movement() -> None:
+    cabin = Cabin(DRIVER, fps=60)
+    cabin.watch(2, with_eyes(60))
+    before = cabin.landmarker.looks
+    brighter = np.asarray(with_eyes(60) + 20, np.uint8)
+    cabin.watch(1, brighter)
+    assert cabin.landmarker.looks - before == pytest.approx(LOOKS.still_hz, abs=1)
+
+
+def test_nobody_in_view_is_looked_for_at_once_and_later_ten_times_a_second() -> None:
+    cabin = Cabin(DRIVER, fps=60)
+    cabin.watch(2)
+    cabin.seat()
+    before = cabin.finder.looks
+    cabin.watch(1)
+    assert cabin.finder.looks - before >= 0.7 * 60
+    before = cabin.finder.looks
+    assert {seen.face for seen in cabin.watch(4)} == {None}
+    turns = len(TURNS) * 4 / EMPTY_S
+    assert cabin.finder.looks - before <= 4 * LOST_HZ + turns + 1
+    cabin.seat(DRIVER)
+    assert cabin.watch(1 / LOST_HZ)[-1].face is not None
+
+
+def test_a_lost_camera_ends_the_rest() -> None:
+    cabin = Cabin(DRIVER, fps=60)
+    cabin.watch(2)
+    lost = Frame(None, cabin.now_s, 1_780_000_003.0, 7, "rear", CameraCondition.LOST)
+    assert cabin.perceive(lost).ear_left is None
+    before = cabin.landmarker.looks
+    cabin.now_s += 1 / 60
+    cabin.watch(1 / 60)
+    assert cabin.landmarker.looks == before + 1
 
 
 def test_what_the_detector_began_is_always_waited_for() -> None:
@@ -384,18 +469,22 @@ DRIVES = (
 CLIPS = SHARED / "video"
 
 
-def events_of(frames: Sequence[Frame]) -> list[Event]:
+# Every frame looked at, by every network.
+TIRELESS = PerceptionConfig(detector_hz=240, still_hz=240)
+
+
+def events_of(frames: Sequence[Frame], config: PerceptionConfig) -> list[Event]:
     engine = Engine(load_policy("default"), drive="test")
-    with open_perception(PerceptionConfig(), CameraConfig()) as perceive:
+    with open_perception(config, CameraConfig()) as perceive:
         events = [event for one in frames for event in engine.update(perceive(one))[1]]
     return [*events, *engine.finish()]
 
 
 def check_fast_against_slow(frames: Sequence[Frame], monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = events_of(frames)
+    fast = events_of(frames, PerceptionConfig())
     # Nothing followed: every picture is searched as if it were the first.
     monkeypatch.setattr("monitor.perception.face_tracker.TRACK_GAP_S", -1.0)
-    slow = events_of(frames)
+    slow = events_of(frames, TIRELESS)
     assert [(e.kind, e.phase, e.level) for e in fast] == [(e.kind, e.phase, e.level) for e in slow]
     step_s = frames[1].timestamp_s - frames[0].timestamp_s
     for one, other in zip(fast, slow, strict=True):
