@@ -119,10 +119,10 @@ def read_tensors(path: Path, sha256: str = "") -> dict[str, Tensor]:
         content = path.read_bytes()
     except OSError as error:
         raise DamagedCheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 and found != sha256:
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 and digest != sha256:
         raise DamagedCheckpointError(
-            f"{path}: sha256 is {found[:12]}, its card says {sha256[:12]}; the file is damaged or "
+            f"{path}: sha256 is {digest[:12]}, its card says {sha256[:12]}; the file is damaged or "
             "of another release: put weights and card back as released"
         )
     if path.suffix == ".safetensors":

@@ -91,12 +91,12 @@ def read_legacy(path: Path) -> LegacyCheckpoint:
 
 def _unpickle(path: Path) -> Any:
     try:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (OSError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise DamagedCheckpointError(
             f"{path}: not a readable torch checkpoint ({_first_line(error)})"
         ) from None
-    for name in found:
+    for name in named:
         if name not in _VALUES and not name.startswith((*KNOWN, *_VALUE_FAMILIES)):
             raise ForeignCheckpointError(
                 f"{path}: the file names {name}, which is no part of a YOLOv5 network; "
@@ -104,7 +104,7 @@ def _unpickle(path: Path) -> Any:
             )
     stand_ins: list[Any] = [
         (set if name.endswith(".set") else type(name.rpartition(".")[2], (_Inert,), {}), name)
-        for name in found
+        for name in named
     ]
     try:
         with torch.serialization.safe_globals(stand_ins):

@@ -74,7 +74,7 @@ class Accuracy(Record):
         }
 
 
-class Detection(Record):
+class DetectionAccuracy(Record):
     """How well a detector finds and names faces on one data set."""
 
     dataset: str
@@ -180,7 +180,7 @@ class Report(Record):
     created: str = ""
     command: str = ""
     accuracy: tuple[Accuracy, ...] = ()
-    detection: tuple[Detection, ...] = ()
+    detection: tuple[DetectionAccuracy, ...] = ()
     cost: Cost | None = None
     latency: tuple[Latency, ...] = ()
     robustness: tuple[Robustness, ...] = ()
@@ -267,7 +267,7 @@ def mean_class_interval(confusion: NDArray[np.int64], draws: int = 2000, seed: i
 
 
 def accuracy_of(
-    truth: NDArray[np.int64], found: NDArray[np.int64], labels: tuple[str, ...], **about: str
+    truth: NDArray[np.int64], answers: NDArray[np.int64], labels: tuple[str, ...], **about: str
 ) -> Accuracy:
     """The accuracy record of measured answers.
 
@@ -277,7 +277,7 @@ def accuracy_of(
         about: `dataset`, `split`, `selection`, `filter`, `source`.
     """
     confusion = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(confusion, (truth, found), 1)
+    np.add.at(confusion, (truth, answers), 1)
     right, n = int(np.trace(confusion)), int(confusion.sum())
     present = confusion.sum(1) > 0
     recalls = np.diag(confusion)[present] / confusion.sum(1)[present]

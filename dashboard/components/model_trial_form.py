@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.components import model_charts, theme
-from dashboard.queries.model_trial import MAX_BYTES, Answer, Bench, PictureError, Trial, decode
+from dashboard.queries.model_trial import MAX_BYTES, Answer, Bench, Trial, UploadError, decode
 from models.registry import MODELS
 
 
@@ -39,7 +39,7 @@ def own_picture() -> None:
         return
     try:
         image = decode(given.getvalue())
-    except PictureError as error:
+    except UploadError as error:
         st.warning(str(error).capitalize() + ".", icon=":material/image_not_supported:")
         return
     with st.spinner("Asking every model"):

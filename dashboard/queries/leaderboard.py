@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from models.report import Accuracy, Cost, Detection, Latency, Report
+from models.report import Accuracy, Cost, DetectionAccuracy, Latency, Report
 
 # What the study this project starts from compares its systems on.
 STUDY = "RAF-DB, test"
@@ -95,7 +95,7 @@ def as_good(rows: list[LeaderboardRow], best: LeaderboardRow) -> list[Leaderboar
 
 
 def _leaderboard_row(
-    report: Report, figure: Accuracy | Detection, cost: Cost | None, fastest: Latency | None
+    report: Report, figure: Accuracy | DetectionAccuracy, cost: Cost | None, fastest: Latency | None
 ) -> LeaderboardRow:
     interval, second = (
         (figure.ci, figure.mean_class)
@@ -141,7 +141,7 @@ def _network(report: Report) -> str:
     return report.model.partition(" on ")[0]
 
 
-def _value(figure: Accuracy | Detection) -> float | None:
+def _value(figure: Accuracy | DetectionAccuracy) -> float | None:
     return figure.overall if isinstance(figure, Accuracy) else figure.map50
 
 

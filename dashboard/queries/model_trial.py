@@ -17,7 +17,7 @@ from models.registry import ModelCard, shipped
 from monitor.config import PerceptionConfig
 from monitor.perception.expression import Framing, cut
 from monitor.perception.face import Points, region_of_box
-from monitor.perception.facemesh import FaceFinder, Landmarker
+from monitor.perception.facemesh import Landmarker, MediaPipeFaceFinder
 from monitor.perception.networks import AwakeDetector, ExpressionNet, EyeStateNet
 from monitor.types import Box, Image
 
@@ -26,7 +26,7 @@ MAX_PIXELS: Final = 40_000_000
 WORKING_PX: Final = 1280
 
 
-class PictureError(ValueError):
+class UploadError(ValueError):
     """A picture that cannot be looked at, told in one line."""
 
 
@@ -58,14 +58,14 @@ def decode(data: bytes) -> Image:
     """A picture from outside as BGR of at most `WORKING_PX`.
 
     Raises:
-        PictureError: too large in bytes or pixels, damaged, or not a picture.
+        UploadError: too large in bytes or pixels, damaged, or not a picture.
     """
     if len(data) > MAX_BYTES:
-        raise PictureError(f"the picture has more than {MAX_BYTES // 1_000_000} MB")
+        raise UploadError(f"the picture has more than {MAX_BYTES // 1_000_000} MB")
     try:
         with Pictures.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "BMP")) as picture:
             if picture.width * picture.height > MAX_PIXELS:
-                raise PictureError(
+                raise UploadError(
                     f"the picture has {picture.width} x {picture.height} pixels; "
                     f"at most {MAX_PIXELS // 1_000_000} million are looked at"
                 )
@@ -73,9 +73,9 @@ def decode(data: bytes) -> Image:
             upright = ImageOps.exif_transpose(_eight_bits(picture)).convert("RGB")
             upright.thumbnail((WORKING_PX, WORKING_PX))
     except (UnidentifiedImageError, OSError, ValueError, Pictures.DecompressionBombError) as error:
-        if isinstance(error, PictureError):
+        if isinstance(error, UploadError):
             raise
-        raise PictureError("this is not a picture that can be read (JPEG, PNG, WebP)") from None
+        raise UploadError("this is not a picture that can be read (JPEG, PNG, WebP)") from None
     return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
 
 
@@ -92,7 +92,7 @@ class Bench:
     def __init__(self) -> None:
         self._turn = threading.Lock()
         config = PerceptionConfig(threads=1)
-        self._finder, self._mesh = FaceFinder(), Landmarker()
+        self._finder, self._mesh = MediaPipeFaceFinder(), Landmarker()
         self._detectors = [AwakeDetector(card, config) for card in shipped("detection")]
         self._expressions = [ExpressionNet(card, config) for card in shipped("expression")]
         self._eyes = [EyeStateNet(card, config) for card in shipped("eyes")]

@@ -271,8 +271,8 @@ class YOLOv5(nn.Module):
             x = layer(x)
             if index in {4, 6, 10, 14, 17, 20, 23}:
                 kept[index] = x
-        found: Tensor = head([kept[17], kept[20], kept[23]])
-        return found
+        outputs: Tensor = head([kept[17], kept[20], kept[23]])
+        return outputs
 
     def fuse(self) -> "YOLOv5":
         """Fold every batch norm into its convolution; for inference only."""

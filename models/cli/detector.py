@@ -68,10 +68,10 @@ def _bar(title: str) -> Iterator[Any]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=None)
 
-        def told(done: int, total: int, note: str = "") -> None:
+        def report_progress(done: int, total: int, note: str = "") -> None:
             progress.update(task, completed=done, total=total, description=f"{title}  {note}")
 
-        yield told
+        yield report_progress
 
 
 def train_awake_sleep(
@@ -121,8 +121,8 @@ def train_awake_sleep(
         f"{len(plan.val.pictures) if plan.val else 0} to validate on; start: {plan.origin}",
         highlight=False,
     )
-    with _bar("training") as told:
-        weights = run_training(plan, device=device, resume=resume, progress=told)
+    with _bar("training") as report_progress:
+        weights = run_training(plan, device=device, resume=resume, progress=report_progress)
     console.print(f"weights and card: {weights}; curves and pictures: {into}", highlight=False)
 
 
@@ -159,15 +159,15 @@ def train_eye_state(
     if folds:
         groups = [names.split(",") for names in alike or []]
         fold = eye_state_runs.folds_of(crops, folds, groups)
-        with _bar("training") as told:
+        with _bar("training") as report_progress:
             left_out, judged = eye_state_runs.leave_out(
-                crops, fold, into, start=start, progress=told, **settings
+                crops, fold, into, start=start, progress=report_progress, **settings
             )
         _tell_eyes(left_out, judged, into / "people_left_out.json")
         return
     out = into / "eye_state.safetensors"
-    with _bar("training") as told:
-        eye_state_runs.run_training(crops, out, start=start, progress=told, **settings)
+    with _bar("training") as report_progress:
+        eye_state_runs.run_training(crops, out, start=start, progress=report_progress, **settings)
     console.print(f"weights and card: {out}", highlight=False)
     faces = list(eye_state_runs.portrait_faces(back))
     area = eye_state_runs.area(eye_state_runs.open_eyes(out), faces)
@@ -252,11 +252,11 @@ def evaluate_awake_sleep(
     from models.data.yolo import parse_classes
     from models.training.detector_runs import evaluate
 
-    with _bar("looking") as told:
+    with _bar("looking") as report_progress:
         report, judged = evaluate(
             data, weights, people=tuple(hold_out or ()), split=split,
             classes=parse_classes(classes or ()), input_px=input_px, closer=closer, scene=scene,
-            progress=told,
+            progress=report_progress,
         )  # fmt: skip
     from models.evaluation.detector import as_report, draw_grid, worst
 
@@ -316,8 +316,8 @@ def tell(report: dict[str, Any]) -> None:
         values = (row[key] for key in ("precision", "recall", "map50", "map50_95"))
         classes.add_row(label, f"{row['n']:.0f}", *(f"{value:.3f}" for value in values))
     console.print(classes)
-    for truth, said in (report["all"].get("confusion") or {}).items():
-        answers = ", ".join(f"{answer} {count}" for answer, count in said.items())
+    for truth, counts in (report["all"].get("confusion") or {}).items():
+        answers = ", ".join(f"{answer} {count}" for answer, count in counts.items())
         console.print(f"{truth} pictures were called: {answers}", highlight=False)
 
 
@@ -348,25 +348,31 @@ def synthesize(
     from models.synthesis.scenes import LABELS
 
     if pictures is not None and portraits is None:
-        with _bar("cutting views") as told:
+        with _bar("cutting views") as report_progress:
             scene_datasets.write_views(
                 read_picture_set(pictures, LABELS),
                 into,
                 size=size,
                 seed=seed,
-                told=told,
+                progress=report_progress,
             )
         console.print(f"views of {pictures} in {into}", highlight=False)
         return
     if portraits is None or pictures is not None:
         raise PictureSetError("give either --portraits FOLDER or --pictures FOLDER")
-    found = scene_datasets.list_portraits(portraits)
-    with _bar("playing portraits") as told:
+    people = scene_datasets.list_portraits(portraits)
+    with _bar("playing portraits") as report_progress:
         left_out = scene_datasets.write_scenes(
-            found, into, scenes=scenes, size=size, seed=seed, licence=licence, told=told
+            people,
+            into,
+            scenes=scenes,
+            size=size,
+            seed=seed,
+            licence=licence,
+            progress=report_progress,
         )
     console.print(
-        f"{scenes} pictures of {len(found) - left_out} people in {into} "
+        f"{scenes} pictures of {len(people) - left_out} people in {into} "
         f"({left_out} portraits left out: no face found)",
         highlight=False,
     )

@@ -112,7 +112,7 @@ def evaluate(
             robustness_of(name, answer(model, faces, change=change).labels, faces, clean)
             for name, change in CONDITIONS.items()
         ]
-        judged = [Judged(seen, seen.xyxy, found) for seen, found in look_at(model, faces)]
+        judged = [Judged(seen, seen.xyxy, scores) for seen, scores in look_at(model, faces)]
         detection = detection_of(judged, card.labels, faces.source, split)
         picture = next(scenes(faces)).image[None]
         latency = tuple(measure_latency(path, picture, (1,)))
@@ -130,7 +130,7 @@ def evaluate(
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"), accuracy=(record,),
         detection=(detection,), cost=cost_of(model, card), budget=budget, agreement=same,
         robustness=tuple(spoiled), latency=latency,
-        notes=(f"best box overlaps the face (IoU >= 0.5) in {100 * answers.found:.1f} %",),
+        notes=(f"best box overlaps the face (IoU >= 0.5) in {100 * answers.overlapping:.1f} %",),
     )  # fmt: skip
     if json_file:
         report.save(json_file)
@@ -138,6 +138,6 @@ def evaluate(
     console.print(
         f"{NAME}: overall {100 * (record.overall or 0):.2f} % (95 % {100 * low:.2f}-"
         f"{100 * high:.2f}), mean class {100 * (record.mean_class or 0):.2f} %, n = {record.n}; "
-        f"mAP50 {detection.map50:.3f}, face found in {100 * answers.found:.1f} %",
+        f"mAP50 {detection.map50:.3f}, face found in {100 * answers.overlapping:.1f} %",
         highlight=False,
     )

@@ -160,8 +160,8 @@ class Faces(Dataset[Batch]):
     @property
     def counts(self) -> dict[str, int]:
         """Pictures of each label."""
-        found = torch.bincount(self.truth, minlength=len(self.labels)).tolist()
-        return dict(zip(self.labels, found, strict=True))
+        counts = torch.bincount(self.truth, minlength=len(self.labels)).tolist()
+        return dict(zip(self.labels, counts, strict=True))
 
     @property
     def bytes_decoded(self) -> int:

@@ -229,7 +229,7 @@ def people_of(path: Path, pictures: Iterable[Path]) -> dict[Path, str]:
     for picture in pictures:
         for name in {picture.name, picture.stem}:
             by_name.setdefault(name.casefold(), []).append(picture)
-    found: dict[Path, str] = {}
+    persons: dict[Path, str] = {}
     for line, name, person in _people_rows(path):
         *folders, last = re.split(r"[\\/]+", name)
         matches = by_name.get(last.casefold(), [])
@@ -241,10 +241,10 @@ def people_of(path: Path, pictures: Iterable[Path]) -> dict[Path, str]:
                 f"{path}: line {line}: no picture {name!r} in this set; correct or remove the line"
             )
         for picture in matches:
-            before = found.setdefault(picture, person)
+            before = persons.setdefault(picture, person)
             if before != person:
                 raise LabelError(f"{path}: line {line}: {name} is {person}, but {before} before")
-    return found
+    return persons
 
 
 def _people_rows(path: Path) -> Iterable[tuple[int, str, str]]:

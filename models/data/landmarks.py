@@ -55,10 +55,10 @@ def _landmarks(mesh: Any, crop: Pixels) -> Points:
     room = (MESH_PX - inner) // 2
     face = cv2.resize(crop, (inner, inner), interpolation=cv2.INTER_CUBIC)
     face = cv2.copyMakeBorder(face, room, room, room, room, cv2.BORDER_REFLECT)
-    found = mesh.process(face).multi_face_landmarks
-    if not found:
+    meshes = mesh.process(face).multi_face_landmarks
+    if not meshes:
         return np.full((68, 2), np.nan, dtype=np.float32)
-    points = np.array([(found[0].landmark[i].x, found[0].landmark[i].y) for i in MESH_OF_68])
+    points = np.array([(meshes[0].landmark[i].x, meshes[0].landmark[i].y) for i in MESH_OF_68])
     shares: Points = ((points * face.shape[0] - room) / inner).astype(np.float32)
     return shares
 
@@ -68,14 +68,14 @@ class Alignment:
     """How faces sit in their crops: medians over those found.
 
     Attributes:
-        faces, found: crops looked at, and those with a face.
+        crops, faces: how many were looked at, and in how many there is a face.
         eyes_xy: middle between the eyes, as shares of the crop.
         eyes_apart: distance of the eyes' centres as a share of the crop's width.
         roll_deg: median absolute tilt of the line between the eyes.
     """
 
+    crops: int
     faces: int
-    found: int
     eyes_xy: tuple[float, float]
     eyes_apart: float
     roll_deg: float
@@ -91,8 +91,8 @@ def measure_alignment(crops: Sequence[Pixels]) -> Alignment:
     middle, across = np.median((right + left) / 2, axis=0), left - right
     roll = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
     return Alignment(
-        faces=len(crops),
-        found=len(points),
+        crops=len(crops),
+        faces=len(points),
         eyes_xy=(round(float(middle[0]), 3), round(float(middle[1]), 3)),
         eyes_apart=round(float(np.median(np.linalg.norm(across, axis=1))), 3),
         roll_deg=round(float(np.median(np.abs(roll))), 1),
@@ -113,9 +113,9 @@ def misalignments(measured: Alignment, expected: dict[str, Any]) -> list[str]:
 def _faults(measured: Alignment, expected: dict[str, Any]) -> Iterator[str]:
     if "eyes_xy" not in expected:
         return
-    if measured.found < 0.5 * measured.faces:
-        yield f"a face was found in only {measured.found} of {measured.faces} sampled pictures"
-    if not measured.found:
+    if measured.faces < 0.5 * measured.crops:
+        yield f"a face was found in only {measured.faces} of {measured.crops} sampled pictures"
+    if not measured.faces:
         return
     tolerance = float(expected.get("tolerance", 0.08))
     for axis, have, want in zip("xy", measured.eyes_xy, expected["eyes_xy"], strict=True):

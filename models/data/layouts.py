@@ -179,8 +179,8 @@ def folder_a_class(root: Path, split: str) -> list[Sample]:
     base = root / split if (root / split).is_dir() else root
     classes = sorted(p for p in base.iterdir() if p.is_dir() and not is_litter(p))
     if base == root and split not in {"all", "train"}:
-        known = ", ".join(p.name for p in classes) or "nothing"
-        raise DatasetError(f"{root}: has no split {split!r} (there is {known})")
+        names = ", ".join(p.name for p in classes) or "nothing"
+        raise DatasetError(f"{root}: has no split {split!r} (there is {names})")
     numbers = {p.name for p in classes} <= {str(n) for n in range(1, 8)}
     samples = []
     for folder in classes:
@@ -192,7 +192,7 @@ def folder_a_class(root: Path, split: str) -> list[Sample]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FaceSet:
     """A data set on disk: what it is called and how to read a split of it."""
 
     name: str
@@ -205,7 +205,7 @@ class Source:
 FER_FILTER = "FER+ majority: single votes dropped, more than half of the rest, not unknown/NF"
 
 
-def parquet_source(path: Path) -> Source:
+def parquet_source(path: Path) -> FaceSet:
     """FER+ or RAF-DB in one parquet file, told apart by their columns.
 
     Raises:
@@ -218,9 +218,9 @@ def parquet_source(path: Path) -> Source:
     except ArrowInvalid as error:
         raise DatasetError(f"--data {path}: not a parquet file ({error})") from None
     if RAF_COLUMN in columns:
-        return Source("RAF-DB", lambda split, _: raf_db_parquet(path, split), RAF_LABELS)
+        return FaceSet("RAF-DB", lambda split, _: raf_db_parquet(path, split), RAF_LABELS)
     if set(FER_PLUS_COLUMNS) <= columns:
-        return Source(
+        return FaceSet(
             "FER+", lambda split, hard: fer_plus_parquet(path, split, majority_only=hard),
             FER_PLUS_LABELS, "Training", FER_FILTER,
         )  # fmt: skip
@@ -229,7 +229,7 @@ def parquet_source(path: Path) -> Source:
     )
 
 
-def find_source(path: Path) -> Source:
+def find_source(path: Path) -> FaceSet:
     """What lies at a path.
 
     Raises:
@@ -240,18 +240,18 @@ def find_source(path: Path) -> Source:
     if not path.is_dir():
         raise DatasetError(f"--data {path}: no such folder or parquet file")
     if (path / "fer2013new.csv").is_file():
-        return Source(
+        return FaceSet(
             "FER+", lambda split, hard: fer_plus_csv(path, split, majority_only=hard),
             FER_PLUS_LABELS, "Training", FER_FILTER,
         )  # fmt: skip
     if next(path.glob("**/list_patition_label.txt"), None):
-        return Source("RAF-DB", lambda split, _: raf_db(path, split), RAF_LABELS)
+        return FaceSet("RAF-DB", lambda split, _: raf_db(path, split), RAF_LABELS)
     if (path / "train_set").is_dir() or (path / "val_set").is_dir():
-        return Source("AffectNet", lambda split, _: affectnet(path, split), AFFECTNET_LABELS)
+        return FaceSet("AffectNet", lambda split, _: affectnet(path, split), AFFECTNET_LABELS)
     if (path / "cohn-kanade-images").is_dir():
-        return Source("CK+", lambda split, _: ck_plus(path, split), CK_LABELS)
+        return FaceSet("CK+", lambda split, _: ck_plus(path, split), CK_LABELS)
     if any(p.is_dir() and not is_litter(p) for p in path.iterdir()):
-        return Source(path.name, lambda split, _: folder_a_class(path, split))
+        return FaceSet(path.name, lambda split, _: folder_a_class(path, split))
     raise DatasetError(
         f"--data {path}: not a layout we know: FER+ (csv or parquet), RAF-DB, AffectNet, CK+, "
         "or a folder a class"

@@ -110,9 +110,9 @@ def _turned(
         maps = relief.maps(rng.uniform(-38, 38), rng.uniform(lowest, highest), rng.uniform(-15, 15))
         padded = cv2.copyMakeBorder(played, *(_MARGIN_PX,) * 4, cv2.BORDER_REPLICATE)
         seen = cv2.remap(padded, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        found = find_landmarks(np.asarray(seen, np.uint8))
-        if found is not None:
-            turned.append((np.asarray(seen, np.uint8), state, found))
+        landmarks = find_landmarks(np.asarray(seen, np.uint8))
+        if landmarks is not None:
+            turned.append((np.asarray(seen, np.uint8), state, landmarks))
     return turned
 
 

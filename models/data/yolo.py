@@ -140,10 +140,10 @@ def read_picture_set(
     pictures = [replace(p, person=persons.get(p.path, "")) for p in read if p is not None]
     if not any(len(p.classes) for p in pictures):
         raise PictureSetError(f"{root}: not one box in {len(pictures)} label files")
-    found = _by_name(PictureSet(root, named.names, tuple(pictures)), named, labels, classes or {})
-    found = replace(found, notices=found.notices + reading.notices(persons, pictures))
-    check_splits(found)
-    return found
+    renamed = _by_name(PictureSet(root, named.names, tuple(pictures)), named, labels, classes or {})
+    renamed = replace(renamed, notices=renamed.notices + reading.notices(persons, pictures))
+    check_splits(renamed)
+    return renamed
 
 
 def parse_classes(texts: Iterable[str]) -> dict[str, str]:
@@ -350,12 +350,12 @@ class _Reading:
 
     def notices(self, persons: Mapping[Path, str], pictures: Sequence[Picture]) -> tuple[str, ...]:
         """What was read otherwise than written."""
-        told = []
+        notices = []
         if self.clipped:
-            told.append(f"{self.clipped} boxes reach a little beyond their picture and were cut")
+            notices.append(f"{self.clipped} boxes reach a little beyond their picture and were cut")
         if persons and len(persons) < len(pictures):
-            told.append(f"people.csv names {len(persons)} of {len(pictures)} pictures")
-        return tuple(told)
+            notices.append(f"people.csv names {len(persons)} of {len(pictures)} pictures")
+        return tuple(notices)
 
 
 def _by_name(
@@ -377,9 +377,9 @@ def _by_name(
             f"--classes {absent[0]}: {named.path} has no such class, it has "
             f"{', '.join(named.names)}"
         )
-    known = {label.casefold(): label for label in labels or DRIVER_CLASSES}
+    own_names = {label.casefold(): label for label in labels or DRIVER_CLASSES}
     called = [ours.get(name.casefold(), name) for name in named.names]
-    called = [known.get(name.casefold(), name) for name in called]
+    called = [own_names.get(name.casefold(), name) for name in called]
     counts = Counter(called[int(c)] for p in pictures.pictures for c in p.classes)
     order = list(labels) if labels is not None else _own_order(called, counts)
     strangers = [name for name in counts if name not in order]
@@ -391,9 +391,13 @@ def _by_name(
     place = np.array([order.index(name) if name in order else -1 for name in called], np.int64)
     notices = list(pictures.notices)
     if list(named.names) != order and counts:
-        said = ", ".join(f"{a} is {b}" for a, b in zip(named.names, called, strict=True) if a != b)
+        renamings = ", ".join(
+            f"{a} is {b}" for a, b in zip(named.names, called, strict=True) if a != b
+        )
         unused = [name for name in called if name not in order]
-        notices += [f"classes in our order: {', '.join(order)}" + (f" ({said})" if said else "")]
+        notices += [
+            f"classes in our order: {', '.join(order)}" + (f" ({renamings})" if renamings else "")
+        ]
         notices += [f"no box of class {', '.join(unused)}; left out"] if unused else []
     return replace(
         pictures,

@@ -55,23 +55,23 @@ def measure_accuracy(
 ) -> tuple[Accuracy, NDArray[np.int64]]:  # fmt: skip
     """The accuracy record, and the label found for each face (N,)."""
     logits = predict(model, card, faces, device or torch.device("cpu"))
-    found = logits.argmax(1).numpy()
+    answers = logits.argmax(1).numpy()
     record = accuracy_of(
-        faces.truth.numpy(), found, faces.labels, dataset=faces.source, split=split,
+        faces.truth.numpy(), answers, faces.labels, dataset=faces.source, split=split,
         selection=picked_by, filter=counted, source=source,
     )  # fmt: skip
-    return record, found
+    return record, answers
 
 
 def _without(
-    record: Accuracy, found: NDArray[np.int64], faces: Faces, names: Collection[str]
+    record: Accuracy, answers: NDArray[np.int64], faces: Faces, names: Collection[str]
 ) -> Iterator[Accuracy]:
     """The same answers counted without some faces; nothing where none is named."""
     kept = [i for i, sample in enumerate(faces.samples) if sample.name not in names]
     if not names or len(kept) == len(faces):
         return
     yield accuracy_of(
-        faces.truth.numpy()[kept], found[kept], faces.labels, dataset=record.dataset,
+        faces.truth.numpy()[kept], answers[kept], faces.labels, dataset=record.dataset,
         split=f"{record.split}{WITHOUT}", selection=record.selection, source=record.source,
         filter=f"without {len(faces) - len(kept)} near duplicates of training faces",
     )  # fmt: skip
@@ -88,10 +88,10 @@ def measure_robustness(
 
 
 def robustness_of(
-    condition: str, said: NDArray[np.int64], faces: Faces, clean: float
+    condition: str, answers: NDArray[np.int64], faces: Faces, clean: float
 ) -> Robustness:
     """What is left under one condition, of answers (N,) to spoiled faces."""
-    right = int((said == faces.truth.numpy()).sum())
+    right = int((answers == faces.truth.numpy()).sum())
     overall = right / len(faces)
     return Robustness(
         condition=condition, dataset=faces.source, n=len(faces), overall=overall,
@@ -153,10 +153,10 @@ def measure_agreement(
             continue
         network = load(weights, device="cpu", runtime=runtime, precision=precision)
         rows = [network(pixels[i : i + 50])[0] for i in range(0, len(pixels), 50)]
-        found = np.concatenate(rows).argmax(1)
+        answers = np.concatenate(rows).argmax(1)
         yield Agreement(
             runtime=runtime, precision=precision, n=len(indices),
-            same_top1=float((found == eager).mean()), accuracy=float((found == truth).mean()),
+            same_top1=float((answers == eager).mean()), accuracy=float((answers == truth).mean()),
         )  # fmt: skip
 
 
@@ -184,10 +184,10 @@ def evaluate(
     cost = cost_of(model, card)
     faces = faces.cached()
     model = model.to(device)
-    record, found = measure_accuracy(
+    record, answers = measure_accuracy(
         model, card, faces, split, command, device=device, picked_by=picked_by, counted=counted
     )
-    records = (record, *_without(record, found, faces, left_out))
+    records = (record, *_without(record, answers, faces, left_out))
     spoiled = measure_robustness(model, card, faces, record.overall or 0.0, device)
     picture = pixels_of(faces, [0], card.channels)
     ours = weights.suffix == ".safetensors" and bool(threads)

@@ -26,14 +26,14 @@ def compare(reports: Iterable[Report], dataset: str, split: str) -> list[Row]:
     A report is called `MODEL` or `MODEL at 64 px`; a model stands among the untrained once, with
     its cost at its own size, if none of its reports has a figure for this split.
     """
-    known = [report for report in reports if report.task == "expression"]
-    rows = [_row(report, dataset, split) for report in known]
+    candidates = [report for report in reports if report.task == "expression"]
+    rows = [_row(report, dataset, split) for report in candidates]
     measured = [row for row in rows if row.accuracy is not None]
     measured.sort(key=lambda row: -(row.accuracy.overall or 0) if row.accuracy else 0)
     trained = {row.model.partition(" at ")[0] for row in measured}
     untrained = {
         report.model: Row(report.model, None, None, report.cost, None, None, None)
-        for report in known
+        for report in candidates
         if report.model not in trained and " " not in report.model
     }
     return measured + list(untrained.values())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.data.pictures import read_upright
 from models.data.yolo import Picture, PictureSet
 from models.inference.boxes import FaceBoxes, prominent
-from models.report import Accuracy, Detection, Report, wilson
+from models.report import Accuracy, DetectionAccuracy, Report, wilson
 from models.training.ultralytics_safe import ultralytics
 
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -169,9 +169,9 @@ def _awake_against_sleep(judged: Sequence[Judged], labels: Sequence[str]) -> dic
         if len(true) != 1:
             continue
         asleep = true == {sleep}
-        said = one.driver
-        a, s = (float(said[awake]), float(said[sleep])) if said is not None else (0.0, 0.0)
-        answer = "no face" if said is None else "sleep" if s > a else "awake"
+        scores = one.driver
+        a, s = (float(scores[awake]), float(scores[sleep])) if scores is not None else (0.0, 0.0)
+        answer = "no face" if scores is None else "sleep" if s > a else "awake"
         confusion["sleep" if asleep else "awake"][answer] += 1
         right.append(answer == ("sleep" if asleep else "awake"))
         score.append(s / (a + s) if a + s > 0 else 0.5)
@@ -251,14 +251,14 @@ def as_report(measured: dict[str, Any], *, command: str, notes: Sequence[str] = 
 
 def detection_of(
     judged: Sequence[Judged], labels: Sequence[str], dataset: str, split: str
-) -> Detection:
+) -> DetectionAccuracy:
     """The record of a detector of any classes on one split."""
     row = figures(judged, labels)
     means = {
         key: float(np.mean([values[key] for values in row["classes"].values()]))
         for key in ("precision", "recall")
     }
-    return Detection(
+    return DetectionAccuracy(
         dataset=dataset, split=split, n=row["n"], instances=row["boxes"], map50=row["map50"],
         map50_95=row["map50_95"], ci_map50=tuple(row["intervals_95"]["map50"]),
         per_class={label: dict(values) for label, values in row["classes"].items()},
@@ -266,7 +266,7 @@ def detection_of(
     )  # fmt: skip
 
 
-def _detection(dataset: str, group: str, row: dict[str, Any]) -> Detection:
+def _detection(dataset: str, group: str, row: dict[str, Any]) -> DetectionAccuracy:
     classes = {label: dict(values) for label, values in row["classes"].items()}
     if row.get("sleep_roc") is not None and "sleep" in classes:
         classes["sleep"]["roc"] = row["sleep_roc"]
@@ -276,7 +276,7 @@ def _detection(dataset: str, group: str, row: dict[str, Any]) -> Detection:
         key: float(np.mean([values[key] for values in row["classes"].values()]))
         for key in ("precision", "recall")
     }
-    return Detection(
+    return DetectionAccuracy(
         dataset=dataset,
         split=group,
         n=row["n"],
@@ -293,7 +293,7 @@ def _detection(dataset: str, group: str, row: dict[str, Any]) -> Detection:
 
 def _accuracy(dataset: str, group: str, row: dict[str, Any]) -> Accuracy:
     answers = ("awake", "sleep", "no face")
-    rows = [tuple(row["confusion"][truth][said] for said in answers) for truth in answers[:2]]
+    rows = [tuple(row["confusion"][truth][answer] for answer in answers) for truth in answers[:2]]
     right, n = sum(rows[k][k] for k in range(2)), sum(map(sum, rows))
     recalls = [rows[k][k] / sum(rows[k]) for k in range(2) if sum(rows[k])]
     return Accuracy(
@@ -318,11 +318,11 @@ def worst(judged: Sequence[Judged], count: int = 24) -> list[Judged]:
     """Pictures whose true class scores least against the best wrong one."""
 
     def margin(one: Judged) -> float:
-        said = one.driver
-        if said is None or not len(one.picture.classes):
+        scores = one.driver
+        if scores is None or not len(one.picture.classes):
             return -1.0
         true = int(one.picture.classes[0])
-        return float(said[true] - max(np.delete(said, true), default=0.0))
+        return float(scores[true] - max(np.delete(scores, true), default=0.0))
 
     return sorted(judged, key=margin)[:count]
 
@@ -347,15 +347,17 @@ def _tile(one: Judged, labels: Sequence[str], side: int) -> NDArray[np.uint8]:
     for box in one.truth * scale:
         cv2.rectangle(tile, *_ends(box), (255, 255, 255), 1)
     truth = ", ".join(labels[int(c)] for c in one.picture.classes)
-    said, colour = "no face", (60, 60, 255)
+    answer, colour = "no face", (60, 60, 255)
     order = prominent(one.faces)
     if len(order):
         scores = one.faces.scores[order[0]]
-        said = f"{labels[int(scores.argmax())]} {scores.max():.2f}"
+        answer = f"{labels[int(scores.argmax())]} {scores.max():.2f}"
         right = len(one.picture.classes) and int(scores.argmax()) == int(one.picture.classes[0])
         colour = (90, 220, 90) if right else (60, 60, 255)
         cv2.rectangle(tile, *_ends(one.faces.xyxy[order[0]] * scale), colour, 2)
-    cv2.putText(tile, f"{truth}: {said}", (4, side - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1)
+    cv2.putText(
+        tile, f"{truth}: {answer}", (4, side - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1
+    )
     return tile
 
 

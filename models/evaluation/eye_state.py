@@ -34,8 +34,8 @@ def eye_figures(data: EyeCrops, judged: NDArray[np.float64], seed: int = 0) -> d
     closed = data.states[:, 1] > 0
     opened = (data.states[:, 0] > 0) & (data.states[:, 3] == 0)
     row: dict[str, Any] = {"closed": int(closed.sum()), "open": int(opened.sum())}
-    told = (closed | opened) & ~(closed & opened)
-    scores, truth, people = closed_scores(judged)[told], closed[told], data.people[told]
+    labelled = (closed | opened) & ~(closed & opened)
+    scores, truth, people = closed_scores(judged)[labelled], closed[labelled], data.people[labelled]
     if truth.any() and not truth.all():
         row |= _two_classes(scores, truth)
         row["intervals_95"] = _intervals(scores, truth, people, np.random.default_rng(seed))

@@ -49,8 +49,8 @@ def predict(
     return torch.cat(rows)
 
 
-def accuracies(found: Tensor, truth: Tensor) -> tuple[float, float]:
+def accuracies(answers: Tensor, truth: Tensor) -> tuple[float, float]:
     """Overall accuracy, and the mean over the classes that occur."""
-    right = (found == truth).float()
+    right = (answers == truth).float()
     classes = [right[truth == c].mean() for c in torch.unique(truth)]
     return float(right.mean()), float(torch.stack(classes).mean())

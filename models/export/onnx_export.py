@@ -112,8 +112,8 @@ class FromFloats(nn.Module):
         return _floats(self.network(values.to(next(self.network.parameters()).dtype)))
 
 
-def _floats(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    outputs = found if isinstance(found, tuple) else (found,)
+def _floats(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     return tuple(output.float() for output in outputs)
 
 

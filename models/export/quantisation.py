@@ -138,14 +138,14 @@ def _answers(card: ModelCard, model: Any, pictures: Sequence[Pixels]) -> NDArray
     """The one thing a user sees of each output: the best label, -1 for no face."""
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     request = openvino_core().compile_model(model, "CPU", settings).create_infer_request()
-    found = []
+    answers = []
     for pixels in pictures:
         request.infer([pixels])
         output = np.array(request.get_output_tensor(0).data, np.float32)
         if card.task == "detection":
             scores = boxes.decode(output, len(card.labels))[1]
             best = int(scores.max(0).argmax())
-            found.append(best if scores[:, best].max() > SURE_OF_A_FACE else -1)
+            answers.append(best if scores[:, best].max() > SURE_OF_A_FACE else -1)
         else:
-            found.append(int(output[0].argmax()))
-    return np.array(found)
+            answers.append(int(output[0].argmax()))
+    return np.array(answers)

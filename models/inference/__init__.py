@@ -367,8 +367,8 @@ class _OnnxRuntime:
         self._input = self._session.get_inputs()[0].name
 
     def run(self, batch: Input) -> Outputs:
-        found: Outputs = self._session.run(None, {self._input: batch})
-        return found
+        outputs: Outputs = self._session.run(None, {self._input: batch})
+        return outputs
 
     def start(self, batch: Input) -> Callable[[], Outputs]:
         return lambda: self.run(batch)

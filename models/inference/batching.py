@@ -86,7 +86,7 @@ class Gathering:
     def _answer(self, batches: list[tuple[Input, Future[Outputs]]]) -> None:
         pictures = np.concatenate([batch for batch, _ in batches])
         parts = [self._backend.run(part) for part in self._split(pictures)]
-        outputs = [np.concatenate(found) for found in zip(*parts, strict=True)]
+        outputs = [np.concatenate(part) for part in zip(*parts, strict=True)]
         begin = 0
         for batch, asked in batches:
             end = begin + len(batch)

@@ -41,13 +41,13 @@ def derived(card: ModelCard, weights: Path, input_hw: tuple[int, int], feed: Fee
     Raises:
         InferenceError: the weights cannot be read or are not the card's.
     """
-    found = sha256_of(weights)
-    if card.sha256 and found != card.sha256:
+    digest = sha256_of(weights)
+    if card.sha256 and digest != card.sha256:
         raise InferenceError(
-            f"{weights}: sha256 is {found[:12]}, its card says {card.sha256[:12]}; the file is "
+            f"{weights}: sha256 is {digest[:12]}, its card says {card.sha256[:12]}; the file is "
             "damaged or of another release: put weights and card back as released"
         )
-    name = graph_name(card, found, input_hw, feed)
+    name = graph_name(card, digest, input_hw, feed)
     for folder in (weights.parent, cache_folder() / "models"):
         if (folder / name).is_file():
             return folder / name

@@ -27,8 +27,8 @@ def card_of(path: Path) -> ModelCard:
         InferenceError: no ONNX file, not fed like a detector, or silent about its classes.
     """
     graph = _read(path)
-    said = {entry.key: entry.value for entry in graph.metadata_props}
-    labels = _labels(said.get("names", ""))
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    labels = _labels(metadata.get("names", ""))
     if not labels:
         raise InferenceError(
             f"{path}: does not name its classes; export it with the original `export.py`, or put "
@@ -133,9 +133,9 @@ def _check_output(graph: Any, labels: tuple[str, ...], path: Path) -> None:
     if classes == 1 and layout == "rows" and short:
         layout = None  # of one class, a list of boxes after NMS has the same width
     if layout is None and None not in inner:
-        told = ", ".join(str(side or "any") for side in shape)
+        sides = ", ".join(str(side or "any") for side in shape)
         raise InferenceError(
-            f"{path}: gives ({told}) for {classes} classes, which is no output of a YOLO detector "
+            f"{path}: gives ({sides}) for {classes} classes, which is no output of a YOLO detector "
             f"that is known here: {EXPECTED.format(4 + classes, 5 + classes)}; export it without "
             "NMS"
         )
@@ -155,10 +155,10 @@ def _read(path: Path) -> Any:
     return graph
 
 
-def _labels(said: str) -> tuple[str, ...]:
+def _labels(text: str) -> tuple[str, ...]:
     """Class names as the original repository writes them: a Python list or dict of strings."""
     try:
-        names = ast.literal_eval(said)
+        names = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return ()
     if isinstance(names, dict):

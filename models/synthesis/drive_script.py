@@ -21,7 +21,7 @@ class DriveError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class SegmentWord:
     """A kind of segment: its defaults, and the limits of each parameter."""
 
     seconds: float
@@ -34,27 +34,27 @@ def _share(default: float) -> tuple[float, float, float]:
 
 
 # Each parameter: default, least, most.
-WORDS: dict[str, Word] = {
-    "attentive": Word(5.0, 0.0, {"blinks": (10.0, 0.0, 60.0)}),
-    "blink": Word(BLINK_S, 0.1, {"depth": _share(1.0)}),
-    "closed": Word(2.0, 0.2, {"depth": _share(1.0), "squint": _share(0.0)}),
-    "yawn": Word(4.0, 1.0, {"depth": _share(0.9), "lids": _share(0.3)}),
-    "nod": Word(2.0, 0.5, {"angle": (30.0, -30.0, 45.0)}),
-    "look_away": Word(4.0, 0.4, {"angle": (38.0, -50.0, 50.0), "pitch": (0.0, -45.0, 30.0)}),
-    "look_down": Word(
+WORDS: dict[str, SegmentWord] = {
+    "attentive": SegmentWord(5.0, 0.0, {"blinks": (10.0, 0.0, 60.0)}),
+    "blink": SegmentWord(BLINK_S, 0.1, {"depth": _share(1.0)}),
+    "closed": SegmentWord(2.0, 0.2, {"depth": _share(1.0), "squint": _share(0.0)}),
+    "yawn": SegmentWord(4.0, 1.0, {"depth": _share(0.9), "lids": _share(0.3)}),
+    "nod": SegmentWord(2.0, 0.5, {"angle": (30.0, -30.0, 45.0)}),
+    "look_away": SegmentWord(4.0, 0.4, {"angle": (38.0, -50.0, 50.0), "pitch": (0.0, -45.0, 30.0)}),
+    "look_down": SegmentWord(
         3.0, 0.3, {"gaze": _share(1.0), "angle": (10.0, 0.0, 45.0), "lids": _share(0.0)}
     ),
-    "tilt": Word(3.0, 0.6, {"angle": (15.0, -40.0, 40.0)}),
-    "talk": Word(5.0, 0.3, {"depth": _share(0.35), "blinks": (10.0, 0.0, 60.0)}),
-    "laugh": Word(
+    "tilt": SegmentWord(3.0, 0.6, {"angle": (15.0, -40.0, 40.0)}),
+    "talk": SegmentWord(5.0, 0.3, {"depth": _share(0.35), "blinks": (10.0, 0.0, 60.0)}),
+    "laugh": SegmentWord(
         2.0, 0.4, {"depth": _share(0.35), "lids": _share(0.3), "squint": _share(0.3)}
     ),
-    "absent": Word(5.0, 1.0),
-    "dark": Word(5.0, 0.3, {"depth": _share(1.0)}),
-    "glare": Word(5.0, 0.3, {"depth": _share(1.0)}),
-    "frozen": Word(4.0, 0.0),
-    "noise": Word(4.0, 0.3, {"depth": _share(0.5)}),
-    "second_face": Word(6.0, 0.6, {"blinks": (10.0, 0.0, 60.0)}),
+    "absent": SegmentWord(5.0, 1.0),
+    "dark": SegmentWord(5.0, 0.3, {"depth": _share(1.0)}),
+    "glare": SegmentWord(5.0, 0.3, {"depth": _share(1.0)}),
+    "frozen": SegmentWord(4.0, 0.0),
+    "noise": SegmentWord(4.0, 0.3, {"depth": _share(0.5)}),
+    "second_face": SegmentWord(6.0, 0.6, {"blinks": (10.0, 0.0, 60.0)}),
 }  # fmt: skip
 _COMMON = ("seconds", "ramp", "at", "hold")
 
@@ -210,10 +210,10 @@ def _number(
     return value
 
 
-def _refuse_unknown(values: Mapping[Any, Any], known: tuple[str, ...], where: str) -> None:
+def _refuse_unknown(values: Mapping[Any, Any], names: tuple[str, ...], where: str) -> None:
     for name in values:
-        if name not in known:
-            raise DriveError(f"{where}: {_short(name)}: no such parameter; {_nearest(name, known)}")
+        if name not in names:
+            raise DriveError(f"{where}: {_short(name)}: no such parameter; {_nearest(name, names)}")
 
 
 def _short(value: Any) -> str:
@@ -221,7 +221,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _nearest(word: Any, known: Iterable[str]) -> str:
-    names = list(known)
+def _nearest(word: Any, words: Iterable[str]) -> str:
+    names = list(words)
     near = difflib.get_close_matches(str(word)[:80], names, n=1, cutoff=0.6)
     return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"

@@ -108,7 +108,7 @@ class Answers:
     overlaps: NDArray[np.float32]
 
     @property
-    def found(self) -> float:
+    def overlapping(self) -> float:
         """Share of the faces whose best box overlaps by half or more."""
         return float((self.overlaps >= 0.5).mean())
 
@@ -186,9 +186,9 @@ def _best(
     scores, cells = out[:, 4:].max(-1)  # (B, classes) each
     best = scores.argmax(1)  # (B)
     rows = torch.arange(len(batch))
-    found = out[rows, :4, cells[rows, best]].numpy() / side_px
+    best_boxes = out[rows, :4, cells[rows, best]].numpy() / side_px
     truth = np.stack([scene.box for scene in batch])
-    return best.numpy(), _iou(found, truth)
+    return best.numpy(), _iou(best_boxes, truth)
 
 
 def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -77,9 +77,9 @@ def find_landmarks(image: Image) -> Landmarks | None:
 
     A face too small for the mesh network is cropped first (facts: it misses small faces).
     """
-    found = _mesh_of(image)
-    if found is not None:
-        return found
+    mesh = _mesh_of(image)
+    if mesh is not None:
+        return mesh
     boxes = _finder().process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).detections
     if not boxes:
         return None
@@ -89,8 +89,8 @@ def find_landmarks(image: Image) -> Landmarks | None:
     x = int(max((box.xmin + box.width / 2) * width - side / 2, 0))
     y = int(max((box.ymin + box.height / 2) * height - side / 2, 0))
     crop = np.ascontiguousarray(image[y : y + int(side), x : x + int(side)])
-    found = _mesh_of(crop)
-    return None if found is None else found + np.array([x, y, 0], np.float32)
+    mesh = _mesh_of(crop)
+    return None if mesh is None else mesh + np.array([x, y, 0], np.float32)
 
 
 def _mesh_of(image: Image) -> Landmarks | None:

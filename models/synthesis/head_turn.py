@@ -68,9 +68,9 @@ class HeadRelief:
             ring[:, :2] = self._centre + (oval[:, :2] - self._centre) * grow
             ring[:, 2] = 0.3 * oval[:, 2] + 0.7 * face_z + back * self.face_px
             rings.append(ring)
-        known = np.vstack(rings)
+        surface = np.vstack(rings)
         spline = RBFInterpolator(
-            known[:, :2], known[:, 2], neighbors=24, smoothing=2.0, kernel="linear"
+            surface[:, :2], surface[:, 2], neighbors=24, smoothing=2.0, kernel="linear"
         )
         depth = spline(np.stack([self._x.ravel(), self._y.ravel()], -1)).reshape(self._grid_hw)
         fine, coarse = (cv2.GaussianBlur(depth.astype(np.float32), (0, 0), s) for s in (1.2, 3.0))

@@ -45,18 +45,18 @@ PARTS: tuple[Label, ...] = ("awake", "sleep", "yawn", "sleep", "awake", "awake",
 CLOSE, FAR = (0.4, 0.75), (0.10, 0.45)
 JPEG_QUALITY = 92
 
-Told = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Portrait:
+class PortraitFile:
     """A file with one face, and whether its eyes are open."""
 
     path: Path
     label: Label
 
 
-def list_portraits(folder: Path) -> list[Portrait]:
+def list_portraits(folder: Path) -> list[PortraitFile]:
     """Portraits of a folder: its pictures, or those of `images/`, eyes as `portraits.csv` says.
 
     Without a `portraits.csv` (columns file, eyes: open or closed) all eyes count as open.
@@ -71,7 +71,7 @@ def list_portraits(folder: Path) -> list[Portrait]:
     files = picture_files(images)
     if not files:
         raise PictureSetError(f"{images}: no pictures of faces in it")
-    return [Portrait(p, "sleep" if eyes.get(p.name) == "closed" else "awake") for p in files]
+    return [PortraitFile(p, "sleep" if eyes.get(p.name) == "closed" else "awake") for p in files]
 
 
 def _eyes_table(path: Path) -> dict[str, str]:
@@ -85,14 +85,14 @@ def _eyes_table(path: Path) -> dict[str, str]:
 
 
 def write_scenes(
-    portraits: Sequence[Portrait],
+    portraits: Sequence[PortraitFile],
     out: Path,
     *,
     scenes: int,
     size: int = 256,
     seed: int = 0,
     licence: str = "",
-    told: Told = lambda _done, _all: None,
+    progress: Progress = lambda _done, _all: None,
 ) -> int:
     """Play portraits in cabins until there are `scenes` labelled pictures.
 
@@ -103,7 +103,7 @@ def write_scenes(
         size: of their sides in pixels.
         seed: of everything drawn by chance: the same seed gives the same set.
         licence: of the portraits, written into the provenance.
-        told: called as pictures are done, with (done, all).
+        progress: called as pictures are done, with (done, all).
 
     Returns:
         How many portraits were left out because no face mesh fits them.
@@ -123,7 +123,7 @@ def write_scenes(
         scene = _scene(actor, [a for _, a in cast], size, rng)
         if scene is not None:
             writer.add(scene, portrait.path.stem)
-            told(writer.count, scenes)
+            progress(writer.count, scenes)
     writer.finish(
         {
             "made_by": "models.synthesis.scene_datasets.write_scenes",
@@ -137,7 +137,7 @@ def write_scenes(
     return len(portraits) - len(cast)
 
 
-def _actor(portrait: Portrait) -> Actor | None:
+def _actor(portrait: PortraitFile) -> Actor | None:
     return actor_of(read_upright(portrait.path), portrait.label)
 
 
@@ -176,7 +176,7 @@ def write_views(
     *,
     size: int = 256,
     seed: int = 0,
-    told: Told = lambda _done, _all: None,
+    progress: Progress = lambda _done, _all: None,
 ) -> None:
     """Six views of every real picture: three close, one middling, one whole, one far away.
 
@@ -188,7 +188,7 @@ def write_views(
         out: an empty or new folder.
         size: sides of the views in pixels.
         seed: of everything drawn by chance.
-        told: called after each picture with (done, all).
+        progress: called after each picture with (done, all).
 
     Raises:
         PictureSetError: the folder is not empty, or the set has other classes than ours.
@@ -205,7 +205,7 @@ def write_views(
             if seen.labels:
                 lit = develop(seen.image, rng) if rng.random() < 0.6 else seen.image
                 writer.add(replace(seen, image=lit), picture.person or picture.path.stem)
-        told(done + 1, len(pictures.pictures))
+        progress(done + 1, len(pictures.pictures))
     writer.finish(
         {
             "made_by": "models.synthesis.scene_datasets.write_views",

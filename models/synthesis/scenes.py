@@ -117,14 +117,14 @@ def act(portrait: Actor, label: Label, rng: Generator) -> Actor | None:
         image = wear_cap(image, landmarks, rng)
     if grey:
         image = _grey(image)
-    found = replace(portrait, image=image, label=label)
+    changed = replace(portrait, image=image, label=label)
     if label == "yawn":
         landmarks = landmarks.copy()  # the chin went down by up to a quarter of the face
         tall = np.ptp(landmarks[:468, 1])
         chin = landmarks[:, 1] > landmarks[1, 1] + 0.25 * tall
         landmarks[chin, 1] += 0.2 * jaw * tall
-        found = replace(found, landmarks=landmarks)
-    return _turned(found, rng) if turned else found
+        changed = replace(changed, landmarks=landmarks)
+    return _turned(changed, rng) if turned else changed
 
 
 def _turned(actor: Actor, rng: Generator) -> Actor | None:

@@ -177,8 +177,10 @@ class _Network(DetectionModel):  # type: ignore[misc]
         if not (self.training and x.device.type == "cpu" and _cpu_has_bf16()):
             return super()._predict_once(x, *args, **kwargs)
         with torch.autocast("cpu", torch.bfloat16):
-            found = super()._predict_once(x.to(memory_format=torch.channels_last), *args, **kwargs)
-        return _as_float(found)
+            outputs = super()._predict_once(
+                x.to(memory_format=torch.channels_last), *args, **kwargs
+            )
+        return _as_float(outputs)
 
 
 def _cpu_has_bf16() -> bool:

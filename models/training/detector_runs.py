@@ -267,8 +267,8 @@ def _eager(network: torch.nn.Module) -> boxes.Network:
     def run(planes: NDArray[np.float32]) -> NDArray[Any]:
         with torch.inference_mode():
             x = torch.from_numpy(planes).contiguous(memory_format=torch.channels_last)
-            found: NDArray[Any] = network(x).numpy()
-        return found
+            logits: NDArray[Any] = network(x).numpy()
+        return logits
 
     return run
 

@@ -25,7 +25,7 @@ from models.evaluation.detector import roc_area
 from models.inference.eye_crops import eye_probabilities
 from models.registry import ModelCard, find
 from models.synthesis.face_warp import Landmarks
-from models.synthesis.scene_datasets import Portrait
+from models.synthesis.scene_datasets import PortraitFile
 from models.synthesis.scenes import actor_of
 from models.training.eye_state import judge_eyes, train_eyes
 
@@ -47,7 +47,9 @@ class Face:
     person: str
 
 
-def split_portraits(portraits: Sequence[Portrait]) -> tuple[list[Portrait], list[Portrait]]:
+def split_portraits(
+    portraits: Sequence[PortraitFile],
+) -> tuple[list[PortraitFile], list[PortraitFile]]:
     """Portraits to learn from, and those kept back."""
     kept, back = [], []
     for label, every in HELD_BACK.items():
@@ -57,7 +59,7 @@ def split_portraits(portraits: Sequence[Portrait]) -> tuple[list[Portrait], list
     return kept, back
 
 
-def portrait_faces(portraits: Sequence[Portrait]) -> Iterator[Face]:
+def portrait_faces(portraits: Sequence[PortraitFile]) -> Iterator[Face]:
     """Portraits whose mesh was found."""
     for portrait in portraits:
         actor = actor_of(read_upright(portrait.path), portrait.label)
@@ -65,7 +67,7 @@ def portrait_faces(portraits: Sequence[Portrait]) -> Iterator[Face]:
             yield Face(actor.image, actor.landmarks, portrait.label == "sleep", portrait.path.stem)
 
 
-def gather(sets: Sequence[Path], portraits: Sequence[Portrait], seed: int = 0) -> EyeCrops:
+def gather(sets: Sequence[Path], portraits: Sequence[PortraitFile], seed: int = 0) -> EyeCrops:
     """All crops to learn from: every set, and portraits as they are and as they play.
 
     Args:

@@ -64,12 +64,12 @@ class LandmarkObjective(Objective):
         return loss, logits
 
 
-def _landmark_loss(found: Tensor, points: Tensor) -> Tensor:
+def _landmark_loss(predicted: Tensor, points: Tensor) -> Tensor:
     """Mean distance on both axes in units of the picture, smooth near 0, over known landmarks."""
-    known = points.isfinite().all(-1).all(-1)  # (B)
-    aim = torch.where(known[:, None, None], points, 0.0) * 2 - 1
-    error = functional.smooth_l1_loss(found, aim, beta=0.05, reduction="none").mean((1, 2))
-    return (error * known).sum() / known.sum().clamp(min=1)
+    has_landmarks = points.isfinite().all(-1).all(-1)  # (B)
+    aim = torch.where(has_landmarks[:, None, None], points, 0.0) * 2 - 1
+    error = functional.smooth_l1_loss(predicted, aim, beta=0.05, reduction="none").mean((1, 2))
+    return (error * has_landmarks).sum() / has_landmarks.sum().clamp(min=1)
 
 
 class FDRLObjective(Objective):

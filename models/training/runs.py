@@ -19,7 +19,7 @@ from models.data.landmarks import (
     measure_alignment,
     misalignments,
 )
-from models.data.layouts import Source, find_source, open_for_training
+from models.data.layouts import FaceSet, find_source, open_for_training
 from models.evaluation.prediction import predict
 from models.export.onnx_export import build
 from models.registry import FER_PLUS_LABELS, MODELS, WEIGHTS, ModelCard, find
@@ -47,25 +47,25 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.suffix in {".yaml", ".yml"}:
         return path
-    found = recipes_folder() / f"{name}.yaml"
-    if not found.is_file():
-        known = ", ".join(sorted(p.stem for p in recipes_folder().glob("*.yaml")))
-        raise TrainingError(f"no recipe {name!r}; there are: {known}; or give a .yaml file")
-    return found
+    path = recipes_folder() / f"{name}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in recipes_folder().glob("*.yaml")))
+        raise TrainingError(f"no recipe {name!r}; there are: {names}; or give a .yaml file")
+    return path
 
 
-def labels_for(card: ModelCard, source: Source, asked: Sequence[str] = ()) -> tuple[str, ...]:
+def labels_for(card: ModelCard, source: FaceSet, asked: Sequence[str] = ()) -> tuple[str, ...]:
     """The labels asked for, or the card's if the data has just them, or the data's."""
     if asked:
         return tuple(asked)
-    found = {s.label for s in source.read(source.train_split, True)}
-    if found == set(card.labels):
+    present = {s.label for s in source.read(source.train_split, True)}
+    if present == set(card.labels):
         return card.labels
-    known = source.labels or card.labels
-    return tuple(sorted(found, key=lambda x: (known.index(x) if x in known else len(known), x)))
+    order = source.labels or card.labels
+    return tuple(sorted(present, key=lambda x: (order.index(x) if x in order else len(order), x)))
 
 
-def card_for(name: str, recipe: Recipe, labels: tuple[str, ...], source: Source) -> ModelCard:
+def card_for(name: str, recipe: Recipe, labels: tuple[str, ...], source: FaceSet) -> ModelCard:
     """The card of a registered model about to be trained."""
     card = MODELS[name]
     side = recipe.input_px
@@ -79,7 +79,7 @@ def card_for(name: str, recipe: Recipe, labels: tuple[str, ...], source: Source)
     )
 
 
-def _provenance(source: Source) -> str:
+def _provenance(source: FaceSet) -> str:
     if source.name == "RAF-DB":
         return "RAF-DB train (12,271 faces less those held out): non-commercial research only"
     if source.name == "FER+" and source.labels == FER_PLUS_LABELS:
@@ -237,12 +237,12 @@ def teach(faces: Faces, cache: Path, tick: Tick | None = None) -> Faces:
     names = [s.name for s in faces.samples]
     if cache.is_file():
         with np.load(cache, allow_pickle=False) as kept:
-            known = dict(zip(kept["names"].tolist(), kept["points"], strict=True))
-        if set(names) <= known.keys():
-            return faces.with_landmarks(known)
+            kept_points = dict(zip(kept["names"].tolist(), kept["points"], strict=True))
+        if set(names) <= kept_points.keys():
+            return faces.with_landmarks(kept_points)
     points = []
-    for done, found in enumerate(find_landmarks(faces.image(i) for i in range(len(faces))), 1):
-        points.append(found)
+    for done, landmarks in enumerate(find_landmarks(faces.image(i) for i in range(len(faces))), 1):
+        points.append(landmarks)
         if tick:
             tick(done, len(faces))
     cache.parent.mkdir(parents=True, exist_ok=True)

@@ -128,10 +128,10 @@ def measure(
     result["roofline"] = _roofline()
     result["contestants"] = {}
     with ExitStack() as stack:
-        racers: dict[str, Racer] = {}
+        racers: dict[str, RacerProcess] = {}
         for name in names:
             progress.update(step, description=f"starting {name}")
-            racers[name] = stack.enter_context(Racer(name, frames))
+            racers[name] = stack.enter_context(RacerProcess(name, frames))
         turns: dict[str, list[Result]] = {name: [] for name in names}
         for number in range(rounds):
             for name, racer in racers.items():
@@ -143,7 +143,7 @@ def measure(
     result["cameras"] = []
     for count in cameras:
         progress.update(step, description=f"{count} camera(s) in one process")
-        with Racer("shipped", frames) as racer:
+        with RacerProcess("shipped", frames) as racer:
             answer = racer.ask("cameras", number=count, seconds=max(seconds, 1.0) * 2)
         result["cameras"].append({"cameras": count} | _rig(answer))
     if vehicle_s:
@@ -152,7 +152,7 @@ def measure(
     return result
 
 
-class Racer:
+class RacerProcess:
     """A contestant's process: started, asked, ended.
 
     Raises:

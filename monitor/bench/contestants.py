@@ -132,7 +132,7 @@ class Ours:
     def __init__(self, emotion: str | None, emotion_hz: float, notes: Stages) -> None:
         from monitor.config import CameraConfig, PerceptionConfig  # noqa: PLC0415
         from monitor.perception import Perception  # noqa: PLC0415
-        from monitor.perception.facemesh import FaceFinder, Landmarker  # noqa: PLC0415
+        from monitor.perception.facemesh import Landmarker, MediaPipeFaceFinder  # noqa: PLC0415
         from monitor.perception.networks import open_parts  # noqa: PLC0415
 
         config = PerceptionConfig(emotion=emotion or "auto", emotion_hz=emotion_hz)
@@ -148,7 +148,7 @@ class Ours:
             eyes=timed("eye state", parts.eyes),
             emotion=timed("expression (beside)", parts.emotion),
             landmarker=timed("landmarks", Landmarker()),
-            finder=timed("face finder", FaceFinder()),
+            finder=timed("face finder", MediaPipeFaceFinder()),
         )
         self._notes = notes
         self._how = [network.describe() for network in parts.networks]

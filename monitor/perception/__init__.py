@@ -23,8 +23,7 @@ from monitor.perception.face_tracker import (
     LandmarkNet,
     Sighting,
 )
-from monitor.perception.facemesh import FaceFinder as MediaPipeFinder
-from monitor.perception.facemesh import Landmarker
+from monitor.perception.facemesh import Landmarker, MediaPipeFaceFinder
 from monitor.perception.orientation import Orientation
 from monitor.perception.rest import Rest
 from monitor.perception.stages import Stages
@@ -104,7 +103,7 @@ class Perception:
         self._mirrored = camera.mirrored
         self._eyes = eyes
         self._stages = Stages()
-        landmarker, finder = landmarker or Landmarker(), finder or MediaPipeFinder()
+        landmarker, finder = landmarker or Landmarker(), finder or MediaPipeFaceFinder()
         self._parts = (landmarker, finder, detector, eyes, emotion)
         self._follow = Follower(
             DriverTrack(zone=camera.drivers_zone),

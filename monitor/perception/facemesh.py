@@ -61,7 +61,7 @@ class Landmarker:
         self._mesh.close()
 
 
-class FaceFinder:
+class MediaPipeFaceFinder:
     """MediaPipe's full-range face detection: boxes of all faces, for want of a trained detector."""
 
     def __init__(self, min_score: float = 0.5) -> None:

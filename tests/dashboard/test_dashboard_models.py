@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dashboard.queries.leaderboard import LeaderboardRow, as_good, pick
-from dashboard.queries.model_trial import MAX_PIXELS, Bench, PictureError, decode
+from dashboard.queries.model_trial import MAX_PIXELS, Bench, UploadError, decode
 from models.report import Latency
 from tests.support.dashboards import opened, words
 
@@ -32,7 +32,7 @@ def test_a_large_picture_is_made_small_before_it_is_looked_at() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a....", b"\x89PNG\r\n\x1a\nxx", b"<svg/>"])
 def test_what_is_no_picture_is_told_in_one_line(data: bytes) -> None:
-    with pytest.raises(PictureError, match="not a picture"):
+    with pytest.raises(UploadError, match="not a picture"):
         decode(data)
 
 
@@ -40,7 +40,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
     side = int(MAX_PIXELS**0.5) + 100
     held = io.BytesIO()
     Image.new("1", (side, side)).save(held, "PNG")
-    with pytest.raises(PictureError, match="million"):
+    with pytest.raises(UploadError, match="million"):
         decode(held.getvalue())
 
 

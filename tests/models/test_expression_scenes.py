@@ -77,14 +77,14 @@ def test_a_detector_is_judged_by_its_best_box() -> None:
     made = faces()
     boxes = [scene.box for scene in scenes(made, 96, 1)]
     right = made.truth.tolist()
-    said = answer(Oracle(boxes, right, 96), made, 96)
-    assert said.labels.tolist() == right
-    assert said.found == 1.0
+    answers = answer(Oracle(boxes, right, 96), made, 96)
+    assert answers.labels.tolist() == right
+    assert answers.overlapping == 1.0
     wrong = [1 - right[0], *right[1:]]
     away = [boxes[0] + np.array([0.5, 0, 0, 0], np.float32), *boxes[1:]]
-    said = answer(Oracle(away, wrong, 96), made, 96)
-    assert (said.labels == np.array(right)).mean() == pytest.approx(5 / 6)
-    assert said.found == pytest.approx(5 / 6)
+    answers = answer(Oracle(away, wrong, 96), made, 96)
+    assert (answers.labels == np.array(right)).mean() == pytest.approx(5 / 6)
+    assert answers.overlapping == pytest.approx(5 / 6)
 
 
 def test_average_precision_is_of_all_boxes_of_all_scenes() -> None:
@@ -93,8 +93,8 @@ def test_average_precision_is_of_all_boxes_of_all_scenes() -> None:
     boxes = [scene.box for scene in scenes(made, 96, 1)]
     right = made.truth.tolist()
 
-    def map50(said: list[int]) -> float:
-        seen = look_at(Oracle(boxes, said, 96), made, 96)
+    def map50(answers: list[int]) -> float:
+        seen = look_at(Oracle(boxes, answers, 96), made, 96)
         judged = [Judged(picture, picture.xyxy, found) for picture, found in seen]
         return detection_of(judged, LABELS, "made", "test").map50 or 0.0
 

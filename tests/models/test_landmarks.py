@@ -43,7 +43,7 @@ def test_no_face_gives_no_landmarks() -> None:
 
 def test_alignment_is_measured_and_a_tilt_is_told(portrait: NDArray[np.uint8]) -> None:
     straight = measure_alignment([portrait] * 2)
-    assert straight.found == 2
+    assert straight.faces == 2
     side = portrait.shape[0]
     turn = cv2.getRotationMatrix2D((side / 2, side / 2), 25, 1.0)
     tilted = np.asarray(cv2.warpAffine(portrait, turn, (side, side)))

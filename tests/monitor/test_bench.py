@@ -186,7 +186,7 @@ def test_an_unknown_contestant_is_answered_with_those_there_are() -> None:
 
 def test_a_contestant_that_breaks_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(WakefulError, match=r"shipped broke: .*no\.npy") as caught:
-        bench.Racer("shipped", tmp_path / "no.npy")
+        bench.RacerProcess("shipped", tmp_path / "no.npy")
     assert "\n" not in str(caught.value)
 
 

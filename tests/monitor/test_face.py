@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.perception import face
-from monitor.perception.facemesh import FaceFinder, Landmarker, _as_array
+from monitor.perception.facemesh import Landmarker, MediaPipeFaceFinder, _as_array
 from monitor.types import Box, Image
 from tests.support.fakes import a_mesh
 from tests.support.paths import SHARED
@@ -161,8 +161,8 @@ def landmarker() -> Iterator[Landmarker]:
 
 
 @pytest.fixture(scope="module")
-def finder() -> Iterator[FaceFinder]:
-    opened = FaceFinder()
+def finder() -> Iterator[MediaPipeFaceFinder]:
+    opened = MediaPipeFaceFinder()
     yield opened
     opened.close()
 
@@ -172,7 +172,7 @@ def portrait() -> Image:
     return np.ascontiguousarray(skimage.data.astronaut()[:, :, ::-1])
 
 
-def fit(landmarker: Landmarker, finder: FaceFinder, image: Image) -> face.Points:
+def fit(landmarker: Landmarker, finder: MediaPipeFaceFinder, image: Image) -> face.Points:
     (box,) = finder(image)
     rough = landmarker(image, face.region_of_box(box))
     assert rough is not None
@@ -182,7 +182,7 @@ def fit(landmarker: Landmarker, finder: FaceFinder, image: Image) -> face.Points
 
 
 def test_a_real_face_is_measured_as_a_person_sees_it(
-    landmarker: Landmarker, finder: FaceFinder, portrait: Image
+    landmarker: Landmarker, finder: MediaPipeFaceFinder, portrait: Image
 ) -> None:
     points = fit(landmarker, finder, portrait)
     assert points.shape == (478, 3)
@@ -197,7 +197,7 @@ def test_a_real_face_is_measured_as_a_person_sees_it(
 
 
 def test_left_is_the_drivers_own(
-    landmarker: Landmarker, finder: FaceFinder, portrait: Image
+    landmarker: Landmarker, finder: MediaPipeFaceFinder, portrait: Image
 ) -> None:
     points = fit(landmarker, finder, portrait)
     left, right = points[face._IRIS["left"][0]], points[face._IRIS["right"][0]]
@@ -205,7 +205,7 @@ def test_left_is_the_drivers_own(
 
 
 def test_a_small_face_in_a_wide_picture_is_measured(
-    landmarker: Landmarker, finder: FaceFinder, portrait: Image
+    landmarker: Landmarker, finder: MediaPipeFaceFinder, portrait: Image
 ) -> None:
     large = fit(landmarker, finder, portrait)
     scale, corner = 160 / 512, (1000, 400)
@@ -218,7 +218,7 @@ def test_a_small_face_in_a_wide_picture_is_measured(
 
 
 def test_a_tilted_head_is_measured_upright_and_told_as_roll(
-    landmarker: Landmarker, finder: FaceFinder, portrait: Image
+    landmarker: Landmarker, finder: MediaPipeFaceFinder, portrait: Image
 ) -> None:
     upright = fit(landmarker, finder, portrait)
     spin = cv2.getRotationMatrix2D((256, 256), 35, 1)  # towards the driver's own right
@@ -234,7 +234,7 @@ def test_a_tilted_head_is_measured_upright_and_told_as_roll(
 
 
 def test_the_same_picture_gives_the_same_landmarks_whatever_came_before(
-    landmarker: Landmarker, finder: FaceFinder, portrait: Image
+    landmarker: Landmarker, finder: MediaPipeFaceFinder, portrait: Image
 ) -> None:
     region = face.region_of_landmarks(fit(landmarker, finder, portrait))
     first = landmarker(portrait, region)
@@ -246,7 +246,7 @@ def test_the_same_picture_gives_the_same_landmarks_whatever_came_before(
 @pytest.mark.parametrize("shape", [(1, 1), (3, 900), (480, 640), (4320, 7680)])
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_a_picture_without_a_face_has_none(
-    landmarker: Landmarker, finder: FaceFinder, shape: tuple[int, int], grey: int
+    landmarker: Landmarker, finder: MediaPipeFaceFinder, shape: tuple[int, int], grey: int
 ) -> None:
     flat = np.full((*shape, 3), grey, np.uint8)
     height, width = shape
@@ -255,7 +255,9 @@ def test_a_picture_without_a_face_has_none(
     assert landmarker(flat, face.Region(-1000, -1000, 50)) is None
 
 
-def test_a_mesh_that_failed_once_is_opened_anew(portrait: Image, finder: FaceFinder) -> None:
+def test_a_mesh_that_failed_once_is_opened_anew(
+    portrait: Image, finder: MediaPipeFaceFinder
+) -> None:
     fragile = Landmarker()
     fragile._mesh._graph.close()
     (box,) = finder(portrait)
@@ -281,7 +283,7 @@ def test_opening_the_mesh_says_nothing_on_the_terminal(capfd: pytest.CaptureFixt
     with_noise = Landmarker()
     with_noise(np.zeros((64, 64, 3), np.uint8), face.Region(32, 32, 64))
     with_noise.close()
-    finder = FaceFinder()
+    finder = MediaPipeFaceFinder()
     finder(np.zeros((64, 64, 3), np.uint8))
     finder.close()
     captured = capfd.readouterr()
@@ -302,7 +304,7 @@ CLIPS = SHARED / "video"
     ],
 )
 def test_the_lower_lid_tells_a_lowered_look_from_a_closing_eye(
-    landmarker: Landmarker, finder: FaceFinder, clip: str, at_s: float, *, closing: bool
+    landmarker: Landmarker, finder: MediaPipeFaceFinder, clip: str, at_s: float, *, closing: bool
 ) -> None:
     if not (CLIPS / clip).is_file():
         pytest.skip(f"no ../shared/video/{clip} here: real clips are not part of the project")

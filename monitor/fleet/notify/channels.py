@@ -22,7 +22,7 @@ from apprise.plugins.custom_xml import NotifyXML
 from apprise.plugins.email import NotifyEmail
 
 from monitor.errors import ConfigError, WakefulError
-from monitor.fleet.notify.message import Message
+from monitor.fleet.notify.message import OutgoingMessage
 
 TIMEOUT_S: Final = 10.0
 
@@ -51,7 +51,7 @@ class Channel:
             )
         self._plugin: NotifyBase = plugin
 
-    def send(self, message: Message) -> None:
+    def send(self, message: OutgoingMessage) -> None:
         """Hand a message over; returns when the other side has taken it.
 
         Raises:
@@ -63,7 +63,7 @@ class Channel:
             _post(self._plugin, message)
 
 
-def _mail(way: NotifyEmail, message: Message) -> None:
+def _mail(way: NotifyEmail, message: OutgoingMessage) -> None:
     mail = _composed(way, message)
     # One transaction for all addresses: the server takes the message once.
     try:
@@ -100,7 +100,7 @@ def _addresses(way: NotifyEmail) -> list[str]:
     return [address for _, address in way.targets] + sorted(way.cc) + sorted(way.bcc)
 
 
-def _composed(way: NotifyEmail, message: Message) -> EmailMessage:
+def _composed(way: NotifyEmail, message: OutgoingMessage) -> EmailMessage:
     mail = EmailMessage()
     mail["Message-ID"] = f"<{message.id}@{_sender(way).rpartition('@')[2] or 'wakeful'}>"
     mail["Date"] = format_datetime(datetime.now(UTC))
@@ -119,7 +119,7 @@ def _composed(way: NotifyEmail, message: Message) -> EmailMessage:
     return mail
 
 
-def _post(way: NotifyBase, message: Message) -> None:
+def _post(way: NotifyBase, message: OutgoingMessage) -> None:
     if isinstance(way, NotifyJSON | NotifyForm | NotifyXML):
         way.headers["Idempotency-Key"] = message.id
         way.payload_extras.update({"id": message.id, **message.fields})

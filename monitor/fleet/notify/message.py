@@ -21,7 +21,7 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class OutgoingMessage:
     """What is sent.
 
     Attributes:
@@ -42,7 +42,7 @@ class Message:
 
 def of_incident(
     message_id: str, incident: Incident, *, timezone: str, held: int, now: float, dashboard: str
-) -> Message:
+) -> OutgoingMessage:
     """A message about an event.
 
     Args:
@@ -69,7 +69,7 @@ def of_incident(
         f"{held} more of this kind were held back before it." if held else "",
         link,
     ]
-    return Message(
+    return OutgoingMessage(
         id=message_id,
         title=f"{name} ({level}): {incident.vehicle}",
         text="\n".join(line for line in lines if line),

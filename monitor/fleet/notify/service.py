@@ -157,7 +157,7 @@ class Notifier:
         self.trouble(row.recipient, None)
         return True
 
-    def _message(self, row: Notification) -> words.Message | None:
+    def _message(self, row: Notification) -> words.OutgoingMessage | None:
         message_id = f"{row.rule}.{row.recipient}.{row.subject.replace('/', '.')}"
         if row.rule == "weekly":
             limits = self._config.recipients[row.recipient].groups
@@ -213,7 +213,7 @@ def send_test(config: NotifyConfig, recipient: str) -> None:
         raise ConfigError(f"notify.recipients: no {recipient}; known: {known}")
     channel = Channel(recipient, config.recipients[recipient].address(recipient))
     text = "Wakeful can reach you here. Nothing has happened."
-    channel.send(words.Message(f"test.{uuid.uuid4()}", "Wakeful: a test", text))
+    channel.send(words.OutgoingMessage(f"test.{uuid.uuid4()}", "Wakeful: a test", text))
 
 
 def serve(

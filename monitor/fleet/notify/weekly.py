@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, Template
 from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select, true
 
 from monitor.fleet.notify.config import WeeklyReport
-from monitor.fleet.notify.message import Attachment, Message
+from monitor.fleet.notify.message import Attachment, OutgoingMessage
 from monitor.protocol.schemas import MONITORED
 from monitor.store import schema
 from monitor.types import Kind, Level
@@ -143,7 +143,7 @@ def due(report: WeeklyReport, now: float) -> str:
 
 def message(
     engine: Engine, message_id: str, subject: str, timezone: str, groups: tuple[str, ...]
-) -> Message:
+) -> OutgoingMessage:
     """The report named by a subject, on vehicles of these groups (empty is all)."""
     year, _, number = subject.removeprefix("weekly/").partition("-W")
     with engine.connect() as connection:
@@ -161,7 +161,7 @@ def message(
     )
     name = f"wakeful-{week.year}-W{week.number:02d}.pdf"
     attachment = Attachment(name, pdf(title, body), "application/pdf")
-    return Message(message_id, title, text, page, (attachment,))
+    return OutgoingMessage(message_id, title, text, page, (attachment,))
 
 
 def count(
