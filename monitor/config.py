@@ -303,7 +303,7 @@ class TraceConfig(Section):
 
 
 class ClipsConfig(Section):
-    """Pictures around an event. Off unless switched on; never sent anywhere."""
+    """Pictures around an event. Off unless switched on; sent only where `send` allows it."""
 
     enabled: bool = False
     folder: Path | None = Field(None, description="Null is `clips` in the state folder.")
@@ -315,6 +315,9 @@ class ClipsConfig(Section):
     keep_days: float = Field(7, gt=0, le=365)
     keep_bytes: int = Field(2_000_000_000, ge=1_000_000)
     blur_faces: bool = False
+    send: bool = Field(
+        False, description="Send the clip of an alert to the fleet when somebody there asks for it."
+    )
 
 
 def _topic_filter(topic: str | None) -> str | None:

@@ -20,7 +20,6 @@ CLIP_BYTES: Final = 50_000_000
 LEAD_S: Final = 1.0
 _WORDS: Final = {
     "requested": "The vehicle will be asked as soon as it is connected.",
-    "accepted": "The vehicle has agreed to send its clip.",
     "sending": "The vehicle is sending its clip.",
     "refused": "The vehicle refused: {reason}.",
     "failed": "The clip could not be sent: {reason}.",

@@ -13,7 +13,7 @@ from monitor.store.schema import audit, clip_requests, events
 # A vehicle that has not been reached by then is not asked any longer.
 ASKED_FOR_S: Final = 14 * 86_400.0
 # Something may still come of it.
-PENDING: Final = {"requested", "accepted", "sending"}
+PENDING: Final = {"requested", "sending"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ClipRequest:
     """A request and how far it has come.
 
     Attributes:
-        status: requested, accepted, sending, stored, refused, failed or expired.
+        status: requested, sending, stored, refused, failed or expired.
         received_bytes, total_bytes: of the clip; the total is None until the vehicle said it.
         file: its name in the folder of clips, once it is stored.
         reason: why it was refused or failed.

@@ -164,6 +164,17 @@ def notify(
 
 
 @fleet_app.command()
+def clips(database: DatabaseOption = None, config: ConfigOption = None) -> None:
+    """Fetch the clips that operators ask vehicles for, until stopped."""
+    from monitor.fleet.clips.service import serve
+    from monitor.logs import configure_logging
+
+    settings = load_fleet(config)
+    configure_logging(settings.log)
+    serve(settings, database or settings.database.resolved_url(), _stopped_by_signals())
+
+
+@fleet_app.command()
 def provision(
     vehicle: Annotated[str | None, typer.Argument(help="The new vehicle's id.")] = None,
     init: Annotated[

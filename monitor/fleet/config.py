@@ -101,6 +101,26 @@ class IngestConfig(Section):
     drain_s: Seconds = Field(10.0, description="On SIGTERM, finish what was taken within this.")
 
 
+class FleetClipsConfig(Section):
+    """Clips that operators ask vehicles for; `wakeful fleet clips` fetches them."""
+
+    folder: Path | None = Field(
+        None,
+        description="Where they lie, for the dashboard too; null is `clips` in the state folder.",
+    )
+    keep_days: float = Field(30, gt=0, le=3650, description="A fetched clip is deleted after this.")
+    max_bytes: int = Field(50_000_000, ge=1000, description="A larger one is not fetched.")
+    parts: int = Field(
+        16,
+        ge=1,
+        le=256,
+        description="Parts of 32 KB that a vehicle sends before it is asked again.",
+    )
+    retry_s: tuple[Seconds, Seconds] = Field(
+        (10.0, 600.0), description="Ask a silent vehicle again: first and longest pause."
+    )
+
+
 class RetentionConfig(Section):
     """How long what is kept, days; applied by the ingesters every `every_s`."""
 
@@ -125,6 +145,7 @@ class FleetConfig(Settings):
     ingest: IngestConfig = IngestConfig()
     retention: RetentionConfig = RetentionConfig()
     notify: NotifyConfig = NotifyConfig()
+    clips: FleetClipsConfig = FleetClipsConfig()
     metrics: MetricsConfig = Field(
         MetricsConfig(), description="Serves /metrics and /health; port 0 serves neither."
     )

@@ -6,7 +6,8 @@
     <prefix>/<vehicle>/alert                    QoS 1     Alert, a structured CloudEvent
     <prefix>/<vehicle>/coverage                 QoS 1     Coverage, a structured CloudEvent
     <prefix>/<vehicle>/stats                              Stats
-    <prefix>/<vehicle>/cmd/<name>               in        ack | calibrate | warnings
+    <prefix>/<vehicle>/clip                     QoS 1     ClipPart, a piece of a clip asked for
+    <prefix>/<vehicle>/cmd/<name>               in        ack | calibrate | warnings | clip
     <prefix>/<vehicle>/ack                      in        Ack, what the fleet has stored
 
 and, of a vehicle with several cameras, each camera's own:
@@ -38,6 +39,8 @@ from monitor.protocol.schemas import (
     AlertV1,
     Availability,
     CameraStatus,
+    ClipAsk,
+    ClipPart,
     Coverage,
     CoverageData,
     Payload,
@@ -64,14 +67,15 @@ _COMMANDS = {
     ("warnings", "off"): Command.WARNINGS_OFF,
 }
 
-Content = Alert | Coverage | State | Stats | Ack | Availability | CameraStatus
+Content = Alert | Coverage | State | Stats | Ack | ClipPart | Availability | CameraStatus
 Shape = TypeVar("Shape", bound=Payload)
-_SHAPES: dict[str, type[Alert | Coverage | State | Stats | Ack]] = {
+_SHAPES: dict[str, type[Alert | Coverage | State | Stats | Ack | ClipPart]] = {
     "alert": Alert,
     "coverage": Coverage,
     "state": State,
     "stats": Stats,
     "ack": Ack,
+    "clip": ClipPart,
 }
 
 
@@ -128,6 +132,17 @@ def read_command(name: str, payload: bytes, camera: str | None = None) -> Comman
         raise ValueError(
             f"cmd/{short(name)} {short(payload)}: no such command; known: {commands}"
         ) from None
+
+
+def read_clip_ask(payload: bytes) -> ClipAsk:
+    """What `cmd/clip` asks for.
+
+    Raises:
+        ValueError: it asks for no clip, with the reason in one line.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"payload of {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES}")
+    return _validated(ClipAsk, payload)
 
 
 def _alert(payload: bytes) -> Alert:
@@ -297,3 +312,13 @@ def answer(topic: str, command: str, fault: str | None) -> Message:
 
 def _bare_word(topic: str, word: StrEnum) -> Message:
     return Message(topic, word.value.encode(), retain=True, content_type="text/plain")
+
+
+def clip_ask(topics: Topics, ask: ClipAsk) -> Message:
+    """The request for a piece of a clip."""
+    return Message(topics.command("clip"), ask.encode())
+
+
+def clip_part(topics: Topics, part: ClipPart) -> Message:
+    """A piece of a clip, or the refusal of one."""
+    return Message(topics.channel("clip"), part.encode())

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    Base64Bytes,
     BaseModel,
     ConfigDict,
     Field,
@@ -249,6 +250,33 @@ class Ack(Payload):
     ids: tuple[MessageId, ...] = Field(min_length=1, max_length=2000)
 
 
+class ClipAsk(Payload):
+    """The fleet asks for a piece of the clip of one alert, on `cmd/clip`."""
+
+    version: Literal[1] = 1
+    request: EventId
+    event: EventId
+    offset: Count = 0
+    parts: int = Field(16, ge=1, le=256)
+
+
+class ClipPart(Payload):
+    """A piece of a clip, or why there is none, on `clip`.
+
+    `data` is base64; of a refusal it is empty and `reason` says why.
+    """
+
+    version: Literal[1] = 1
+    vehicle: Identifier
+    request: EventId
+    event: EventId
+    total_bytes: Count = 0
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")  # of the whole file
+    offset: Count = 0
+    data: Base64Bytes = b""
+    reason: Line | None = None
+
+
 class Envelope(Payload):
     """CloudEvents 1.0 attributes of every durable message."""
 
@@ -402,14 +430,15 @@ def message_schemas() -> dict[str, Any]:
     """JSON Schema (2020-12) of every message that a vehicle sends or a fleet answers.
 
     A message is valid if it fits the definition of its topic: `$defs/Alert`, `Coverage`, `State`,
-    `Stats` or `Ack`.
+    `Stats`, `Ack`, `ClipAsk` or `ClipPart`.
     """
-    shapes: tuple[type[Payload], ...] = (Alert, Coverage, State, Stats, Ack)
+    shapes: tuple[type[Payload], ...] = (Alert, Coverage, State, Stats, Ack, ClipAsk, ClipPart)
     _, schema = models_json_schema(
         [(shape, "validation") for shape in shapes],
         title="Wakeful messages",
         description="dms/v1/<vehicle>/alert: Alert, coverage: Coverage, state: State, "
-        "stats: Stats, ack: Ack. Status topics carry a bare word.",
+        "stats: Stats, ack: Ack, cmd/clip: ClipAsk, clip: ClipPart. Status topics carry a bare "
+        "word.",
         by_alias=True,
     )
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}

@@ -11,7 +11,7 @@ class TopicAddress:
     """A topic taken apart: whose, which channel, the command it names, the camera it is of."""
 
     vehicle: str
-    channel: str  # available, camera, state, alert, coverage, stats, cmd, ack
+    channel: str  # available, camera, state, alert, coverage, stats, cmd, ack, clip
     name: str = ""
     camera: str = ""
 
@@ -33,7 +33,7 @@ class Topics:
             raise ValueError(f"vehicle {self.vehicle!r} must match [A-Za-z0-9_-]{{1,64}}")
 
     def channel(self, name: str) -> str:
-        """Topic of `available`, `state`, `alert`, `coverage`, `stats` or `ack`."""
+        """Topic of `available`, `state`, `alert`, `coverage`, `stats`, `ack` or `clip`."""
         return f"{self.prefix}/{self.vehicle}/{name}"
 
     def camera(self, camera: str) -> str:
@@ -61,7 +61,9 @@ class Topics:
         if not _IDENTIFIER.fullmatch(vehicle):
             raise ValueError(f"topic {short(topic)} names no valid vehicle")
         match rest:
-            case ["available" | "state" | "alert" | "coverage" | "stats" | "ack" as channel]:
+            case [
+                "available" | "state" | "alert" | "coverage" | "stats" | "ack" | "clip" as channel
+            ]:
                 return TopicAddress(vehicle, channel)
             case ["camera", name, "status"] if _IDENTIFIER.fullmatch(name):
                 return TopicAddress(vehicle, "camera", name)

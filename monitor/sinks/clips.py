@@ -1,4 +1,4 @@
-"""Pictures around an alert, if and only if somebody switched them on; never sent anywhere.
+"""Pictures around an alert, if and only if somebody switched them on.
 
 Pictures wait in memory as JPEG, some seconds of them. An alert makes a film of what was before
 and after it. Films are forgotten by age and size. That clips are on, each film and each removal

@@ -173,4 +173,5 @@ def test_a_unit_s_documentation_is_installed_where_it_points() -> None:
 
 def test_the_watch_and_the_ingesters_have_a_watchdog() -> None:
     guarded = {unit.name for unit in UNITS if "WatchdogSec=" in unit.read_text()}
-    assert guarded == {"wakeful.service", "wakeful-ingest@.service", "wakeful-notify.service"}
+    services = {"wakeful", "wakeful-ingest@", "wakeful-notify", "wakeful-clips"}
+    assert guarded == {f"{name}.service" for name in services}

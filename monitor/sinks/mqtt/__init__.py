@@ -5,6 +5,7 @@
        ├─ StatePublisher     the retained state, each camera's status
        ├─ StatsPublisher     the process's own numbers
        ├─ DiscoveryPublisher Home Assistant's
+       ├─ ClipSender         clips that the fleet asks for, where that is allowed
        ├─ CommandListener    what is asked of the watch
        └─ TopicListener      what parts of the watch want to hear of others
 
@@ -19,6 +20,7 @@ from monitor.protocol.messages import Topics
 from monitor.protocol.schemas import Loop
 from monitor.sinks.base import Sink, Step
 from monitor.sinks.mqtt.cameras import Cameras
+from monitor.sinks.mqtt.clips import ClipSender
 from monitor.sinks.mqtt.commands import CommandListener, Listener, TopicListener
 from monitor.sinks.mqtt.discovery import DiscoveryPublisher
 from monitor.sinks.mqtt.outbox import OutboxPublisher
@@ -84,6 +86,8 @@ class MqttSink(Sink):
                 loops=loops,
                 troubles=troubles,
             ),
+            # Before the commands, of which one asks for a clip.
+            ClipSender(topics, config.clips, store, mqtt.max_payload_bytes),
             commands,
             TopicListener(listeners or {}),
         ]
