@@ -5,8 +5,9 @@
          └───────Baseline────────┘
 
 The same calls give the same events, byte for byte: ids are UUIDv5 of drive, camera, track and
-start, and wall-clock times come from one anchor (the first observation's) plus monotonic
-differences, so a clock step changes nothing.
+start, and wall-clock times are an anchor plus the monotonic clock. A clock that is set during the
+drive moves the anchor: what begins later bears the new time, while an alert that is open keeps the
+clock it began by, so that neither its id nor its duration changes.
 """
 
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ from monitor.types import (
 _URGENCY = list(CAUSES)
 # While a distraction stands the pose counts so much less for where the road is: a proposal.
 _DISTRACTED_SHARE = 0.2
+# A wall clock that goes on so much further than the monotonic one was set; less is drift.
+_CLOCK_STEP_S = 2.0
 
 
 class Engine:
@@ -97,6 +100,7 @@ class Engine:
             self._alerts = self._begin(observation)
         if observation.timestamp_s < self._last_s:
             observation = replace(observation, timestamp_s=self._last_s)
+        self._follow_clock(self._alerts, observation)
         if Command.RECALIBRATE in commands:
             self._learn_anew(looking_ahead=True)
         reading = self._read(observation, speed_kmh)
@@ -127,6 +131,12 @@ class Engine:
             self._policy,
             Origin(self._drive, self._camera, self._policy.hash, models, self._anchor_s),
         )
+
+    def _follow_clock(self, alerts: Alerts, observation: Observation) -> None:
+        anchor_s = observation.captured_at - observation.timestamp_s
+        if abs(anchor_s - self._anchor_s) >= _CLOCK_STEP_S:
+            self._anchor_s = anchor_s
+            alerts.set_clock(anchor_s)
 
     def _learn_anew(self, *, looking_ahead: bool) -> None:
         self._learning_s = 0.0

@@ -71,6 +71,7 @@ class OpenAlert:
     Attributes:
         id, track, kind, level: of its events.
         evidence: of its rule, over the whole alert so far.
+        anchor_s: turns monotonic into wall-clock time, as the clock stood when the alert began.
         started_s: when its condition began.
         over_s: when its condition last held.
         sent_s: time of its latest event.
@@ -87,6 +88,7 @@ class OpenAlert:
     kind: Kind
     level: Level
     evidence: Evidence
+    anchor_s: float
     started_s: float
     over_s: float
     sent_s: float
@@ -128,6 +130,10 @@ class Alerts:
         self._criticals = 0
         self._critical_s = 0.0
         self._before_s: float | None = None
+
+    def set_clock(self, anchor_s: float) -> None:
+        """The wall clock was set: what begins from now on bears the new time."""
+        self._origin = replace(self._origin, anchor_s=anchor_s)
 
     @property
     def open(self) -> tuple[OpenAlert, ...]:
@@ -207,6 +213,7 @@ class Alerts:
             track=finding.track,
             kind=finding.kind,
             level=finding.level,
+            anchor_s=self._origin.anchor_s,
             started_s=finding.since_s,
             over_s=finding.until_s,
             sent_s=now.now_s,
@@ -297,14 +304,13 @@ class Alerts:
         at_s = now.now_s if at_s is None else at_s
         alert.sent_s = at_s
         notice = self._too_much(alert)
-        anchor_s = self._origin.anchor_s
         return Event(
             id=alert.id,
             kind=alert.kind,
             phase=phase,
             level=alert.level,
-            started_at=round(anchor_s + alert.started_s, 3),
-            at=round(anchor_s + at_s, 3),
+            started_at=round(alert.anchor_s + alert.started_s, 3),
+            at=round(alert.anchor_s + at_s, 3),
             started_s=round(alert.started_s, 6),
             at_s=round(at_s, 6),
             drive=self._origin.drive,

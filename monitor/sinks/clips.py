@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from monitor.clock import Calendar, is_set
 from monitor.config import ClipsConfig, state_dir
 from monitor.sinks.base import Sink, Step
 from monitor.sinks.mp4 import blurred, jpeg, shrunk, write_mp4
@@ -78,6 +79,7 @@ class ClipsSink(Sink):
         self._recordings: dict[str, _Recording] = {}
         self._filmed: set[str] = set()
         self._last_s = float("-inf")
+        self._calendar = Calendar()
         self._trouble: str | None = None
         self._pictures: queue.Queue[_Picture | Event | None] = queue.Queue()
         self._films: queue.Queue[_Recording | None] = queue.Queue()
@@ -164,6 +166,7 @@ class ClipsSink(Sink):
         )
 
     def _film(self) -> None:
+        self._calendar.newest_at = max(map(_dated, self.folder.glob("*.mp4")), default=None)
         self._retain()
         cleaned_s = time.monotonic()
         while (recording := self._films.get()) is not None:
@@ -188,7 +191,7 @@ class ClipsSink(Sink):
 
     def _retain(self) -> None:
         try:
-            doomed = list(_beyond(self.folder, self._config))
+            doomed = list(_beyond(self.folder, self._config, self._calendar.now_at()))
             for file in doomed:
                 file.unlink(missing_ok=True)
         except OSError as error:
@@ -198,11 +201,17 @@ class ClipsSink(Sink):
             self._store.audit("clips.delete", str(self.folder), {"files": len(doomed)})
 
 
-def _beyond(folder: Path, config: ClipsConfig) -> Iterator[Path]:
-    files = sorted(folder.glob("*.mp4"), key=lambda file: file.stat().st_mtime)
+def _beyond(folder: Path, config: ClipsConfig, now_at: float | None) -> Iterator[Path]:
+    """Films that are too much, the oldest first, or too old; without a date none is too old."""
+    files = sorted(folder.glob("*.mp4"), key=_dated)
     excess = sum(file.stat().st_size for file in files) - config.keep_bytes
-    oldest_at = time.time() - config.keep_days * 86_400
+    oldest_at = 0.0 if now_at is None else now_at - config.keep_days * 86_400
     for file in files:
-        if excess > 0 or file.stat().st_mtime < oldest_at:
+        # One of a clock that was not set has no age; it goes when there is too much.
+        if excess > 0 or (is_set(_dated(file)) and _dated(file) < oldest_at):
             excess -= file.stat().st_size
             yield file
+
+
+def _dated(file: Path) -> float:
+    return file.stat().st_mtime

@@ -17,6 +17,8 @@ CLOSE_STEP_S: Final = 1.0
 AROUND_S: Final = 20.0
 # Frames come at least once a second, a lost camera's too. A longer gap was watched by nobody.
 LONGEST_STEP_S = 2.0
+# A wall clock that differs from the monotonic one by more was set.
+CLOCK_STEP_S = 1.0
 
 
 class MonitoredTime:
@@ -68,7 +70,10 @@ class MonitoredTime:
             seconds=dict(self._seconds),
         )
         self._seconds.clear()
-        self.started_at, self._started_s = report.ended_at, last.timestamp_s
+        # Where this one ends the next begins, unless the clock was set meanwhile.
+        stepped = abs(last.captured_at - report.ended_at) >= CLOCK_STEP_S
+        self.started_at = last.captured_at if stepped else report.ended_at
+        self._started_s = last.timestamp_s
         return report
 
 

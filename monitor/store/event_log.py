@@ -9,8 +9,10 @@ from sqlalchemy import (
     Table,
     and_,
     delete,
+    false,
     func,
     literal_column,
+    or_,
     select,
     text,
     tuple_,
@@ -18,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError
 
+from monitor.clock import SET_AT
 from monitor.protocol.mapping import event_from_row
 from monitor.protocol.schemas import Availability
 from monitor.store import schema
@@ -90,11 +93,37 @@ def unclean_ends(connection: Connection, vehicle: str) -> int:
 def forget_before(
     connection: Connection, table: Table, column: str, before: float, **only: str
 ) -> int:
-    """Delete at most a batch of rows older than `before`; returns how many went."""
-    conditions = [table.c[column] < before, *(table.c[k] == v for k, v in only.items())]
+    """Delete at most a batch of rows older than `before`; returns how many went.
+
+    A row dated before the clock was set is as old as the rows written after it.
+    """
+    at = table.c[column]
+    aged = or_(at >= SET_AT, _written_before_aged(connection, table, column, before))
+    conditions = [at < before, aged, *(table.c[k] == v for k, v in only.items())]
     if table is schema.events:
         conditions.append(table.c.phase == Phase.END.value)
     return _delete_oldest(connection, table, column, BATCH_ROWS, conditions)
+
+
+def _written_before_aged(
+    connection: Connection, table: Table, column: str, before: float
+) -> ColumnElement[bool]:
+    """Written before a row that is itself older than `before`; PostgreSQL knows no such order."""
+    if connection.dialect.name != "sqlite":
+        return false()
+    aged = table.alias("aged")
+    row_id: ColumnElement[int] = literal_column("aged.rowid")
+    last = select(func.max(row_id)).select_from(aged)
+    last = last.where(aged.c[column] >= SET_AT, aged.c[column] < before)
+    written: ColumnElement[int] = literal_column(f"{table.name}.rowid")
+    return written < last.scalar_subquery()
+
+
+def newest_at(connection: Connection) -> float | None:
+    """The latest time in the log, epoch seconds; None in a new one."""
+    columns = (schema.samples.c.at, schema.events.c.started_at, schema.availability.c.at)
+    times = [connection.scalar(select(func.max(column))) for column in columns]
+    return max((at for at in times if at is not None), default=None)
 
 
 def forget_oldest(connection: Connection, table: Table, column: str, rows: int) -> int:

@@ -207,6 +207,8 @@ class LogDatabase:
                 tuple(event_log.unended_events(connection, self._vehicle)),
                 event_log.unclean_ends(connection, self._vehicle),
             )
+            if self._retention.calendar.newest_at is None:  # before anything of today is in there
+                self._retention.calendar.newest_at = event_log.newest_at(connection)
             online = {"vehicle": self._vehicle, "at": began_at, "status": Availability.ONLINE}
             event_log.add_row(connection, schema.availability, online)
             if self._outbox is not None:

@@ -2,11 +2,15 @@
 
 import time
 
+import structlog
 from sqlalchemy import Engine, Table
 
+from monitor.clock import Calendar
 from monitor.config import StoreConfig
 from monitor.store import event_log, schema
 from monitor.store.outbox import Outbox
+
+log = structlog.get_logger(__name__)
 
 DAY_S = 86_400.0
 EVERY_S = 60.0
@@ -20,12 +24,17 @@ class Retention:
     Args:
         config: days for each table and kind, and bytes for all.
         outbox: pruned by age and size too; None where there is none.
+        calendar: the date. While it is not to be believed nothing is forgotten by age.
     """
 
-    def __init__(self, config: StoreConfig, outbox: Outbox | None) -> None:
+    def __init__(
+        self, config: StoreConfig, outbox: Outbox | None, calendar: Calendar | None = None
+    ) -> None:
         self._config = config
         self._outbox = outbox
         self._next_s = time.monotonic()
+        self.calendar = calendar or Calendar()
+        self._doubted = False
 
     def due_s(self) -> float:
         """Seconds until the next pass; 0 when it is time, or the outbox is too large."""
@@ -35,16 +44,23 @@ class Retention:
 
     def apply(self, engine: Engine) -> None:
         """One pass, in small transactions."""
-        now_at = time.time()
+        now_at = self.calendar.now_at()
         self._prune_outbox(engine, now_at)
         if self._next_s > time.monotonic():
             return
         self._next_s = time.monotonic() + EVERY_S
-        self._forget_old(engine, now_at)
+        if now_at is not None:
+            self._forget_old(engine, now_at)
+        elif not self._doubted:
+            self._doubted = True
+            log.warning(
+                "the clock is not set, or leapt by over a year; nothing is forgotten by age",
+                clock=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.calendar.wall())),
+            )
         if engine.dialect.name == "sqlite":
             self._shrink(engine)
 
-    def _prune_outbox(self, engine: Engine, now_at: float) -> None:
+    def _prune_outbox(self, engine: Engine, now_at: float | None) -> None:
         for _ in range(BATCHES):
             if self._outbox is None or not self._outbox.prune(engine, now_at):
                 return

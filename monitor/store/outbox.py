@@ -7,6 +7,7 @@ wait in memory and are delivered from there. The statements are in `monitor.stor
 """
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 
@@ -170,12 +171,16 @@ class Outbox:
             self._confirmed.difference_update(ids)
             self._shrink(removed)
 
-    def prune(self, engine: Engine, now_at: float) -> bool:
-        """Drop a batch of what is too old or too much, in a transaction; False if nothing is."""
+    def prune(self, engine: Engine, now_at: float | None) -> bool:
+        """Drop a batch of what is too old or too much, in a transaction; False if nothing is.
+
+        Without a date (`now_at` is None) nothing is too old.
+        """
         excess_bytes = self.bytes - self._max_bytes
+        before = 0.0 if now_at is None else now_at - self._keep_s
         with engine.begin() as connection:
             dropped = outbox_table.drop_oldest(
-                connection, now_at, now_at - self._keep_s, excess_bytes
+                connection, now_at or time.time(), before, excess_bytes
             )
         if not dropped.messages:
             return False

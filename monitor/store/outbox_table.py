@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, select
 
+from monitor.clock import is_set
 from monitor.protocol.messages import CLOUDEVENTS_JSON, Message
 from monitor.store import schema
 from monitor.store.database import insert
@@ -84,7 +85,7 @@ def drop_oldest(connection: Connection, now_at: float, before: float, excess_byt
     Args:
         connection: in a transaction.
         now_at: the time of the audit's row, epoch seconds.
-        before: older messages go, epoch seconds.
+        before: older messages go, epoch seconds; not those dated before the clock was set.
         excess_bytes: so many bytes go, whatever their age.
     """
     query = select(_TABLE.c.sequence, func.length(_TABLE.c.payload), _TABLE.c.created_at)
@@ -93,7 +94,8 @@ def drop_oldest(connection: Connection, now_at: float, before: float, excess_byt
     for sequence, length, created_at in connection.execute(
         query.order_by(_TABLE.c.sequence).limit(BATCH_ROWS)
     ).all():
-        if size_bytes >= excess_bytes and created_at >= before:
+        young = created_at >= before or not is_set(created_at)
+        if size_bytes >= excess_bytes and young:
             break
         doomed.append(sequence)
         size_bytes += length

@@ -190,9 +190,11 @@ def test_slow_traffic_mutes_distraction_but_not_sleep(fps: float) -> None:
 
 @every_rate
 @pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
-def test_a_step_of_the_wall_clock_changes_nothing(fps: float, step_s: float) -> None:
+def test_a_step_of_the_wall_clock_changes_nothing_of_an_open_alert(
+    fps: float, step_s: float
+) -> None:
     story = drive(eyes_closed(C.sleep_s + 0.5))
-    stepped_s = 100 + BEGAN_S + 1
+    stepped_s = 100 + BEGAN_S + C.microsleep_s + 0.5
 
     def wall(t: float) -> float:
         return 1_780_000_000.0 + t + (step_s if 100 + t > stepped_s else 0)

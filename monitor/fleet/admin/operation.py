@@ -17,11 +17,13 @@ from sqlalchemy import (
     func,
     insert,
     null,
+    or_,
     select,
     tuple_,
     update,
 )
 
+from monitor.clock import SET_AT
 from monitor.errors import StoreError
 from monitor.fleet.admin.partitions import DELETE_BATCH, PARTITIONED, drop_before, ensure_ahead
 from monitor.fleet.config import RetentionConfig
@@ -190,23 +192,31 @@ def _too_old(
     degraded = _EVENTS.kind == Kind.DEGRADED.value
     info = and_(_EVENTS.level <= int(Level.INFO), ~degraded)
     alert = and_(_EVENTS.level > int(Level.INFO), ~degraded)
-    started = _EVENTS.started_at
     events = schema.events
     yield "samples", schema.samples, schema.samples.c.at < before(config.samples_days)
-    yield "info events", events, and_(info, started < before(config.info_days))
-    yield "degraded events", events, and_(degraded, started < before(config.degraded_days))
-    yield "alerts", events, and_(alert, started < before(config.alerts_days))
+    yield "info events", events, and_(info, _began(before(config.info_days)))
+    yield "degraded events", events, and_(degraded, _began(before(config.degraded_days)))
+    yield "alerts", events, and_(alert, _began(before(config.alerts_days)))
     longest = max(config.info_days, config.degraded_days, config.alerts_days)
     for table in (schema.reviews, schema.comments, schema.coaching):
         yield table.name, table, table.c.at < before(longest)
     sent = schema.notifications
     yield sent.name, sent, sent.c.created_at < before(longest)
     coverage = schema.coverage
-    yield "coverage", coverage, coverage.c.started_at < before(config.coverage_days)
+    # Monitored time that was dated before the clock was set has no age.
+    began = coverage.c.started_at
+    too_old = and_(began >= SET_AT, began < before(config.coverage_days))
+    yield "coverage", coverage, too_old
     for table in (schema.availability, schema.camera_status):
         yield table.name, table, table.c.at < before(config.history_days)
     letters = schema.dead_letters
     yield "dead letters", letters, letters.c.at < before(config.dead_letters_days)
+
+
+def _began(before: float) -> ColumnElement[bool]:
+    """Events older than `before`; one dated before its vehicle's clock was set, by its arrival."""
+    started, arrived = _EVENTS.started_at, _EVENTS.received_at
+    return or_(and_(started >= SET_AT, started < before), and_(started < SET_AT, arrived < before))
 
 
 def _delete_in_batches(engine: Engine, table: Table, where: ColumnElement[bool]) -> int:

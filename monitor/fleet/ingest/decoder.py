@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
+from monitor.clock import is_set
 from monitor.fleet.config import IngestConfig
 from monitor.fleet.ingest.upsert import DeadLetter, IngestBatch, Seen
 from monitor.protocol.messages import Topics, read
@@ -155,7 +156,8 @@ class Sorter:
         # By the vehicle's own clock, either way: one that jumps back is still due.
         if abs(told.at - self._sample_at.get(key, 0.0)) >= every_s - EARLY_S:
             self._sample_at[key] = told.at
-            batch.samples.append(told)
+            # States come live: one of a clock that was not set is as old as its arrival.
+            batch.samples.append(told if is_set(told.at) else told.model_copy(update={"at": at}))
 
 
 def _pressing(told: State) -> bool:
