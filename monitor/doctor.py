@@ -77,7 +77,10 @@ def _camera(camera: CameraConfig) -> Check:
                 cure = "check the cable, the index or the URL; `wakeful run` keeps trying"
                 return Check(part, Verdict.FAIL, f"{shown}: no picture", cure)
             height, width = frame.image.shape[:2]
-            return Check(part, Verdict.OK, f"{shown}: {width}x{height}, {frame.condition.value}")
+            text = f"{shown}: {width}x{height}, {frame.condition.value}"
+            if source.notice:
+                return Check(part, Verdict.NOTICE, f"{text}; {source.notice}")
+            return Check(part, Verdict.OK, text)
     return Check(part, Verdict.FAIL, f"{shown}: ended before its first picture")
 
 

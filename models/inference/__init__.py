@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 import structlog
 
-from models.inference import onnx_import
+from models.inference import boxes, onnx_import
 from models.inference.backend import (
     Backend,
     Choice,
@@ -182,6 +182,8 @@ def load(
         graph = None if choice.runtime == "torch" else _graph(card, weights, choice, size, feed)
         backend = _open(card, weights, choice, feed, graph, streams)
         network = Network(card, size, feed, choice, backend, weights, graph).warm_up()
+        if weights.suffix == ".onnx" and card.task == "detection":
+            _check_boxes(network)
         # A CPU gains nothing by batches: its cores are as busy with one picture each.
         together = streams > 1 and choice.device == "cuda"
         return network.gathered(streams) if together else network
@@ -195,6 +197,15 @@ def load(
         log.warning("GPU not usable; running on the CPU", model=card.name, reason=str(error))
     choice = choose(replace(machine, cuda=False), threads=threads)
     return opened(replace(choice, why=f"GPU not usable; {choice.why}"))
+
+
+def _check_boxes(network: Network) -> None:
+    """A detector of others must give boxes that are read as they are meant."""
+    try:
+        boxes.check_output(network(network._black())[0], len(network.card.labels), network.input_hw)
+    except boxes.OutputError as error:
+        network.close()
+        raise InferenceError(f"{network.weights}: {error}") from None
 
 
 def _resolve(model: ModelCard | Path) -> tuple[ModelCard, Path]:

@@ -114,6 +114,54 @@ def decode(output: NDArray[np.floating[Any]], classes: int) -> tuple[Floats, Flo
 
 Layout = Literal["rows", "columns", "turned", "suppressed"]
 EXPECTED = "(1, N, {1}) of YOLOv5, (1, {0}, N) of later ones, or (1, N, 6) with NMS inside"
+# A list of boxes after NMS is shorter; a network's own output has a row a cell and is longer.
+LONGEST_LIST = 1000
+# The strides of YOLO heads: the usual three, with a coarser or a finer one, and the tiny networks'.
+_STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (8, 16))
+
+
+def check_output(
+    output: NDArray[np.floating[Any]], classes: int, input_hw: tuple[int, int]
+) -> None:
+    """Refuse a network of others whose boxes would be misread, before it is watched with.
+
+    Args:
+        output: what it gave for any picture.
+        classes: how many classes its labels name.
+        input_hw: (height, width) of that picture.
+
+    Raises:
+        OutputError: no layout that is known, or one that cannot be told from another.
+    """
+    shape = output.shape[1:] if output.ndim == 3 and output.shape[0] == 1 else ()
+    layout = layout_of(shape, classes)
+    # A network's own output has one or three rows a cell of its grids; a list after NMS has not.
+    rows = shape[1 if layout == "columns" else 0] if layout else 0
+    if layout is None or _is_grid(rows, input_hw) is (layout == "suppressed"):
+        gives = ", ".join(map(str, output.shape))
+        raise OutputError(
+            f"gives ({gives}) for {classes} classes, which is no output of a YOLO detector that "
+            f"is known here: {EXPECTED.format(4 + classes, 5 + classes)}; export it without NMS"
+        )
+    xyxy, _ = decode(output, classes)
+    if layout != "suppressed" and not _cover(xyxy, input_hw):
+        raise OutputError(
+            "gives boxes that are not in pixels of its input, as YOLOX without its decoding or an "
+            "export with coordinates from 0 to 1; export it as YOLOv5 or YOLOv8 do"
+        )
+
+
+def _cover(xyxy: Floats, input_hw: tuple[int, int]) -> bool:
+    """Whether the boxes' centres lie all over the picture, as those of a grid in pixels do."""
+    height, width = input_hw
+    across, down = (xyxy[:, 0] + xyxy[:, 2]) / 2, (xyxy[:, 1] + xyxy[:, 3]) / 2
+    return bool(across.max() > width / 2 and down.max() > height / 2)
+
+
+def _is_grid(rows: int, input_hw: tuple[int, int]) -> bool:
+    height, width = input_hw
+    cells = [sum((height // s) * (width // s) for s in strides) for strides in _STRIDES]
+    return rows in {anchors * count for anchors in (1, 3) for count in cells}
 
 
 def layout_of(shape: Sequence[int | None], classes: int) -> Layout | None:
@@ -122,7 +170,7 @@ def layout_of(shape: Sequence[int | None], classes: int) -> Layout | None:
     `rows`: (N, 5 + classes) centre, size, objectness, scores (YOLOv5). `columns`: (4 + classes, N)
     centre, size, scores (YOLOv5u, v8, v11); `turned`: the same as (N, 4 + classes). `suppressed`:
     (N, 6) corners, score, class, as exported with NMS inside and by YOLOv10; of one class it cannot
-    be told from `rows`.
+    be told from `rows`, of two from `turned` but by its length.
 
     Args:
         shape: without the batch; None is a free side.
@@ -135,7 +183,8 @@ def layout_of(shape: Sequence[int | None], classes: int) -> Layout | None:
         return "rows"
     if first == 4 + classes:
         return "columns"
-    if last == _SUPPRESSED and classes > 1:
+    short = first is None or first <= LONGEST_LIST
+    if last == _SUPPRESSED and classes > 1 and (short or classes != 2):
         return "suppressed"
     return "turned" if last == 4 + classes else None
 

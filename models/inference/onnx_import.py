@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from models.inference.backend import InferenceError
-from models.inference.boxes import EXPECTED, layout_of
 from models.inference.cache import cache_folder, sha256_of, writable
 from models.registry import ModelCard
 
@@ -35,7 +34,6 @@ def card_of(path: Path) -> ModelCard:
             f"a card {path.with_suffix('.json').name} beside it"
         )
     _, (_, _, height, width) = _input(graph, path)
-    _check_output(graph, labels, path)
     return ModelCard(
         name=path.stem, task="detection", architecture="onnx", labels=labels,
         input_hw=(height or _USUAL_PX, width or _USUAL_PX),
@@ -111,34 +109,6 @@ def _input(graph: Any, path: Path) -> tuple[int, list[int | None]]:
             "of floats as a YOLOv5 export does"
         )
     return int(tensor.elem_type), shape
-
-
-# A list of boxes is shorter, every grid of a network's own output longer.
-_LONGEST_LIST = 1000
-
-
-def _check_output(graph: Any, labels: tuple[str, ...], path: Path) -> None:
-    """Refuse a network whose boxes would be misread.
-
-    Raises:
-        InferenceError: its first output has no layout that is known for so many classes.
-    """
-    sides = graph.graph.output[0].type.tensor_type.shape.dim
-    shape = [side.dim_value or None for side in sides]
-    # Without a batch it is a list over all pictures, as YOLOv7's (K, 7) with NMS inside.
-    inner = shape[1:] if len(shape) == 3 else []
-    classes = len(labels)
-    layout = layout_of(inner, classes)
-    short = inner[0] is not None and inner[0] <= _LONGEST_LIST if inner else False
-    if classes == 1 and layout == "rows" and short:
-        layout = None  # of one class, a list of boxes after NMS has the same width
-    if layout is None and None not in inner:
-        sides = ", ".join(str(side or "any") for side in shape)
-        raise InferenceError(
-            f"{path}: gives ({sides}) for {classes} classes, which is no output of a YOLO detector "
-            f"that is known here: {EXPECTED.format(4 + classes, 5 + classes)}; export it without "
-            "NMS"
-        )
 
 
 def _read(path: Path) -> Any:

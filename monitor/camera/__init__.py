@@ -10,7 +10,7 @@
 | `rtsp://…`, `http(s)://…`, `rtmp://…`   | stream, live                                     |
 | `animated`                              | the animated driver, by `script` and `portrait`  |
 | a folder                                | its pictures at `fps` (10 if not given)          |
-| a file                                  | video or GIF, every frame at its own time        |
+| a file                                  | video, GIF or WebP, every frame at its own time  |
 """
 
 import time
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from monitor.addresses import redacted, scheme_of
+from monitor.camera.animation import AnimationReader, is_animation
 from monitor.camera.live import CvCapture, LiveSource, names_device
 from monitor.camera.recordings import (
     DEMO_SCRIPT,
@@ -79,6 +80,8 @@ def _reader(source: str, config: CameraConfig) -> Reader:
     try:
         if path.is_dir():
             return FolderReader(path, config.fps or FOLDER_FPS)
+        if path.is_file() and is_animation(path):
+            return AnimationReader(path)
         if path.is_file():
             return VideoReader(path, config.fps, config.pixel_aspect)
     except (OSError, ValueError) as error:

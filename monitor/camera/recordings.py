@@ -117,7 +117,7 @@ class FolderReader:
         self._fps = fps
         self.notices: list[str] = []
         try:
-            files = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file()]
+            files = [p for p in folder.iterdir() if _is_picture(p)]
         except OSError as error:
             raise SourceError(f"{folder}: cannot be read ({error.strerror})") from None
         if not files:
@@ -138,6 +138,11 @@ class FolderReader:
             raise SourceError(f"{self._folder}: none of its {len(bad)} pictures can be read")
         if bad:
             self.notices = [f"{len(bad)} of {len(self._files)} pictures skipped; first: {bad[0]}"]
+
+
+def _is_picture(path: Path) -> bool:
+    """By its name; `._0001.jpg` holds what macOS knows of a picture, not the picture."""
+    return path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -21,6 +21,8 @@ _BEFORE_STEP_S = 5
 _STEADY_SHARE = 0.05
 # Lids are learned on a head that looks ahead, give or take a glance at a mirror.
 _NEAR_NEUTRAL_DEG = 20.0
+# An eye more likely hidden than this says nothing of its lids.
+HIDDEN = 0.65
 # A stated mount gives way to what is seen only so near to it.
 _NEAR_MOUNT_DEG = 15.0
 
@@ -31,14 +33,23 @@ def frontal_ear(
     """Mean EAR of the measured eyes, as a camera straight ahead would see it.
 
     EAR inflates with 1/cos(yaw) and deflates with cos(pitch) (arXiv 2604.22479); both are taken
-    back where the head pose is known.
+    back where the head pose is known. An eye that the network does not see, behind a patch or hair,
+    does not count beside one that it sees: there the mesh only guesses.
 
     Args:
         observation: what was measured.
         weights: how much the driver's own (left, right) eye counts.
     """
-    both = zip((observation.ear_left, observation.ear_right), weights, strict=True)
-    measured = [(ear, weight) for ear, weight in both if ear is not None and weight > 0]
+    ears = (observation.ear_left, observation.ear_right)
+    eyes = (observation.eye_left, observation.eye_right)
+    hidden = [eye is not None and eye.not_visible > HIDDEN for eye in eyes]
+    if any(hidden) and not all(hidden):
+        weights = (weights[0] * (not hidden[0]), weights[1] * (not hidden[1]))
+    measured = [
+        (ear, weight)
+        for ear, weight in zip(ears, weights, strict=True)
+        if ear is not None and weight > 0
+    ]
     if not measured:
         return None
     ear = sum(ear * weight for ear, weight in measured) / sum(weight for _, weight in measured)

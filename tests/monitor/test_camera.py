@@ -90,6 +90,8 @@ def test_a_paced_source_ends_promptly_when_closed(tmp_path: Path) -> None:
 def test_pictures_of_a_folder_come_in_natural_order(tmp_path: Path) -> None:
     for n in (10, 9, 2):
         cv2.imwrite(str(tmp_path / f"frame_{n}.png"), np.full((8, 8, 3), n * 10, np.uint8))
+        (tmp_path / f"._frame_{n}.png").write_bytes(b"\0\x05\x16\x07 what macOS knows of it")
+    (tmp_path / "__MACOSX").mkdir()
     frames = read(tmp_path, fps=5)
     assert [f.timestamp_s for f in frames] == pytest.approx([0.0, 0.2, 0.4])
     assert [int(f.image[0, 0, 0]) for f in frames if f.image is not None] == [20, 90, 100]

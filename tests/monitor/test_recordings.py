@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from monitor.camera import open_source
 from monitor.config import CameraConfig
@@ -299,3 +300,28 @@ def test_a_film_of_one_picture_says_that_nothing_was_watched(tmp_path: Path) -> 
     frames, notice = play(write(tmp_path / "one.mp4", count=1))
     assert len(frames) == 1
     assert "holds a single picture" in notice
+
+
+# --- animated pictures ------------------------------------------------------------------------
+
+
+def animated(path: Path, step_ms: int = 40) -> Path:
+    films = [Pillow.fromarray(np.ascontiguousarray(picture(n)[..., ::-1])) for n in range(COUNT)]
+    films[0].save(path, save_all=True, append_images=films[1:], duration=step_ms, loop=0)
+    return path
+
+
+@pytest.mark.parametrize("name", ["film.webp", "film.gif", "film.png"])
+def test_an_animated_picture_is_a_film(tmp_path: Path, name: str) -> None:
+    frames, notice = play(animated(tmp_path / name))
+    assert times(frames) == pytest.approx([n * 0.04 for n in range(COUNT)], abs=0.011)
+    assert frames[3].image is not None
+    assert frames[3].image.shape == picture(3).shape
+    assert not notice
+
+
+def test_an_animated_webp_cut_short_is_played_as_far_as_it_goes(tmp_path: Path) -> None:
+    whole = animated(tmp_path / "film.webp").read_bytes()
+    (tmp_path / "cut.webp").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SourceError, match=r"cut\.webp"):
+        play(tmp_path / "cut.webp")

@@ -194,7 +194,7 @@ def test_a_step_of_the_wall_clock_changes_nothing_of_an_open_alert(
     fps: float, step_s: float
 ) -> None:
     story = drive(eyes_closed(C.sleep_s + 0.5))
-    stepped_s = 100 + BEGAN_S + C.microsleep_s + 0.5
+    stepped_s = 100 + BEGAN_S + C.microsleep_log_s + 0.5
 
     def wall(t: float) -> float:
         return 1_780_000_000.0 + t + (step_s if 100 + t > stepped_s else 0)
