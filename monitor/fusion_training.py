@@ -65,9 +65,10 @@ CLOSED = {
     "lids": -1, "lids_recent": -1, "net_closed": 1, "net_closed_recent": 1, "net_shut": 1,
     "detector": 1, "detector_recent": 1, "lower_lid": -1, "gaze_low": -1, "pitch": 1,
 }  # fmt: skip
-# The most a step of a curve may be. A reader's head is down, and so is a sleeper's: where the head
-# is speaks, but never loud enough to outvote lids and networks that are sure.
-MOST = {"pitch": 0.9}
+# The most a step of a curve may be. A reader's head is down, and so is a sleeper's; and where lids
+# are shut, or a frame of glasses stands before them, the mesh guesses irises and lower lids. They
+# speak, but never loud enough to outvote lids and networks that are sure.
+MOST = {"pitch": 0.9, "gaze_low": 0.5, "lower_lid": 0.5}
 OPEN_EYES, CLOSED_EYES, LOWERED_EYES, UNSURE = 0, 1, 2, -1
 # Truth is sure to about this much at the edges of an interval.
 EDGE_S = 0.12
@@ -212,7 +213,9 @@ def fit(
     bounds: list[tuple[float | None, float | None]] = [(None, None)]
     for name, count in zip(signs, steps, strict=True):
         most = MOST.get(name)
-        bounds += [(0.0, most) if signs[name] > 0 else (None, 0.0)] * count
+        rising = (0.0, most)
+        falling = (None if most is None else -most, 0.0)
+        bounds += [rising if signs[name] > 0 else falling] * count
     fitted = minimize(
         loss, np.zeros(design.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B",
         options={"maxiter": 800},

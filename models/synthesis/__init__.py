@@ -7,6 +7,7 @@ functions change one picture of one face. Drives over time are `models.synthesis
     image = portrait.render(FaceState(closure=1.0, pitch_deg=-20), t_s=3.2)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -15,7 +16,16 @@ import skimage.data
 from numpy.typing import NDArray
 
 from models.synthesis.cabin import seat
-from models.synthesis.disguise import blur, darken, glare, infrared, wear_cap, wear_glasses
+from models.synthesis.disguise import (
+    Overlay,
+    blur,
+    darken,
+    glare,
+    glasses,
+    infrared,
+    wear_cap,
+    wear_glasses,
+)
 from models.synthesis.face_warp import (
     EyeName,
     Image,
@@ -33,6 +43,7 @@ __all__ = [
     "FaceState",
     "Image",
     "Landmarks",
+    "Overlay",
     "Portrait",
     "astronaut",
     "blur",
@@ -41,6 +52,7 @@ __all__ = [
     "ear",
     "find_landmarks",
     "glare",
+    "glasses",
     "infrared",
     "open_jaw",
     "turn_head",
@@ -104,13 +116,20 @@ class Portrait:
         image: (H, W, 3) uint8 BGR with one frontal face; None for the astronaut.
         size: (width, height) of the pictures in pixels.
         seed: of noise and small movements; the same seed gives the same pictures.
+        worn: what is worn over the face, as the face's picture is large and its mesh lies; it stays
+            where it is while lids and jaw move beneath it.
 
     Raises:
         ValueError: no face in the image.
     """
 
     def __init__(
-        self, image: Image | None = None, *, size: tuple[int, int] = (640, 480), seed: int = 0
+        self,
+        image: Image | None = None,
+        *,
+        size: tuple[int, int] = (640, 480),
+        seed: int = 0,
+        worn: Callable[[tuple[int, ...], Landmarks], Overlay] | None = None,
     ) -> None:
         layer = seat(astronaut() if image is None else image, size)
         self.size = size
@@ -118,6 +137,7 @@ class Portrait:
         self._person = layer.rgba
         self._face = np.ascontiguousarray(layer.rgba[..., :3])
         self._landmarks = layer.landmarks
+        self._worn = worn(self._face.shape[:2], layer.landmarks) if worn is not None else None
         self._left = layer.left_px
         self._backdrop = layer.backdrop
         self._relief = HeadRelief((size[1], layer.rgba.shape[1]), layer.landmarks, step_px=8)
@@ -173,7 +193,7 @@ class Portrait:
         lid = round(np.clip(state.closure, 0, 1) * _LID_STEPS)
         gaze = round(np.clip(state.gaze_down, 0, 1) * _GAZE_STEPS)
         squint = round(np.clip(state.squint, 0, 1) * _SQUINT_STEPS)
-        if not (jaw or lid or gaze or squint):
+        if not (jaw or lid or gaze or squint or self._worn):
             return self._person
         person = self._person.copy()
         if jaw:
@@ -185,6 +205,9 @@ class Portrait:
                 patch, changed, x, y = self._eye(eye, lid, gaze, squint)
                 area = person[y : y + patch.shape[0], x : x + patch.shape[1], :3]
                 area[changed] = patch[changed]
+        if self._worn is not None:
+            solid = person[..., 3] == 255
+            person[solid, :3] = self._worn.over(person[..., :3])[solid]
         return person
 
     def _eye(

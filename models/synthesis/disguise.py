@@ -3,6 +3,7 @@
 Pure functions for labelled training pictures; what is random comes from the generator given.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -54,17 +55,41 @@ def infrared(image: Image) -> Image:
     return np.asarray(cv2.cvtColor(_as_image(even * lamp), cv2.COLOR_GRAY2BGR))
 
 
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """What stands between a face and the camera: each pixel becomes `pixel * gain + light`.
+
+    Attributes:
+        gain: (H, W, 1), how much of the face is seen through it.
+        light: (H, W, 3), what it adds of its own, BGR.
+    """
+
+    gain: NDArray[np.float32]
+    light: NDArray[np.float32]
+
+    def over(self, image: Image) -> Image:
+        """A picture of the same size seen through it."""
+        return _as_image(image * self.gain + self.light)
+
+
 def wear_glasses(image: Image, landmarks: Landmarks, rng: Generator, *, tint: float = 0.0) -> Image:
-    """Put spectacles on a face.
+    """Put spectacles on a face; the arguments are those of `glasses`."""
+    return glasses(image.shape[:2], landmarks, rng, tint=tint).over(image)
+
+
+def glasses(
+    hw: tuple[int, ...], landmarks: Landmarks, rng: Generator, *, tint: float = 0.0
+) -> Overlay:
+    """Spectacles for a face, to be laid over it however its lids move.
 
     Args:
-        image: (H, W, 3) uint8 BGR.
+        hw: height and width of the face's picture.
         landmarks: its mesh.
         rng: chooses size, shape, frame colour and thickness, reflections.
         tint: 0 clear .. 1 sunglasses through which no eye is seen.
     """
     span = _eye_span(landmarks)
-    frame, lens = np.zeros(image.shape[:2], np.uint8), np.zeros(image.shape[:2], np.uint8)
+    frame, lens = np.zeros(hw, np.uint8), np.zeros(hw, np.uint8)
     thick = max(round(span * rng.uniform(0.02, 0.075)), 1)
     roundness = rng.uniform(2.0, 4.5)
     half = span * rng.uniform(0.34, 0.40), span * rng.uniform(0.23, 0.31)
@@ -77,10 +102,11 @@ def wear_glasses(image: Image, landmarks: Landmarks, rng: Generator, *, tint: fl
         rim = rims["right"] if name == "right" else rims["left"]
         outer = rim[np.argmin(np.hypot(*(rim - landmarks[ear_point, :2]).T))]
         _draw(frame, np.array([outer, landmarks[ear_point, :2]]), thick, closed=False)
-    out = _behind_lenses(image, lens, tint, rng)
+    lenses = _lenses(lens, tint, rng)
     colour = rng.uniform(10, 70) * np.ones(3) + rng.uniform(0, 1) * np.array([10, 30, 60])
-    solid = (cv2.GaussianBlur(frame, (0, 0), 0.6) / 255.0)[..., None] * 0.95
-    return _as_image(out * (1 - solid) + solid * colour)
+    solid = (cv2.GaussianBlur(frame, (0, 0), 0.6) / np.float32(255))[..., None] * np.float32(0.95)
+    light = lenses.light * (1 - solid) + solid * colour
+    return Overlay(lenses.gain * (1 - solid), light.astype(np.float32))
 
 
 def wear_cap(image: Image, landmarks: Landmarks, rng: Generator) -> Image:
@@ -140,16 +166,16 @@ def _bridge(
     return np.array([ends[0], (ends[0] + ends[1]) / 2 * 0.4 + nose * 0.6, ends[1]], np.float32)
 
 
-def _behind_lenses(image: Image, lens: Image, tint: float, rng: Generator) -> NDArray[np.float32]:
-    """Darken by the tint and lay a slanting reflection over the lenses."""
-    inside = (cv2.GaussianBlur(lens, (0, 0), 0.7) / 255.0)[..., None]
-    out = image * (1 - inside * min(0.97 * tint, 1.0)) + 6 * tint * inside
-    rows, columns = np.indices(image.shape[:2], np.float32)
+def _lenses(lens: Image, tint: float, rng: Generator) -> Overlay:
+    """Darkened by the tint, with a slanting reflection."""
+    inside = (cv2.GaussianBlur(lens, (0, 0), 0.7) / np.float32(255))[..., None]
+    rows, columns = np.indices(lens.shape, np.float32)
     angle, place = rng.uniform(0.4, 1.2), rng.uniform(0, 1)
-    across = (columns * np.cos(angle) + rows * np.sin(angle)) / image.shape[1]
+    across = (columns * np.cos(angle) + rows * np.sin(angle)) / lens.shape[1]
     streak = np.exp(-(((across % 0.5 - 0.5 * place) / rng.uniform(0.02, 0.06)) ** 2))[..., None]
     strength = rng.uniform(0, 90) * (rng.random() < 0.5)
-    return np.asarray(out + inside * streak * strength, np.float32)
+    light = inside * (6 * tint + streak * strength) * np.ones(3)
+    return Overlay(1 - inside * min(0.97 * tint, 1.0), light.astype(np.float32))
 
 
 def _draw(

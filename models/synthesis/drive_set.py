@@ -9,6 +9,7 @@ laughing, talking and yawning.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from models.synthesis import FaceState, Image, Portrait, find_landmarks, infrared, wear_glasses
+from models.synthesis import FaceState, Image, Portrait, glasses, infrared
 from models.synthesis.drive import Drive
 from models.synthesis.film import frame_count, write_mp4
 
@@ -131,12 +132,12 @@ def _disguised(plan: DrivePlan, size: tuple[int, int]) -> Portrait:
     if image is None:
         raise ValueError(f"{plan.portrait}: cannot be read; give a folder of portraits")
     face, rng = np.asarray(image, np.uint8), np.random.default_rng(plan.seed + 1)
-    landmarks = find_landmarks(face)
-    if plan.condition == "glasses" and landmarks is not None:
-        face = wear_glasses(face, landmarks, rng, tint=float(rng.uniform(0, 0.35)))
+    worn = None
+    if plan.condition == "glasses":
+        worn = partial(glasses, rng=rng, tint=float(rng.uniform(0, 0.35)))
     if plan.condition == "dark":
         face = infrared(face)
-    return Portrait(face, size=size, seed=plan.seed)
+    return Portrait(face, size=size, seed=plan.seed, worn=worn)
 
 
 def _mounted(plan: DrivePlan, state: FaceState) -> FaceState:

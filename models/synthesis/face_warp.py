@@ -168,8 +168,11 @@ def eye_patch(
     gap = np.maximum(lower(inside) - t_upper, 0) * (np.abs(s) < width / 2)
     closing = 1 - (1 - np.clip(amount, 0, 1)) * (1 - 0.45 * np.clip(gaze_down, 0, 1))
     drop = (closing * 1.06 * gap).astype(np.float32)
-    lash = 0.11 * width
+    lash = 0.06 * width
     lid = _shift(roi, along, -_lid_drop(t, t_upper, t_brow, drop, lash))
+    if closing > 0:
+        skin = _skin_beneath(roi, along, t, t_upper + gap, width)
+        lid = _unrolled(lid, skin, t - t_upper + lash, drop, lash, width)
     ball = _lowered_ball(roi, along, t, t_upper, gap, 0.45 * float(gap.max()) * gaze_down)
     cover = np.clip((t_upper + drop + 0.02 * width - t) / (0.035 * width) + 0.5, 0, 1)
     cover = np.where(drop > 0, cover, 1.0 if gaze_down <= 0 else 0.0)[..., None]
@@ -235,6 +238,41 @@ def _lid_drop(t: _Field, t_upper: _Field, t_brow: _Field, drop: _Field, lash: fl
     return np.asarray(fallen, np.float32)
 
 
+def _skin_beneath(
+    roi: Image, along: _Field, t: _Field, t_lower: _Field, width: float
+) -> NDArray[np.float32]:
+    """The skin under the lower lid, blurred, at every place above and below it; (H, W, 3)."""
+    soft = cv2.GaussianBlur(roi, (0, 0), 0.06 * width)
+    return _shift(soft, along, (t_lower + 0.12 * width - t).astype(np.float32))
+
+
+def _unrolled(
+    lid: NDArray[np.float32],
+    skin: NDArray[np.float32],
+    below_fold: _Field,
+    drop: _Field,
+    lash: float,
+    width: float,
+) -> NDArray[np.float32]:
+    """The lid with the smooth skin that rolls out of its fold.
+
+    Of an open eye no picture shows it. What lies above the fold, stretched down, is mostly shadow
+    and brow: a dark hole and no lid, and the mesh takes it for a half-open eye. So the skin beneath
+    the eye lends half of its light from the middle of the lid on.
+
+    Args:
+        lid: the stretched skin, (H, W, 3).
+        skin: light of the skin beneath the eye, (H, W, 3).
+        below_fold: distance of each pixel beneath the lid's fold.
+        drop, lash, width: how far the lid came down, height of the lashes, width of the eye.
+    """
+    along_lid = np.clip(2 * below_fold / np.maximum(drop + lash, 1e-3), 0, 1)
+    share = (0.5 * along_lid * np.clip(drop / (0.08 * width), 0, 1))[..., None]
+    smooth = cv2.GaussianBlur(lid, (0, 0), 0.02 * width)
+    lid = smooth * share + lid * (1 - share)
+    return np.asarray(lid * (1 - share) + skin * share, np.float32)
+
+
 def _shift(roi: NDArray[Any], along: _Field, down: _Field) -> NDArray[np.float32]:
     """Sample the rectangle `down` pixels further across the eye's axis."""
     rows, columns = np.indices(roi.shape[:2], np.float32)
@@ -257,9 +295,9 @@ def _lowered_ball(
 
 def _lash_line(s: _Field, t: _Field, width: float, drop: _Field) -> _Field:
     """Darkening where upper and lower lashes meet, fading towards the corners."""
-    across = np.exp(-((t / (0.035 * width)) ** 2))
+    across = np.exp(-((t / (0.05 * width)) ** 2))
     ends = np.clip(1 - np.abs(s / (0.5 * width)) ** 4, 0, 1)
-    return np.asarray(1 - 0.42 * across * ends * np.clip(drop, 0, 1), np.float32)
+    return np.asarray(1 - 0.75 * across * ends * np.clip(drop, 0, 1), np.float32)
 
 
 def raise_lower_lids(

@@ -12,6 +12,7 @@ from models.synthesis import (
     FaceState,
     Image,
     Landmarks,
+    Overlay,
     Portrait,
     astronaut,
     blur,
@@ -19,6 +20,7 @@ from models.synthesis import (
     darken,
     ear,
     glare,
+    glasses,
     infrared,
     open_jaw,
     turn_head,
@@ -145,6 +147,31 @@ def test_glasses_sit_on_the_eyes(face: Image, mesh: Landmarks, tint: float) -> N
         if tint:
             assert worn[int(y), int(x)].max() < 40
     assert changed[:, 0].max() < mesh[13, 1]  # nothing on the mouth
+
+
+def test_glasses_stay_where_they_are_while_the_lids_come_down() -> None:
+    def worn(hw: tuple[int, ...], mesh: Landmarks) -> Overlay:
+        return glasses(hw, mesh, np.random.default_rng(5))
+
+    wearer, bare = Portrait(worn=worn), Portrait()
+    rims = [
+        (wearer.render(FaceState(closure=lids)) != bare.render(FaceState(closure=lids))).any(-1)
+        for lids in (0.0, 1.0)
+    ]
+    assert rims[0].sum() > 500
+    assert (rims[0] ^ rims[1]).sum() < 0.02 * rims[0].sum()
+
+
+def test_a_shut_lid_is_skin_and_no_dark_hole(face: Image, mesh: Landmarks) -> None:
+    """A person, and the mesh, take a shadow between brow and lashes for an eye."""
+    shut = close_eyes(face, mesh, 1.0)
+    for eye in EYES.values():
+        upper, lower = mesh[eye.upper[4], :2], mesh[eye.lower[4], :2]
+        x, y = ((upper + lower) / 2).round().astype(int)
+        cheek = face[
+            round(float(lower[1] + 0.15 * (mesh[eye.upper[-1]] - mesh[eye.upper[0]])[0])), x
+        ]
+        assert shut[y, x].mean() > 0.6 * cheek.mean()
 
 
 def test_a_cap_covers_the_hair_and_leaves_the_mouth(face: Image, mesh: Landmarks) -> None:
