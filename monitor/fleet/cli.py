@@ -57,6 +57,18 @@ def simulate(
         str, typer.Option(help="When the simulated time ends: `now` or an ISO time (UTC).")
     ] = "now",
     seed: Annotated[int, typer.Option(min=0, help="The same seed, the same fleet.")] = 1,
+    distinct: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="So many live a life of their own, the others copy them inside the database: "
+            "thousands within minutes.",
+            show_default=False,
+        ),
+    ] = None,
+    samples_hours: Annotated[
+        float, typer.Option(min=0, help="The last hours have a sample of the state every 5 s.")
+    ] = 3.0,
     database: DatabaseOption = None,
     mqtt: Annotated[
         str | None,
@@ -65,13 +77,21 @@ def simulate(
     config: ConfigOption = None,
 ) -> None:
     """Invent a fleet: drivers of different habits, tunnels, broken cameras. For demos and loads."""
+    from monitor.fleet.simulator.rows import Detail
     from monitor.fleet.simulator.seeding import Plan
 
     if hours is not None and days is not None:
         raise ConfigError("give --hours or --days, not both")
     span_days = days if days is not None else (hours if hours is not None else 24.0) / 24
     settings = load_fleet(config)
-    plan = Plan(vehicles=vehicles, days=span_days, end=_instant(end), seed=seed)
+    plan = Plan(
+        vehicles=vehicles,
+        days=span_days,
+        end=_instant(end),
+        seed=seed,
+        detail=Detail(sample_hours=samples_hours),
+        distinct=distinct,
+    )
     if mqtt is None:
         _seed(plan, database or settings.database.resolved_url())
     else:
@@ -85,8 +105,15 @@ def _seed(plan: "Plan", url: str) -> None:
     upgrade(url)
     engine = open_engine(url, immediate=True)
     started = time.monotonic()
+    shown_so_far = 0
+
+    def progress(done: int, _of: int) -> None:
+        nonlocal shown_so_far
+        advance(done - shown_so_far)
+        shown_so_far = done
+
     with explained(url), _bar("vehicles", plan.vehicles) as advance:
-        written = seed(engine, plan, lambda _done, _of: advance(1))
+        written = seed(engine, plan, progress)
     engine.dispose()
     seconds = time.monotonic() - started
     _print_rows(f"{shown(url)}, {seconds:.1f} s", written)

@@ -17,6 +17,7 @@ from monitor.fleet.simulator.publisher import messages_of
 from monitor.fleet.simulator.rows import Detail, tables
 from monitor.fleet.simulator.seeding import Plan, columns_of, everything, seed
 from monitor.fleet.simulator.vehicle import CLOSURES, Life
+from monitor.fleet.simulator.whereabouts import Whereabouts
 from monitor.policy import load_policy
 from monitor.protocol.messages import Topics, read
 from monitor.protocol.schemas import MONITORED, Alert, Coverage
@@ -227,6 +228,62 @@ def test_a_desk_is_seeded_and_never_twice(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="already holds 3 simulated vehicles"):
         seed(engine, plan)
     engine.dispose()
+
+
+DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_copies_live_the_days_of_a_few_under_names_of_their_own(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    sqlite = kind == "sqlite"
+    url = f"sqlite:///{tmp_path / 'f.db'}" if sqlite else request.getfixturevalue("postgres_url")
+    upgrade(url)
+    engine = open_engine(url, immediate=True)
+    steps: list[int] = []
+    seed(engine, Plan(5, 2, END, distinct=2), lambda done, of: steps.append(done))
+    assert steps == [1, 2, 4, 5]
+    e = schema.events.c
+    per_vehicle = (
+        select(e.vehicle, func.count(), func.min(e.started_at), func.min(e.drive))
+        .group_by(e.vehicle)
+        .order_by(e.vehicle)
+    )
+    with engine.connect() as connection:
+        rows = {row[0]: row[1:] for row in connection.execute(per_vehicle)}
+        ids = connection.execute(select(func.count(), func.count(e.id.distinct()))).one()
+        judged = connection.scalar(
+            select(func.count()).select_from(
+                schema.reviews.join(schema.events, e.id == schema.reviews.c.event)
+            )
+        )
+        reviews = connection.scalar(select(func.count()).select_from(schema.reviews))
+    engine.dispose()
+    assert ids[0] == ids[1]
+    assert judged == reviews
+    assert list(rows) == [f"truck-{n:03d}" for n in range(1, 6)]
+    for copy, original in (
+        ("truck-003", "truck-001"),
+        ("truck-005", "truck-001"),
+        ("truck-004", "truck-002"),
+    ):
+        assert rows[copy][0] == rows[original][0]
+        assert rows[copy][2].startswith(copy)
+    assert rows["truck-005"][1] < rows["truck-003"][1] < rows["truck-001"][1] <= END
+
+
+def test_each_vehicle_has_a_depot_drivers_and_a_road(tmp_path: Path) -> None:
+    rows = everything(Plan(1, 3, END), 1)
+    columns = list(schema.events.columns.keys())
+    events = [dict(zip(columns, row, strict=True)) for row in rows["events"]]
+    assert {event["driver"] for event in events} == {"driver-0001", "driver-0002"}
+    own = Whereabouts.of(1, 1)
+    assert rows["vehicle_groups"] == [("truck-001", own.group)]
+    for event in events:
+        assert (event["latitude"], event["longitude"]) == own.position(event["started_at"])
+        assert abs(event["latitude"] - own.depot[0]) < 1
+    assert len({(event["latitude"], event["longitude"]) for event in events}) > 10
 
 
 @pytest.mark.postgres

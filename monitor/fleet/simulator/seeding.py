@@ -9,8 +9,10 @@ from sqlalchemy import Connection, Engine, func, select
 from monitor.errors import StoreError
 from monitor.fleet.admin import partitions
 from monitor.fleet.simulator.driver_profile import DAY_S
+from monitor.fleet.simulator.multiply import multiply, name_of
 from monitor.fleet.simulator.rows import Detail, Row, tables, vehicle_row
 from monitor.fleet.simulator.vehicle import Life
+from monitor.fleet.simulator.whereabouts import with_whereabouts
 from monitor.store import schema
 
 Progress = Callable[[int, int], None]
@@ -26,6 +28,7 @@ class Plan:
         end: epoch seconds at which the simulated time ends.
         seed: everything follows from it.
         detail: how much is written.
+        distinct: so many live a life of their own and the others copy them; None is all.
     """
 
     vehicles: int
@@ -33,6 +36,12 @@ class Plan:
     end: float
     seed: int = 1
     detail: Detail = field(default_factory=Detail)
+    distinct: int | None = None
+
+    @property
+    def originals(self) -> int:
+        """How many live a life of their own."""
+        return min(self.distinct or self.vehicles, self.vehicles)
 
     @property
     def start(self) -> float:
@@ -70,6 +79,11 @@ def seed(
                 _write(connection, name, rows)
                 written[name] = written.get(name, 0) + len(rows)
             progress(done, plan.vehicles)
+        copied = multiply(
+            connection, plan.originals, plan.vehicles, lambda done: progress(done, plan.vehicles)
+        )
+    for name, count in copied.items():
+        written[name] = written.get(name, 0) + count
     _analyze(engine)
     return written
 
@@ -77,16 +91,17 @@ def seed(
 def everything(plan: Plan, number: int) -> dict[str, list[Row]]:
     """All rows of one vehicle, by table."""
     life = plan.life(number)
-    return {"vehicles": [vehicle_row(life)], **tables(life, plan.detail)}
+    rows = {"vehicles": [vehicle_row(life)], **tables(life, plan.detail)}
+    return with_whereabouts(rows, plan.seed, number)
 
 
 def _lives(plan: Plan) -> Iterable[dict[str, list[Row]]]:
-    for number in range(1, plan.vehicles + 1):
+    for number in range(1, plan.originals + 1):
         yield everything(plan, number)
 
 
 def _refuse_twice(connection: Connection, plan: Plan) -> None:
-    names = [f"truck-{number:03d}" for number in range(1, plan.vehicles + 1)]
+    names = [name_of(number) for number in range(1, plan.vehicles + 1)]
     table = schema.vehicles
     held = connection.execute(
         select(func.min(table.c.vehicle), func.count()).where(table.c.vehicle.in_(names))
