@@ -143,6 +143,12 @@ def train_eye_state(
         list[str] | None,
         typer.Option(help="Names with commas that are one person or stay together; repeatable."),
     ] = None,
+    bias_of: Annotated[
+        Path | None,
+        typer.Option(
+            "--bias-of", help="Run of a training in folds: add what it chose to the logits."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=100)] = 3000,
     batch: Annotated[int, typer.Option(min=2)] = 128,
     lr: Annotated[float, typer.Option(min=0)] = 2.5e-3,
@@ -156,6 +162,7 @@ def train_eye_state(
     crops = eye_state_runs.gather(data or [], kept, seed)
     console.print(f"{len(crops)} crops to learn from", highlight=False)
     settings: dict[str, Any] = {"steps": steps, "batch": batch, "lr": lr, "seed": seed}
+    bias = eye_state_runs.read_bias(bias_of) if bias_of else None
     if folds:
         groups = [names.split(",") for names in alike or []]
         fold = eye_state_runs.folds_of(crops, folds, groups)
@@ -167,7 +174,9 @@ def train_eye_state(
         return
     out = into / "eye_state.safetensors"
     with _bar("training") as report_progress:
-        eye_state_runs.run_training(crops, out, start=start, progress=report_progress, **settings)
+        eye_state_runs.run_training(
+            crops, out, start=start, bias=bias, progress=report_progress, **settings
+        )
     console.print(f"weights and card: {out}", highlight=False)
     faces = list(eye_state_runs.portrait_faces(back))
     area = eye_state_runs.area(eye_state_runs.open_eyes(out), faces)
@@ -178,6 +187,13 @@ def train_eye_state(
 def evaluate_eye_state(
     data: EyeSetsOption,
     weights: Annotated[str, typer.Option(help="`shipped`, or a .safetensors file.")] = "shipped",
+    folds: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run of `train --folds`: each person is judged by the network of it "
+            "that never saw them."
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.")
     ] = None,
@@ -186,10 +202,13 @@ def evaluate_eye_state(
     from models.data.eyes import EyeCrops, read_eyes
     from models.registry import WEIGHTS
     from models.training.eye_state import judge_eyes
-    from models.training.eye_state_runs import open_eyes
+    from models.training.eye_state_runs import judge_people_left_out, open_eyes
 
+    crops = EyeCrops.join([read_eyes(path) for path in data or []])
+    if folds:
+        _tell_eyes(*judge_people_left_out(crops, folds), json_file)
+        return
     path = WEIGHTS / "eye_state.safetensors" if weights == "shipped" else Path(weights)
-    crops = EyeCrops.join([read_eyes(one) for one in data or []])
     _tell_eyes(crops, judge_eyes(open_eyes(path), crops), json_file)
 
 
@@ -200,17 +219,21 @@ def _tell_eyes(crops: Any, judged: Any, json_file: Path | None) -> None:
     for source in sorted(set(crops.source)):
         here = crops.source == source
         figures = eye_figures(crops.only(here), judged[here])
-        worn = here & crops.glasses
-        if worn.any():
-            figures["with_glasses"] = eye_figures(crops.only(worn), judged[worn])
+        if crops.glasses[here].any():
+            for name, worn in (
+                ("with_glasses", crops.glasses),
+                ("without_glasses", ~crops.glasses),
+            ):
+                figures[name] = eye_figures(crops.only(here & worn), judged[here & worn])
         report[source] = figures | {"people": dict(by_person(crops.only(here), judged[here]))}
     table = Table(title="eyes", title_justify="left")
     for column in ("", "closed", "open", "balanced accuracy", "ROC", "lowered", "not visible"):
         table.add_column(column, justify="left" if not column else "right")
     for source, figures in report.items():
         table.add_row(source, *_eye_cells(figures))
-        if "with_glasses" in figures:
-            table.add_row("  with glasses", *_eye_cells(figures["with_glasses"]))
+        for name in ("with_glasses", "without_glasses"):
+            if name in figures:
+                table.add_row(f"  {name.replace('_', ' ')}", *_eye_cells(figures[name]))
         for person, row in figures["people"].items():
             table.add_row(f"  {person}", *_eye_cells(row))
     console.print(table)

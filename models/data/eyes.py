@@ -55,7 +55,6 @@ class EyeCrops:
         states: (N, 4) of 0 and 1, which of open, closed, lowered and not visible the label allows.
         people: (N,) who it is; empty where nobody knows, such crops are for training only.
         source: (N,) which set it is from.
-        either_side: (N,) whether nobody knows if it is a left or a right eye.
         glasses: (N,) whether the set says that glasses are worn.
     """
 
@@ -63,7 +62,6 @@ class EyeCrops:
     states: States
     people: NDArray[np.str_]
     source: NDArray[np.str_]
-    either_side: NDArray[np.bool_]
     glasses: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -86,7 +84,6 @@ class EyeCrops:
         people: Sequence[str],
         source: str,
         *,
-        either_side: bool = False,
         glasses: Sequence[bool] | NDArray[np.bool_] | None = None,
     ) -> "EyeCrops":
         """Crops of one set."""
@@ -96,7 +93,6 @@ class EyeCrops:
             np.asarray(states, np.float32).reshape(count, 4),
             np.asarray(people, np.str_),
             np.full(count, source),
-            np.full(count, either_side),
             np.zeros(count, np.bool_) if glasses is None else np.asarray(glasses, np.bool_),
         )
 
@@ -186,7 +182,6 @@ def _of_eye_table(source: str, columns: dict[str, list[Any]]) -> EyeCrops:
         [CLOSED if closed else OPEN for closed in columns["closed"]],
         [str(person) for person in people],
         source,
-        either_side=True,
         glasses=[bool(worn) for worn in columns.get("glasses", [False] * count)],
     )
 

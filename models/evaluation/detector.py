@@ -187,8 +187,9 @@ def roc_area(score: NDArray[Any], positive: NDArray[np.bool_]) -> float | None:
     above, below = np.asarray(score)[positive], np.asarray(score)[~positive]
     if not len(above) or not len(below):
         return None
-    difference = above[:, None] - below[None]
-    return float((difference > 0).mean() + (difference == 0).mean() / 2)
+    below = np.sort(below)
+    beaten = np.searchsorted(below, above, "left") + np.searchsorted(below, above, "right")
+    return float(beaten.mean() / 2 / len(below))
 
 
 def _intervals(

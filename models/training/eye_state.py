@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.architectures.eye_state import EyeState, eye_state
-from models.data.eye_augmentation import vary
+from models.data.eye_augmentation import relight, vary
 from models.data.eyes import NOT_VISIBLE, EyeCrops, view_of
 from models.inference.eye_crops import probabilities, standardise
 
@@ -16,7 +16,7 @@ from models.inference.eye_crops import probabilities, standardise
 # looks like them, open or lowered, is twice as much together.
 STATE_SHARES = (0.34, 0.41, 0.16, 0.09)
 # A set of fewer crops of a state counts as if it had so many.
-LEAST_CROPS = 200
+LEAST_CROPS = 1500
 # Keeps 2 % for the states that a label does not allow: some labels are wrong.
 SMOOTHING = 0.03
 
@@ -110,13 +110,11 @@ def _batch(
     others = rng.integers(len(data), size=len(drawn))
     allowed, crops = data.states[drawn].copy(), []
     for row, (index, other) in enumerate(zip(drawn, others, strict=True)):
-        crop, hidden = vary(
-            data.crops[index], data.crops[other], rng, either_side=bool(data.either_side[index])
-        )
+        crop, hidden = vary(data.crops[index], data.crops[other], rng)
         crops.append(crop)
         if hidden:
             allowed[row] = NOT_VISIBLE
-    return standardise(np.stack(crops)), allowed
+    return standardise(relight(np.stack(crops), rng)), allowed
 
 
 def judge_eyes(network: nn.Module, data: EyeCrops) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ are and as they play. People without a name are for training only; those with on
 in folds, to measure on.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.architectures.eye_state import EyeState, eye_state
+from models.architectures.eye_state import STATES, EyeState, eye_state
 from models.architectures.yolov5 import load_tensors
 from models.checkpoint import read_card, read_tensors, write_weights
 from models.data.eyes import CLOSED, OPEN, EyeCrops, mesh_in, read_eyes, roomy_eyes
@@ -22,6 +23,7 @@ from models.data.pictures import read_upright
 from models.data.played_eyes import patches_without_eyes, play_eyes
 from models.data.yolo import PictureSetError
 from models.evaluation.detector import roc_area
+from models.evaluation.eye_state import best_bias, raise_logits
 from models.inference.eye_crops import eye_probabilities
 from models.registry import ModelCard, find
 from models.synthesis.face_warp import Landmarks
@@ -33,6 +35,7 @@ __all__ = ["Face", "area", "gather", "leave_out", "mesh_in", "open_eyes", "proba
 
 Image = NDArray[np.uint8]
 NAME = "eye_state"
+LEFT_OUT, BIAS_FILE = "left_out", "bias.json"
 # Every fifth open and every third closed portrait is kept back to measure on: closed ones are few.
 HELD_BACK = {"awake": 5, "sleep": 3}
 
@@ -122,9 +125,11 @@ def leave_out(
     progress: Callable[[int, int, str], None] = lambda *_: None,
     **settings: Any,
 ) -> tuple[EyeCrops, NDArray[np.float64]]:
-    """Train once a fold without its people; those people's crops, and what was said of them.
+    """Train once a fold without its people; those people's crops, and the probabilities for them.
 
-    Every fold's network is written to `into/fold_N`, its card names who was left out.
+    Every fold's network is written to `into/fold_N`, its card names who was left out. What its
+    logits are raised by (`best_bias`) is chosen on the people of the other folds; what all people
+    say is written to `into/bias.json`, for a network that learns from everybody.
 
     Args:
         data: all crops.
@@ -134,23 +139,90 @@ def leave_out(
         progress: called as training goes, with (step, steps, note).
         settings: of `train_eyes`.
     """
-    parts, judged = [], []
+    networks, judged = [], np.zeros((len(data), len(STATES)))
     for number in range(int(fold.max()) + 1):
 
         def tell(step: int, steps: int, loss: float, number: int = number) -> None:
             progress(step, steps, f"fold {number + 1}, loss {loss:.3f}")
 
-        network = train_eyes(
-            data.only(fold != number),
-            start=open_eyes(start) if start else None,
-            progress=tell,
-            **settings,
-        )
-        parts.append(data.only(fold == number))
-        left_out = sorted(set(parts[-1].people.tolist()))
-        card = replace(find(NAME), measured={"left_out": left_out})
+        origin = open_eyes(start) if start else None
+        network = train_eyes(data.only(fold != number), start=origin, progress=tell, **settings)
+        judged[fold == number] = judge_eyes(network, data.only(fold == number))
+        networks.append(network)
+    return write_folds(data, fold, networks, judged, into)
+
+
+def write_folds(
+    data: EyeCrops,
+    fold: NDArray[np.int64],
+    networks: Sequence[EyeState],
+    judged: NDArray[np.float64],
+    into: Path,
+) -> tuple[EyeCrops, NDArray[np.float64]]:
+    """Raise the logits of every fold's network by what the people of the other folds say; write.
+
+    Args:
+        data: all crops.
+        fold: which network left each crop out, (N,); -1 for none.
+        networks: one a fold.
+        judged: (N, 4) probabilities by the network that left the crop out.
+        into: folder of the run.
+
+    Returns:
+        The crops that were left out, and their probabilities after raising.
+    """
+    raised = judged.copy()
+    for number, network in enumerate(networks):
+        own, others = fold == number, (fold != number) & (fold >= 0)
+        bias = best_bias(data.only(others), judged[others])
+        network.raise_logits(torch.from_numpy(bias))
+        raised[own] = raise_logits(judged[own], bias)
+        people = sorted(set(data.people[own].tolist()))
+        card = replace(find(NAME), measured={LEFT_OUT: people, "bias": bias.tolist()})
         _write(network, card, into / f"fold_{number + 1}" / f"{NAME}.safetensors")
-        judged.append(judge_eyes(network, parts[-1]))
+    named = fold >= 0
+    bias = best_bias(data.only(named), judged[named])
+    chosen = dict(zip(STATES, bias.tolist(), strict=True))
+    (into / BIAS_FILE).write_text(json.dumps(chosen) + "\n", encoding="utf-8")
+    return data.only(named), raised[named]
+
+
+def read_bias(run: Path) -> NDArray[np.float64]:
+    """What the people left out by a run of `leave_out` say must be added to the logits: (4,).
+
+    Raises:
+        PictureSetError: the folder holds no such run.
+    """
+    path = run / BIAS_FILE
+    if not path.is_file():
+        raise PictureSetError(
+            f"{path}: missing; `wakeful models train eye_state --folds` writes it"
+        )
+    chosen = json.loads(path.read_text(encoding="utf-8"))
+    return np.array([float(chosen[state]) for state in STATES])
+
+
+def judge_people_left_out(data: EyeCrops, run: Path) -> tuple[EyeCrops, NDArray[np.float64]]:
+    """Each person's crops, judged by the network of `leave_out` that never saw this person.
+
+    Args:
+        data: crops; people whom no network left out are dropped.
+        run: the folder that `leave_out` wrote to.
+
+    Raises:
+        PictureSetError: no network there left any of these people out.
+        CheckpointError: a damaged network.
+    """
+    parts, judged = [], []
+    for weights in sorted(run.glob(f"fold_*/{NAME}.safetensors")):
+        left_out = read_card(weights).measured[LEFT_OUT]
+        parts.append(data.only(np.isin(data.people, left_out)))
+        judged.append(judge_eyes(open_eyes(weights), parts[-1]))
+    if not any(len(part) for part in parts):
+        raise PictureSetError(
+            f"{run}: no network that left these people out; "
+            "make it with `wakeful models train eye_state --folds 5 --into DIR`"
+        )
     return EyeCrops.join(parts), np.concatenate(judged)
 
 
@@ -160,6 +232,7 @@ def run_training(
     *,
     card: ModelCard | None = None,
     start: Path | None = None,
+    bias: NDArray[np.float64] | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
     **settings: Any,
 ) -> ModelCard:
@@ -170,6 +243,7 @@ def run_training(
         out: the `.safetensors` to write.
         card: of the network; the registered one.
         start: weights to go on from; None starts from scratch.
+        bias: (4,) added to the logits, as `best_bias` chooses it on people left out.
         progress: called as training goes, with (step, steps, note).
         settings: of `train_eyes`.
 
@@ -184,6 +258,8 @@ def run_training(
         progress=lambda step, steps, loss: progress(step, steps, f"loss {loss:.3f}"),
         **settings,
     )
+    if bias is not None:
+        network.raise_logits(torch.from_numpy(bias))
     return _write(network, card or replace(find(NAME), measured={}), out)
 
 

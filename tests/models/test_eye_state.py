@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.architectures.eye_state import eye_state
+from models.architectures.eye_state import CLOSER, eye_state
 from models.inference.eye_crops import (
     CORNERS,
     CROP_PX,
@@ -128,3 +128,18 @@ def test_the_network_has_four_outputs_and_no_others() -> None:
     assert eye_state()(torch.zeros(2, 1, CROP_PX, CROP_PX)).shape == (2, 4)
     with pytest.raises(ValueError, match="tells open, closed, lowered, not_visible; not open"):
         eye_state(("open", "closed"))
+
+
+def test_two_looks_are_averaged_the_second_at_the_mirror_image() -> None:
+    torch.manual_seed(0)
+    network = eye_state().eval()
+    crop = torch.randn(2, 1, CROP_PX, CROP_PX)
+    closer = network.rows @ crop @ network.columns
+    enlarged = cv2.warpAffine(
+        np.ascontiguousarray(crop[0, 0].numpy()[:, ::-1]),
+        np.array([[CLOSER, 0, 19.5 * (1 - CLOSER)], [0, CLOSER, 19.5 * (1 - CLOSER)]]),
+        (CROP_PX, CROP_PX),
+    )
+    assert np.abs(closer[0, 0].numpy() - enlarged).max() < 0.1  # OpenCV rounds places to 1/32
+    single = [network.head(network.features(one)) for one in (crop, closer)]
+    torch.testing.assert_close(network(crop), (single[0] + single[1]) / 2)

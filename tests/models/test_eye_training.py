@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from models.checkpoint import read_card
 from models.cli import models_app
-from models.data.eye_augmentation import vary
+from models.data.eye_augmentation import relight, vary
 from models.data.eyes import (
     CLOSED,
     LOWERED,
@@ -28,7 +28,7 @@ from models.data.eyes import (
 )
 from models.data.played_eyes import PARTS, Portrait, patches_without_eyes, play_eyes
 from models.data.yolo import PictureSetError
-from models.evaluation.eye_state import by_person, eye_figures
+from models.evaluation.eye_state import best_bias, by_person, eye_figures, raise_logits
 from models.inference.eye_crops import CROP_PX
 from models.synthesis import astronaut
 from models.synthesis.face_warp import ear, find_landmarks, raise_lower_lids
@@ -39,7 +39,7 @@ from models.training.eye_state import (
     judge_eyes,
     train_eyes,
 )
-from models.training.eye_state_runs import folds_of, leave_out
+from models.training.eye_state_runs import folds_of, leave_out, read_bias
 
 Image = NDArray[np.uint8]
 
@@ -81,7 +81,6 @@ def test_a_table_of_eye_crops_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(crops.states, [CLOSED, OPEN, CLOSED])
     assert crops.people.tolist() == ["a", "a", "b"]
     assert crops.glasses.tolist() == [False, True, False]
-    assert crops.either_side.all()
 
 
 def test_a_table_of_faces_is_read_and_states_without_eyes_are_left_out(
@@ -92,7 +91,6 @@ def test_a_table_of_faces_is_read_and_states_without_eyes_are_left_out(
     parquet.write_table(pa.table(rows), tmp_path / "frames.parquet")
     crops = read_eyes(tmp_path / "frames.parquet")
     np.testing.assert_array_equal(crops.states, [OPEN + LOWERED] * 2 + [CLOSED] * 2)
-    assert not crops.either_side.any()
 
 
 def test_a_folder_with_a_list_of_eyes_is_read(tmp_path: Path, portrait: Portrait) -> None:
@@ -192,9 +190,12 @@ def test_training_twice_gives_the_same_network() -> None:
 
 def test_a_varied_crop_is_the_networks_view_and_a_hidden_eye_is_told() -> None:
     rng, crop = np.random.default_rng(3), drawn(0, np.random.default_rng(0))
-    seen = [vary(crop, crop, rng, either_side=False) for _ in range(400)]
+    seen = [vary(crop, crop, rng) for _ in range(400)]
     assert {image.shape for image, _ in seen} == {(CROP_PX, CROP_PX)}
     assert 5 < sum(hidden for _, hidden in seen) < 50
+    lit = relight(np.stack([image for image, _ in seen]), rng)
+    assert lit.shape == (400, CROP_PX, CROP_PX)
+    assert len({image.tobytes() for image in lit}) == 400, "no two in the same light"
     assert view_of(crop[None]).shape == (1, CROP_PX, CROP_PX)
 
 
@@ -214,6 +215,39 @@ def test_people_left_out_are_judged_by_the_network_that_never_saw_them(tmp_path:
     assert judged.shape == (16, 4)
     cards = [read_card(tmp_path / "run" / f"fold_{n}" / "eye_state.safetensors") for n in (1, 2)]
     assert [card.measured["left_out"] for card in cards] == [["p0", "p2"], ["p1", "p3"]]
+    assert read_bias(tmp_path / "run").shape == (4,)
+
+
+def test_closed_is_raised_as_far_as_strangers_need_and_hidden_eyes_are_called_so() -> None:
+    """Of these strangers closed eyes get 0.4, open ones 0.1: the border lies between."""
+    open_eyes, closed, hidden = [0.85, 0.1, 0.05, 0], [0.55, 0.4, 0.05, 0], [0.5, 0.2, 0, 0.3]
+    data = some(["a"] * 20 + ["b"] * 10, np.repeat([OPEN, CLOSED, NOT_VISIBLE], 10, axis=0))
+    judged = np.repeat([open_eyes, closed, hidden], 10, axis=0)
+    before = eye_figures(data, judged)
+    assert before["closed_called_closed"] == before["not_visible"]["called_so"] == 0
+    bias = best_bias(data, judged)
+    after = eye_figures(data, raise_logits(judged, bias))
+    assert after["balanced_accuracy"] == after["not_visible"]["called_so"] == 1
+    assert bias[0] == bias[2] == 0
+    assert best_bias(data, raise_logits(judged, bias)).tolist() == [0, 0, 0, 0], "once is enough"
+
+
+def test_the_command_measures_each_person_with_the_network_that_never_saw_them(
+    tmp_path: Path,
+) -> None:
+    data, run = set_of_drawn_eyes(tmp_path), tmp_path / "run"
+    crops = read_eyes(data)
+    left_out, judged = leave_out(crops, folds_of(crops, 2), run, steps=4, batch=8)
+    figures = tmp_path / "figures.json"
+    command = ["evaluate", "eye_state", "--data", str(data), "--json", str(figures), "--folds"]
+    measured = CliRunner().invoke(models_app, [*command, str(run)])
+    assert measured.exit_code == 0, measured.output
+    row = json.loads(figures.read_text())["drawn"]
+    assert row["roc"] == pytest.approx(eye_figures(left_out, judged)["roc"], abs=0.05)
+    assert set(row["people"]) == {"p0", "p1", "p2", "p3"}
+    nowhere = CliRunner().invoke(models_app, [*command, str(tmp_path)])
+    assert nowhere.exit_code == 2
+    assert "train eye_state --folds" in nowhere.output
 
 
 def test_the_commands_train_and_measure(tmp_path: Path) -> None:
