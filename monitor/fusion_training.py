@@ -7,7 +7,7 @@
 Two logistic regressions of piecewise-linear curves: are the lids down, and are lids that are down
 closed? A curve may only rise or only fall, as sense demands: no amount of data makes wider lids
 speak for closed eyes. Every person counts as much as any other, and the strength
-of the smoothing is chosen on people left out. The file that ships differs: see its card.
+of the smoothing is chosen on people left out.
 """
 
 import hashlib
@@ -65,9 +65,10 @@ CLOSED = {
     "lids": -1, "lids_recent": -1, "net_closed": 1, "net_closed_recent": 1, "net_shut": 1,
     "detector": 1, "detector_recent": 1, "lower_lid": -1, "gaze_low": -1, "pitch": 1,
 }  # fmt: skip
-# The most a step of a curve may be. A reader's head is down, and so is a sleeper's; and where lids
-# are shut, or a frame of glasses stands before them, the mesh guesses irises and lower lids. They
-# speak, but never loud enough to outvote lids and networks that are sure.
+# The most a step may be of a curve that tells closed eyes from lowered ones. A reader's head is
+# down, and so is a sleeper's; and where lids are shut, or a frame of glasses stands before them,
+# the mesh guesses irises and lower lids. They speak, but never loud enough to outvote lids and
+# networks that are sure.
 MOST = {"pitch": 0.9, "gaze_low": 0.5, "lower_lid": 0.5}
 OPEN_EYES, CLOSED_EYES, LOWERED_EYES, UNSURE = 0, 1, 2, -1
 # Truth is sure to about this much at the edges of an interval.
@@ -187,7 +188,12 @@ def _basis(x: Floats, knots: Sequence[float]) -> Floats:
 
 
 def fit(
-    x: Floats, y: NDArray[np.bool_], weight: Floats, signs: Mapping[str, int], smoothing: float
+    x: Floats,
+    y: NDArray[np.bool_],
+    weight: Floats,
+    signs: Mapping[str, int],
+    smoothing: float,
+    most: Mapping[str, float] | None = None,
 ) -> AdditiveModel:
     """The most likely curves under their signs.
 
@@ -195,6 +201,7 @@ def fit(
         x: (n, measures); y: (n,); weight: (n,).
         signs: which measures speak, and which way their curves may go.
         smoothing: of the steps of the curves, and of the bends between them.
+        most: the largest step of a curve, by measure; others have no bound.
     """
     names = list(MEASURES)
     blocks = [_basis(x[:, names.index(name)], KNOTS[name]) for name in signs]
@@ -212,9 +219,9 @@ def fit(
 
     bounds: list[tuple[float | None, float | None]] = [(None, None)]
     for name, count in zip(signs, steps, strict=True):
-        most = MOST.get(name)
-        rising = (0.0, most)
-        falling = (None if most is None else -most, 0.0)
+        limit = (most or {}).get(name)
+        rising = (0.0, limit)
+        falling = (None if limit is None else -limit, 0.0)
         bounds += [rising if signs[name] > 0 else falling] * count
     fitted = minimize(
         loss, np.zeros(design.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B",
@@ -286,28 +293,41 @@ def fit_questions(
     is_closed = down.y == CLOSED_EYES
     return Questions(
         fit(rows.x, lids_down, _balanced(lids_down, rows.weight), shut, smoothing),
-        fit(down.x, is_closed, _balanced(is_closed, down.weight), closed, smoothing),
+        fit(down.x, is_closed, _balanced(is_closed, down.weight), closed, smoothing, MOST),
     )
 
 
-def fit_fusion(rows: Rows, smoothing: float) -> dict[str, Questions]:
+def asked_of_network(rows: Rows) -> Rows:
+    """Those in which the eye network saw an eye."""
+    return rows.of(~np.isnan(rows.x[:, list(MEASURES).index("net_shut")]))
+
+
+def asked_of_landmarks(rows: Rows) -> Rows:
+    """Those of real people, as they would be without the network.
+
+    Animated ones teach the landmarks nothing: of a small animated face the mesh keeps the lids
+    further apart than any living eye taught it.
+    """
+    return without(rows.of(~rows.animated), _NET)
+
+
+def fit_fusion(rows: Rows, smoothing: Mapping[str, float]) -> dict[str, Questions]:
     """All questions, by who is there to be asked.
 
-    Those of the landmarks are learned from real people alone: of a small animated face the mesh
-    keeps the lids half apart, which no living eye taught it.
+    Args:
+        rows: of everybody to learn from.
+        smoothing: for `network` and `landmarks`; that of `network` serves the detector, too.
     """
-    columns = list(MEASURES)
-    seen = rows.of(~np.isnan(rows.x[:, columns.index("net_shut")]))
-    real = without(rows.of(~rows.animated), _NET)
-    heads = rows.of(~np.isnan(rows.x[:, columns.index("detector")]))
+    heads = rows.of(~np.isnan(rows.x[:, list(MEASURES).index("detector")]))
     lids_down = heads.y != OPEN_EYES
+    down = _balanced(lids_down, heads.weight)
     return {
-        "network": fit_questions(seen, SHUT, CLOSED, smoothing),
-        "landmarks": fit_questions(real, SHUT_BY_LANDMARKS, CLOSED_BY_LANDMARKS, smoothing),
+        "network": fit_questions(asked_of_network(rows), SHUT, CLOSED, smoothing["network"]),
+        "landmarks": fit_questions(
+            asked_of_landmarks(rows), SHUT_BY_LANDMARKS, CLOSED_BY_LANDMARKS, smoothing["landmarks"]
+        ),
         "detector": Questions(
-            fit(
-                heads.x, lids_down, _balanced(lids_down, heads.weight), SHUT_BY_DETECTOR, smoothing
-            ),
+            fit(heads.x, lids_down, down, SHUT_BY_DETECTOR, smoothing["network"]),
             DETECTOR_MEANS_CLOSED,
         ),
     }
@@ -331,25 +351,25 @@ def loss_of(asked: Questions, rows: Rows) -> float:
     return float(np.mean(means))
 
 
-def choose_smoothing(rows: Rows, choices: Sequence[float], folds: int = 4) -> dict[float, float]:
-    """Loss on people left out, with the network there, for each strength of smoothing."""
-    rows = rows.of(~np.isnan(rows.x[:, list(MEASURES).index("net_shut")]))
+def loss_by_smoothing(
+    rows: Rows,
+    shut: Mapping[str, int],
+    closed: Mapping[str, int],
+    choices: Sequence[float],
+    folds: int = 4,
+) -> dict[float, float]:
+    """Loss on people left out, for each strength of smoothing."""
     people = np.unique(rows.person)
     order = np.random.default_rng(0).permutation(len(people))
     fold_of = dict(zip(people[order].tolist(), np.arange(len(people)) % folds, strict=True))
     fold = np.array([fold_of[person] for person in rows.person.tolist()])
+
+    def left_out(k: int, strength: float) -> float:
+        asked = fit_questions(rows.of(fold != k), shut, closed, strength)
+        return loss_of(asked, rows.of(fold == k))
+
     return {
-        strength: float(
-            np.mean(
-                [
-                    loss_of(
-                        fit_questions(rows.of(fold != k), SHUT, CLOSED, strength),
-                        rows.of(fold == k),
-                    )
-                    for k in range(folds)
-                ]
-            )
-        )
+        strength: float(np.mean([left_out(k, strength) for k in range(folds)]))
         for strength in choices
     }
 
@@ -373,7 +393,6 @@ def write_fusion(path: Path, asked: Mapping[str, Questions], card: Mapping[str, 
 
 # --- the command -------------------------------------------------------------------------------
 
-# What ships was not chosen from these: its card, monitor/policy/eye_fusion.json, says how.
 SMOOTHING = (0.001, 0.003, 0.01, 0.03, 0.1)
 # A real person is worth many animated ones: there are few, and animation is not life.
 REAL = 20.0
@@ -427,8 +446,13 @@ def train(
         if not {clip.name, clip.person} & leave_out
     ]
     rows = gather(clips, Policy(), lambda clip: 1.0 if clip.animated else REAL)
-    losses = choose_smoothing(rows, SMOOTHING)
-    smoothing = min(losses, key=lambda strength: losses[strength])
+    losses = {
+        "network": loss_by_smoothing(asked_of_network(rows), SHUT, CLOSED, SMOOTHING),
+        "landmarks": loss_by_smoothing(
+            asked_of_landmarks(rows), SHUT_BY_LANDMARKS, CLOSED_BY_LANDMARKS, SMOOTHING
+        ),
+    }
+    smoothing = {asked: min(by, key=lambda s: by[s]) for asked, by in losses.items()}
     card = {
         "description": "P(open), P(closed) and P(lowered) of a driver's eyes from what a frame and "
         "the second before it measure: two sums of curves, see monitor/engine/eye_state",
@@ -436,7 +460,9 @@ def train(
         "data_licence": licence,
         "left_out": sorted(leave_out),
         "smoothing": smoothing,
-        "loss_on_people_left_out": {str(k): round(v, 4) for k, v in losses.items()},
+        "loss_on_people_left_out": {
+            asked: {str(k): round(v, 4) for k, v in by.items()} for asked, by in losses.items()
+        },
     }
     path = into or SHIPPED
     write_fusion(path, fit_fusion(rows, smoothing), card)

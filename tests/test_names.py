@@ -20,8 +20,6 @@ ROOMS_TO_DO = {
     "monitor/bench",
     "monitor/camera",
     "monitor/demo.py",
-    "monitor/engine/calibration.py",
-    "monitor/engine/eye_state",
     "monitor/fleet",
     "monitor/perception",
 }

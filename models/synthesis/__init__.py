@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.synthesis.cabin import seat
 from models.synthesis.disguise import (
-    Overlay,
+    Eyewear,
     blur,
     darken,
     glare,
@@ -40,10 +40,10 @@ from models.synthesis.face_warp import (
 from models.synthesis.head_turn import HeadRelief, turn_head
 
 __all__ = [
+    "Eyewear",
     "FaceState",
     "Image",
     "Landmarks",
-    "Overlay",
     "Portrait",
     "astronaut",
     "blur",
@@ -129,7 +129,7 @@ class Portrait:
         *,
         size: tuple[int, int] = (640, 480),
         seed: int = 0,
-        worn: Callable[[tuple[int, ...], Landmarks], Overlay] | None = None,
+        worn: Callable[[tuple[int, ...], Landmarks], Eyewear] | None = None,
     ) -> None:
         layer = seat(astronaut() if image is None else image, size)
         self.size = size

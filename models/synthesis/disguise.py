@@ -56,7 +56,7 @@ def infrared(image: Image) -> Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Overlay:
+class Eyewear:
     """What stands between a face and the camera: each pixel becomes `pixel * gain + light`.
 
     Attributes:
@@ -79,7 +79,7 @@ def wear_glasses(image: Image, landmarks: Landmarks, rng: Generator, *, tint: fl
 
 def glasses(
     hw: tuple[int, ...], landmarks: Landmarks, rng: Generator, *, tint: float = 0.0
-) -> Overlay:
+) -> Eyewear:
     """Spectacles for a face, to be laid over it however its lids move.
 
     Args:
@@ -106,7 +106,7 @@ def glasses(
     colour = rng.uniform(10, 70) * np.ones(3) + rng.uniform(0, 1) * np.array([10, 30, 60])
     solid = (cv2.GaussianBlur(frame, (0, 0), 0.6) / np.float32(255))[..., None] * np.float32(0.95)
     light = lenses.light * (1 - solid) + solid * colour
-    return Overlay(lenses.gain * (1 - solid), light.astype(np.float32))
+    return Eyewear(lenses.gain * (1 - solid), light.astype(np.float32))
 
 
 def wear_cap(image: Image, landmarks: Landmarks, rng: Generator) -> Image:
@@ -166,7 +166,7 @@ def _bridge(
     return np.array([ends[0], (ends[0] + ends[1]) / 2 * 0.4 + nose * 0.6, ends[1]], np.float32)
 
 
-def _lenses(lens: Image, tint: float, rng: Generator) -> Overlay:
+def _lenses(lens: Image, tint: float, rng: Generator) -> Eyewear:
     """Darkened by the tint, with a slanting reflection."""
     inside = (cv2.GaussianBlur(lens, (0, 0), 0.7) / np.float32(255))[..., None]
     rows, columns = np.indices(lens.shape, np.float32)
@@ -175,7 +175,7 @@ def _lenses(lens: Image, tint: float, rng: Generator) -> Overlay:
     streak = np.exp(-(((across % 0.5 - 0.5 * place) / rng.uniform(0.02, 0.06)) ** 2))[..., None]
     strength = rng.uniform(0, 90) * (rng.random() < 0.5)
     light = inside * (6 * tint + streak * strength) * np.ones(3)
-    return Overlay(1 - inside * min(0.97 * tint, 1.0), light.astype(np.float32))
+    return Eyewear(1 - inside * min(0.97 * tint, 1.0), light.astype(np.float32))
 
 
 def _draw(

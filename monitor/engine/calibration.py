@@ -165,9 +165,9 @@ class Baseline:
         kept = _BEFORE_STEP_S + 1 + round(self._rules.step_hold_s)
         self._seconds: deque[float] = deque(maxlen=kept)
         self._second = [0.0, 0.0]
-        self._known: list[Calibration] = []
+        self._conditions: list[Calibration] = []
         self._condition = 0
-        self._untold_s = 0.0
+        self._unpublished_s = 0.0
         self._trust_pose = looking_ahead
         self.calibration = self._calibration(ready=False)
 
@@ -194,7 +194,7 @@ class Baseline:
             self._learn_pose(observation.pose, seconds * pose_share)
         if not frozen:
             self._learn(observation, ear, seconds)
-        self._tell(seconds)
+        self._publish(seconds)
 
     def _elapsed(self, now_s: float) -> float:
         """Seconds this observation stands for; none after a gap, which nobody saw."""
@@ -227,12 +227,12 @@ class Baseline:
             if observation.lower_lid is not None:
                 learned.lower_lid.add(observation.lower_lid, seconds)
 
-    def _tell(self, seconds: float) -> None:
+    def _publish(self, seconds: float) -> None:
         """Every quarter of a second, later every second: the frame rate cannot matter."""
         valid_s = self._learned.ear.total_s
-        self._untold_s += seconds
-        if self._untold_s >= (0.25 if valid_s < 5 else 1.0):
-            self._untold_s = 0.0
+        self._unpublished_s += seconds
+        if self._unpublished_s >= (0.25 if valid_s < 5 else 1.0):
+            self._unpublished_s = 0.0
             self.calibration = self._calibration(ready=valid_s >= self._rules.min_valid_s)
 
     def _within_gate(self, pose: HeadPose) -> bool:
@@ -249,7 +249,7 @@ class Baseline:
             valid_s / rules.provisional_s if rules.provisional_s else 1.0,
         )
         mar = max(learned.mar.quantile(0.3) or 0.0, self._mar_floor)
-        neutral, known = self._neutral()
+        neutral, neutral_known = self._neutral()
         return _identified(
             Calibration(
                 progress=min(valid_s / rules.min_valid_s, 1.0) if rules.min_valid_s else 1.0,
@@ -259,7 +259,7 @@ class Baseline:
                 neutral=neutral,
                 id="",
                 lower_lid_open=_rounded(learned.lower_lid.quantile(0.5)),
-                neutral_known=known,
+                neutral_known=neutral_known,
             ),
             self._condition,
         )
@@ -281,11 +281,11 @@ class Baseline:
             return prior, self._mount is not None
         steady_s = min(yaw[1], pitch[1])
         mostly = steady_s >= rules.neutral_share * learned.yaw.total_s
-        known = mostly and (self._trust_pose or steady_s >= rules.neutral_after_s)
+        is_steady = mostly and (self._trust_pose or steady_s >= rules.neutral_after_s)
         aside = max(abs(yaw[0] - prior.yaw_deg), abs(pitch[0] - prior.pitch_deg))
-        if self._mount is not None and not (known and aside <= _NEAR_MOUNT_DEG):
+        if self._mount is not None and not (is_steady and aside <= _NEAR_MOUNT_DEG):
             return prior, True
-        return HeadPose(round(yaw[0], 1), round(pitch[0], 1), round(roll[0], 1)), known
+        return HeadPose(round(yaw[0], 1), round(pitch[0], 1), round(roll[0], 1)), is_steady
 
     def _watch_for_step(self, ear: float, seconds: float) -> None:
         """Glasses on or off: a sharp step between two steady levels is another condition."""
@@ -313,12 +313,12 @@ class Baseline:
         return steady and from_own
 
     def _change_condition(self, after: list[float]) -> None:
-        self._known.append(self.calibration)
+        self._conditions.append(self.calibration)
         self._seconds.clear()
         level = median(after)
-        for known in self._known[:-1]:
-            if abs(known.ear_open / level - 1) < _STEADY_SHARE:
-                self.calibration = known
+        for earlier in self._conditions[:-1]:
+            if abs(earlier.ear_open / level - 1) < _STEADY_SHARE:
+                self.calibration = earlier
                 return
         self._condition += 1
         self._learned.ear = Histogram(0.0, 0.004)
@@ -342,8 +342,8 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _identified(calibration: Calibration, condition: int) -> Calibration:
-    said = (
+    content = (
         f"{condition}|{calibration.ready}|{calibration.ear_open}|{calibration.mar_closed}"
         f"|{calibration.lower_lid_open}|{calibration.neutral}|{calibration.neutral_known}"
     )
-    return replace(calibration, id=hashlib.sha256(said.encode()).hexdigest()[:12])
+    return replace(calibration, id=hashlib.sha256(content.encode()).hexdigest()[:12])

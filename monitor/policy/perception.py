@@ -116,7 +116,7 @@ class EyePolicy(Section):
 class Unanimous(Section):
     """Lids that every witness calls shut for so long are closed, whatever the irises do."""
 
-    after_s: Short = 1.0
+    after_s: Short = 0.2
     lids: Share = 0.30
     log_odds: float = Field(2.0, ge=0, le=6)
 

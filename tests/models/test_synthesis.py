@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.synthesis import (
+    Eyewear,
     FaceState,
     Image,
     Landmarks,
-    Overlay,
     Portrait,
     astronaut,
     blur,
@@ -150,7 +150,7 @@ def test_glasses_sit_on_the_eyes(face: Image, mesh: Landmarks, tint: float) -> N
 
 
 def test_glasses_stay_where_they_are_while_the_lids_come_down() -> None:
-    def worn(hw: tuple[int, ...], mesh: Landmarks) -> Overlay:
+    def worn(hw: tuple[int, ...], mesh: Landmarks) -> Eyewear:
         return glasses(hw, mesh, np.random.default_rng(5))
 
     wearer, bare = Portrait(worn=worn), Portrait()

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from monitor.engine.calibration import Baseline
-from monitor.engine.eye_state.additive_model import AdditiveModel, Curve, fusion_from
+from monitor.engine.eye_state.additive_model import (
+    AdditiveModel,
+    Curve,
+    Questions,
+    fusion_from,
+)
 from monitor.engine.eye_state.fusion import EyeFusion
 from monitor.engine.eye_state.measures import MEASURES, WINK, eye_word, facing
 from monitor.policy import Policy
@@ -192,6 +197,22 @@ def test_lids_that_all_call_shut_for_a_second_are_closed_whatever_the_irises_do(
     assert not any(
         fusion._all_say_shut(k / 10, fusion.measure(aside, OWN), aside.pose) for k in range(30)
     )
+
+
+@pytest.mark.parametrize("fps", [5, 10, 30, 60])
+def test_no_curve_outvotes_lids_that_every_witness_calls_shut(fps: float) -> None:
+    """The principle stands above what was learned: here, that shut lids only look down."""
+    shipped = fusion_from(read_fusion())
+    looks_down = Questions(AdditiveModel(3.0, {}), AdditiveModel(-9.0, {}))
+    all_say = replace(seen_by_net(SHUT, CLOSED), detection=LIMP, gaze_down=1.0)
+    for pose, judgement in ((HeadPose(0, 0, 0), Eyes.CLOSED), (HeadPose(0, -24, 0), Eyes.UNKNOWN)):
+        fusion = EyeFusion(P, replace(shipped, network=looks_down))
+        for frame in range(round(fps) + 1):
+            seen = replace(all_say, pose=pose, timestamp_s=frame / fps)
+            reading = fusion.weigh(seen, OWN)
+            early = frame / fps < P.evidence.unanimous.after_s - 1 / fps
+            assert reading.eyes is (Eyes.UNKNOWN if early else reading.eyes)
+        assert reading.eyes is judgement
 
 
 @pytest.mark.parametrize("name", ["lids", "lower_lid"])

@@ -7,8 +7,8 @@ their file says from which.
 
 Two principles stand above what was learned. Unknown is a value: what cannot be seen is not guessed,
 and lids lowered to look down are neither open nor closed, while `looking_down` lets the distraction
-timer run. And safety is asymmetric: lids that every witness calls shut for a second, on a head that
-did not turn away, are closed, whatever the irises seem to do.
+timer run. And safety is asymmetric: lids that every witness calls shut for longer than a frame, on
+a head that did not turn away, are closed, whatever the irises seem to do.
 """
 
 import math
@@ -330,9 +330,9 @@ def _contributions(
     shut: Mapping[str, float], closed: Mapping[str, float]
 ) -> tuple[tuple[str, float], ...]:
     """Each speaker's log-odds for closed eyes: for lids that are down, and down by closing."""
-    said: dict[str, float] = {}
+    by_speaker: dict[str, float] = {}
     for terms in (shut, closed):
         for name, value in terms.items():
-            said[SPEAKERS[name]] = said.get(SPEAKERS[name], 0.0) + value
-    heard = [(name, round(value, 2)) for name, value in said.items() if round(value, 2)]
+            by_speaker[SPEAKERS[name]] = by_speaker.get(SPEAKERS[name], 0.0) + value
+    heard = [(name, round(value, 2)) for name, value in by_speaker.items() if round(value, 2)]
     return tuple(sorted(heard, key=lambda item: -abs(item[1])))

@@ -46,7 +46,7 @@ MEASURES: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class EyeLogOdds:
     """What the eye network says of both eyes together.
 
     Attributes:
@@ -76,7 +76,7 @@ def facing(yaw_deg: float | None) -> tuple[float, float]:
     return (1 - turned, 1.0) if (yaw_deg or 0.0) > 0 else (1.0, 1 - turned)
 
 
-def eye_word(observation: Observation) -> Word | None:
+def eye_word(observation: Observation) -> EyeLogOdds | None:
     """The network's word on both eyes; None where it did not look.
 
     Each eye counts by how much it faces the camera and is visible, so that a hidden or turned eye
@@ -94,13 +94,13 @@ def eye_word(observation: Observation) -> Word | None:
         if weight > 0 and 1 - eye.not_visible >= LEAST_VISIBLE
     ]
     if not seen:
-        return Word(None, None, visible)
+        return EyeLogOdds(None, None, visible)
     shut = [log_ratio(eye.closed + eye.lowered, eye.open) for eye, _ in seen]
     closed = [log_ratio(eye.closed, eye.lowered) for eye, _ in seen]
     weights = [weight for _, weight in seen]
     if len(seen) == 2 and min(weights) > 0.5 and max(shut) > WINK and min(shut) < -WINK:
         weights = [float(value == min(shut)) for value in shut]
-    return Word(_mean(shut, weights), _mean(closed, weights), visible)
+    return EyeLogOdds(_mean(shut, weights), _mean(closed, weights), visible)
 
 
 def _mean(values: list[float], weights: list[float]) -> float:
