@@ -1,5 +1,8 @@
 """Does a vehicle resolve on Linux arm64? The registry is asked; nothing is installed.
 
+    python .ci/arm64.py            resolve
+    python .ci/arm64.py FOLDER     install into FOLDER, as on the board itself
+
 pip can resolve for another platform, but reads environment markers with its own machine's values,
 so the markers of this project's requirements and constraints are read here, for arm64.
 """
@@ -33,23 +36,31 @@ def for_target(lines: Iterable[str]) -> Iterator[str]:
             yield str(wanted)
 
 
-def main() -> int:
-    """Resolve; pip's own status."""
+def main(folder: str | None = None) -> int:
+    """Resolve, and install into the folder if there is one; pip's own status."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     constraints = (ROOT / "constraints.txt").read_text().splitlines()
-    with tempfile.TemporaryDirectory() as folder:
-        limits = Path(folder) / "constraints.txt"
+    with tempfile.TemporaryDirectory() as scratch:
+        limits = Path(scratch) / "constraints.txt"
         limits.write_text("\n".join(for_target(constraints)))
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder or scratch]
         command = [
-            sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed",
-            "--only-binary", ":all:", "--python-version", "3.11", "--target", folder,
-            "--constraint", str(limits), "--report", str(Path(folder) / "report.json"),
+            *pip, "--only-binary", ":all:", "--python-version", "3.11", "--ignore-installed",
+            "--constraint", str(limits),
         ]  # fmt: skip
         command += [word for platform in PLATFORMS for word in ("--platform", platform)]
-        return subprocess.run(  # noqa: S603 - our own words and those of pyproject.toml
+        if folder is None:
+            command += ["--dry-run", "--report", str(Path(scratch) / "report.json")]
+        status = subprocess.run(  # noqa: S603 - our own words and those of pyproject.toml
             [*command, *for_target(project["dependencies"])], check=False
+        ).returncode
+        if status or folder is None:
+            return status
+        # Pure Python, the same everywhere: what has no wheel, and this project itself.
+        return subprocess.run(  # noqa: S603 - as above
+            [*pip, "--no-deps", *sorted(SOURCE_ONLY), str(ROOT)], check=False
         ).returncode
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(*sys.argv[1:2]))

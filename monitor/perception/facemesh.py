@@ -161,7 +161,11 @@ class _Mesh:
         return found
 
     def close(self) -> None:
-        self._graph.close()
+        # The graph holds `_note` and so this object, which Python's garbage collector cannot see:
+        # with the last name of it go its threads and memory.
+        graph, self._graph, self._found = self._graph, None, None
+        if graph is not None:
+            graph.close()
 
     def _note(self, _: str, packet: Any) -> None:
         self._found = packet
