@@ -1,7 +1,7 @@
 """The web server of the pages: streamlit's own, and what it lacks.
 
-That is: compressed scripts, a page for an address that there is not, and the route that keeps
-somebody signed in.
+That is: compressed scripts, a page for an address that there is not, pages behind any proxy, and
+the route that keeps somebody signed in.
 
 `wakeful dashboard` runs this file; streamlit finds `app` in it.
 """
@@ -10,7 +10,6 @@ import html
 import time
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -22,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.starlette import App
 
 from dashboard.auth.sessions import COOKIE, IDLE_S, KEEP, SESSIONS
+from dashboard.proxies import ExplainedBlank, OwnPages, same_site
 from dashboard.routes import PAGES
 
 LONGEST_TICKET: Final = 128
@@ -29,7 +29,7 @@ LONGEST_TICKET: Final = 128
 
 async def keep(request: Request) -> Response:
     """POST a ticket to get the session's cookie, DELETE to lose it. Of this very site only."""
-    if not _same_site(request):
+    if not same_site(request.headers):
         return Response(status_code=403)
     answer = Response(status_code=204)
     if request.method == "DELETE":
@@ -48,21 +48,6 @@ async def keep(request: Request) -> Response:
         secure=_over_tls(request),
     )
     return answer
-
-
-def _same_site(request: Request) -> bool:
-    """Whether the page that posts is of this site, as the browser knows it.
-
-    A proxy may send its own Host, or the browser's without the port; no page of another site can
-    make a browser send `X-Forwarded-Host`.
-    """
-    origin = request.headers.get("origin")
-    if origin is None:
-        return True
-    page = urlsplit(origin)
-    forwarded = request.headers.get("x-forwarded-host", "").split(",")[0].strip()
-    hosts = {request.headers.get("host", ""), forwarded} - {""}
-    return page.netloc in hosts or page.hostname in hosts
 
 
 async def _ticket(request: Request) -> str:
@@ -90,7 +75,7 @@ class KnownPages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
         if scope["type"] == "http" and _unknown_page(scope):
-            page = NOT_FOUND.format(path=html.escape(scope["path"][:200]), links=LINKS)
+            page = NOT_FOUND.format(path=html.escape(scope["path"][:200]), links=_links(scope))
             await HTMLResponse(page, status_code=404)(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -121,18 +106,29 @@ def _unknown_page(scope: Scope) -> bool:
     return scope["method"] == "GET" and "text/html" in wants and not ours
 
 
+def _links(scope: Scope) -> str:
+    """To each page, relative to the one that is not: a proxy may serve all of them below a path."""
+    up = "../" * scope["path"].strip("/").count("/") or "./"
+    return " · ".join(f'<a href="{up}{page.path}">{page.title}</a>' for page in PAGES)
+
+
 # Besides pages: streamlit's own files and endpoints, and an organisation's sign-in.
 SERVED: Final = {"", "static", "media", "_stcore", "oauth2callback", "auth", "session", "component"}
-LINKS: Final = " · ".join(f'<a href="/{page.path}">{page.title}</a>' for page in PAGES)
 NOT_FOUND: Final = """<!doctype html><html lang="en"><title>No such page · Wakeful</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <body style="font:16px/1.5 system-ui;max-width:40rem;margin:18vh auto 0;padding:0 1rem">
 <h1>There is no page {path}</h1>
-<p>The address may be mistyped, or of another version. These are the pages:</p>
+<p>The address may be mistyped, or of another version; or a proxy serves the pages below a path that
+it does not take away. These are the pages:</p>
 <p>{links}</p>"""
 
 app = App(
     Path(__file__).with_name("app.py"),
     routes=[Route(KEEP, keep, methods=["POST", "DELETE"])],
-    middleware=[Middleware(KnownPages), Middleware(CompressedStatic)],
+    middleware=[
+        Middleware(KnownPages),
+        Middleware(CompressedStatic),
+        Middleware(OwnPages),
+        Middleware(ExplainedBlank),
+    ],
 )

@@ -20,6 +20,8 @@ from dashboard.settings import settings
 LOOPBACK: Final = {"127.0.0.1", "::1", "localhost"}
 TRIES: Final = 5
 LOCKED_S: Final = 60.0
+# Beside the page, wherever a proxy serves it: pages have one part, `/events` or `/fleet/events`.
+_HERE: Final = f"location.pathname.replace(/[^/]*$/,'')+'{KEEP.lstrip('/')}'"
 
 
 @dataclass
@@ -73,9 +75,9 @@ def keep_signed_in() -> None:
     ticket = st.session_state.get("ticket")
     if ticket is not None and SESSIONS.waits(ticket, time.time()):
         # A ticket is url-safe base64: nothing in it can end the string.
-        _call(f"fetch('{KEEP}',{{method:'POST',body:'{ticket}'}})")
+        _call(f"fetch({_HERE},{{method:'POST',body:'{ticket}'}})")
     elif st.session_state.get("signed_out"):
-        _call(f"fetch('{KEEP}',{{method:'DELETE'}})")
+        _call(f"fetch({_HERE},{{method:'DELETE'}})")
 
 
 def _call(script: str) -> None:
