@@ -1,4 +1,4 @@
-"""The pages behind a proxy: whether a page is of this site, and a word where it would stay blank."""
+"""The pages behind a proxy: whether one is of this site, and a word where it would stay blank."""
 
 import logging
 from collections.abc import MutableMapping
@@ -72,8 +72,12 @@ class OwnPages:
 
 def _hosted(scope: Scope, host: str) -> MutableMapping[str, Any]:
     """The scope with the Host that the browser knows."""
-    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
-    return {**scope, "headers": [*others, (b"host", host.encode("latin-1", "replace"))]}
+    bare = _without(scope, b"host")
+    return {**bare, "headers": [*bare["headers"], (b"host", host.encode("latin-1", "replace"))]}
+
+
+def _without(scope: Scope, header: bytes) -> MutableMapping[str, Any]:
+    return {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != header]}
 
 
 class ExplainedBlank:
@@ -84,11 +88,11 @@ class ExplainedBlank:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on; HTML gets the script before its end."""
-        if scope["type"] != "http" or scope["method"] != "GET":
+        if scope["type"] != "http" or "text/html" not in Headers(scope=scope).get("accept", ""):
             await self._app(scope, receive, send)
             return
-        page = _Page(send)
-        await self._app(scope, receive, page.send)
+        # Asked for as it is: a compressed page cannot be added to.
+        await self._app(_without(scope, b"accept-encoding"), receive, _Page(send).send)
 
 
 class _Page:
@@ -119,8 +123,5 @@ class _Page:
 
 
 def _is_html(start: Message) -> bool:
-    headers = Headers(raw=start["headers"])
-    plain = "content-encoding" not in headers
-    return (
-        start["status"] == 200 and plain and headers.get("content-type", "").startswith("text/html")
-    )
+    kind = Headers(raw=start["headers"]).get("content-type", "")
+    return bool(start["status"] == 200) and kind.startswith("text/html")

@@ -33,6 +33,8 @@ from monitor.errors import StoreError
 BUSY_S = 2.0
 # A server that is away must not hold up a stop for longer.
 CONNECT_S = 3
+# The driver's own default: what is asked so often is prepared.
+PREPARED_AFTER = 5
 # Any number that every wakeful takes and nobody else: one migration at a time.
 _MIGRATION_LOCK = 0x3A6E_F01D
 _NOT_OURS = re.compile("not a database|malformed|corrupt", re.IGNORECASE)
@@ -67,7 +69,7 @@ def open_engine(url: str, *, busy_s: float = BUSY_S, immediate: bool = False) ->
         options["connect_args"] = {"timeout": busy_s, "check_same_thread": False}
     else:
         options["pool_pre_ping"] = True
-        # PgBouncer hands each transaction another connection: nothing prepared may outlive one.
+        # Nothing is prepared before it is known that no pooler stands between.
         options["connect_args"] = {"prepare_threshold": None, "connect_timeout": CONNECT_S}
     try:
         engine = create_engine(target, **options)
@@ -77,6 +79,8 @@ def open_engine(url: str, *, busy_s: float = BUSY_S, immediate: bool = False) ->
         ) from None
     if target.get_backend_name() == "sqlite":
         _tune_sqlite(engine, "BEGIN IMMEDIATE" if immediate else "BEGIN")
+    else:
+        event.listen(engine, "connect", _prepare_where_direct)
     return engine
 
 
@@ -181,6 +185,19 @@ def _tune_sqlite(engine: Engine, begin: str) -> None:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
+
+
+def _prepare_where_direct(connection: Any, _: object) -> None:
+    """Let statements be prepared on a server's own connection: batches take about half the time.
+
+    PgBouncer hands each transaction another connection, where what was prepared is not. A pooler
+    gives itself away: it makes up the process id that it tells at the sign-in.
+    """
+    with connection.cursor() as cursor:
+        [server_pid] = cursor.execute("SELECT pg_backend_pid()").fetchone()
+    connection.rollback()
+    if server_pid == connection.info.backend_pid:
+        connection.prepare_threshold = PREPARED_AFTER
 
 
 def _migrate(connection: Connection, url: str) -> str:

@@ -89,6 +89,11 @@ class LogDatabase:
         return self._engine is not None
 
     @property
+    def local(self) -> bool:
+        """It is a file of this machine, not a server."""
+        return self._path is not None
+
+    @property
     def ours(self) -> bool:
         """The file was written by this vehicle before: a damaged one may be set aside."""
         return self._lock is not None and self._lock.taken_before

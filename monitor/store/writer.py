@@ -70,6 +70,7 @@ class Writer:
         self._ever_open = False
         self._jobs: deque[Job] = deque()
         self._closing_s: float | None = None
+        self._away_at_end = False
         self._backoff = Backoff(*RETRY_S, scatter=0)
         self._retry_at_s = 0.0
         self._forgot_s = 0.0
@@ -152,7 +153,8 @@ class Writer:
     def _finished(self) -> bool:
         if self._closing_s is None:
             return False
-        over = time.monotonic() - self._closing_s > CLOSE_S
+        # A lock is soon given back; a server that is away at the end is not waited for.
+        over = time.monotonic() - self._closing_s > CLOSE_S or self._away_at_end
         confirmed = self._outbox is not None and self._outbox.confirmed
         return over or not (self._jobs or len(self._requests) or confirmed)
 
@@ -233,6 +235,7 @@ class Writer:
             self._database.make_room()
 
     def _wait_before_retry(self) -> None:
+        self._away_at_end = self._closing_s is not None and not self._database.local
         self._retry_at_s = time.monotonic() + self._backoff.next_s()
 
     def _from_memory(self, jobs: Iterable[Job]) -> None:

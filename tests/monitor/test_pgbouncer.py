@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from dashboard.queries.database import Database
-from monitor.store.database import open_engine, upgrade
+from monitor.store.database import PREPARED_AFTER, open_engine, upgrade
 from tests.support.servers import Postgres, free_port, listening, until
 
 PGBOUNCER = shutil.which("pgbouncer")
@@ -59,6 +59,18 @@ def test_the_log_is_made_and_written_through_a_pool(pooled: str) -> None:
             one.execute(text("SELECT count(*) FROM events WHERE level > :n"), {"n": 1})
             other.execute(text("SELECT count(*) FROM events WHERE level > :n"), {"n": 1})
     engine.dispose()
+
+
+@pytest.mark.postgres
+def test_statements_are_prepared_where_no_pool_stands_between(
+    pooled: str, postgres_url: str
+) -> None:
+    for url, threshold in ((pooled, None), (postgres_url, PREPARED_AFTER)):
+        engine = open_engine(url)
+        with engine.connect() as connection:
+            assert connection.connection.driver_connection is not None
+            assert connection.connection.driver_connection.prepare_threshold == threshold
+        engine.dispose()
 
 
 def test_the_pages_read_through_a_pool_and_wait_no_longer_than_allowed(pooled: str) -> None:

@@ -3,11 +3,12 @@
 import os
 import resource
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -272,6 +273,32 @@ def test_a_folder_without_locks_is_told_as_such_and_the_watch_goes_on(
     with closing(open_store(settings(tmp_path))) as store:
         assert "its folder knows no locks" in (store.trouble() or "")
         assert "WAKEFUL_HOME" in (store.trouble() or "")
+
+
+def test_a_server_that_never_answers_is_tried_once_more_at_the_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try lasts seconds; who has switched off the ignition waits for one of them at most."""
+    monkeypatch.setenv("WAKEFUL_HOME", str(tmp_path / "home"))
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as held:
+        url = f"postgresql+psycopg://wakeful@127.0.0.1:{silent.getsockname()[1]}/wakeful"
+        tries: list[socket.socket] = []
+
+        def take() -> None:
+            with suppress(OSError):
+                while True:
+                    tries.append(held.enter_context(silent.accept()[0]))
+
+        threading.Thread(target=take, daemon=True).start()
+        with structlog.testing.capture_logs() as logged:
+            store = open_store(settings(tmp_path, store={"url": url}))
+            store.record(event())
+            before = len(tries)
+            store.close()
+        # One that was under way, and the last one.
+        assert len(tries) <= before + 1
+    [line] = [line for line in logged if "unwritten" in line["event"]]
+    assert event().id in Path(line["kept"]).read_text()
 
 
 def test_what_no_database_took_is_kept_and_its_place_told(

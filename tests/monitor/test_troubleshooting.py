@@ -37,7 +37,8 @@ VARIABLES = [cure for cure in CURES if cure.startswith("WAKEFUL_")]
 
 
 def sources() -> str:
-    files = [p for room in ("monitor", "models", "dashboard") for p in (ROOT / room).rglob("*.py")]
+    rooms = [ROOT / room for room in ("monitor", "models", "dashboard")]
+    files = [p for room in rooms for kind in ("*.py", "*.js") for p in room.rglob(kind)]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     # A message that is written over two lines is one.
     return re.sub(r'"\s*\n\s*f?r?"', "", text)
