@@ -85,6 +85,17 @@ def passwd(
     oidc: Annotated[
         bool, typer.Option("--oidc", help="No password: the organisation signs them in.")
     ] = False,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only vehicles of this group; again for more. Without it the account keeps its "
+            "groups.",
+            show_default=False,
+        ),
+    ] = None,
+    all_groups: Annotated[
+        bool, typer.Option("--all-groups", help="Every vehicle, whatever it was limited to.")
+    ] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take the account away.")] = False,
     access: AccessOption = None,
 ) -> None:
@@ -99,12 +110,15 @@ def passwd(
     if role.upper() not in accounts.Role.__members__:
         raise ConfigError(f"--role {role}: must be viewer, reviewer or admin")
     password = None if oidc else _password()
+    before = known.users[name].groups if name in known.users else None
+    groups = None if all_groups else (group or before)
     try:
-        changed = accounts.with_account(known, name, accounts.Role[role.upper()], password)
+        changed = accounts.with_account(known, name, accounts.Role[role.upper()], password, groups)
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from None
     accounts.write(file, changed)
-    typer.echo(f"{file}: {name} is {role}")
+    of_groups = f" of {', '.join(groups)}" if groups is not None else ""
+    typer.echo(f"{file}: {name} is {role}{of_groups}")
 
 
 def _password() -> str:

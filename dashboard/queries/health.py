@@ -122,7 +122,12 @@ def lags_s(database: Database, since: float) -> list[LagRow]:
 
 
 def dead_by_reason(database: Database, since: float) -> list[RefusalCount]:
-    """How many messages were refused since then, by reason; the most frequent first."""
+    """How many messages were refused since then, by reason; the most frequent first.
+
+    Nothing to a limited scope: whose a message is that could not be read, nobody knows.
+    """
+    if database.scope.limited:
+        return []
     d = dead_letters.c
     statement = (
         select(d.reason, func.count().label("n"), func.max(d.at).label("last_at"))
@@ -136,6 +141,8 @@ def dead_by_reason(database: Database, since: float) -> list[RefusalCount]:
 
 def dead_newest(database: Database, limit: int = 50) -> list[DeadLetterRow]:
     """The last refused messages: when, on which topic, why, and their first bytes."""
+    if database.scope.limited:
+        return []
     statement = select(*columns_of(dead_letters, DeadLetterRow)).order_by(dead_letters.c.id.desc())
     rows = database.fetch(DeadLetterRow, statement.limit(limit))
     return [replace(row, payload=bytes(row.payload)[:256]) for row in rows]
@@ -165,7 +172,9 @@ def own_outbox(database: Database) -> Backlog:
 
 
 def last_audited(database: Database, limit: int = 50) -> list[AuditEntry]:
-    """Who exported, erased or changed something, the latest first."""
+    """Who exported, erased or changed something, the latest first; all of it or nothing."""
+    if database.scope.limited:
+        return []
     return database.fetch(
         AuditEntry, select(*columns_of(audit, AuditEntry)).order_by(audit.c.id.desc()).limit(limit)
     )

@@ -46,7 +46,7 @@ def health_page() -> None:
         _dead_letters(dead)
         _stored()
     _watches(processes, at)
-    if may(Role.ADMIN):
+    if may(Role.ADMIN) and not database().scope.limited:
         _audit()
 
 
@@ -111,7 +111,9 @@ def _versions(processes: list[WatchProcess]) -> None:
 
 def _dead_letters(dead: list[RefusalCount]) -> None:
     st.markdown("##### Refused messages, by reason")
-    if not dead:
+    if database().scope.limited:
+        st.caption("Whose they are is not known, so they are shown to accounts of all groups only.")
+    elif not dead:
         st.caption("None today.")
     else:
         frame = frame_of(RefusalCount, dead)

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from dashboard.components import charts, theme
 from dashboard.components.charts import RunBar
 from dashboard.components.thresholds import DIALS, changed, tuned
+from dashboard.queries import live
 from dashboard.queries.policy_replay import MAX_OBSERVATIONS, PolicyRun, run_again, score_runs
 from dashboard.queries.sensitivity import Labels, accepted, answered, read_labels
-from dashboard.session import guarded
+from dashboard.session import database, guarded
 from dashboard.settings import settings
 from monitor.errors import WakefulError
 from monitor.policy import Policy, built_in, load_policy
@@ -85,7 +86,19 @@ def _choose() -> tuple[list[Path], bytes | None]:
 
 def _recorded() -> list[Path]:
     found = settings().traces.glob(f"*.0000{SUFFIX}")
-    return sorted(found, key=lambda file: file.name, reverse=True)[:LISTED]
+    latest = sorted(found, key=lambda file: file.name, reverse=True)[:LISTED]
+    if not database().scope.limited:
+        return latest
+    allowed = set(live.names(database()))
+    return [file for file in latest if _vehicle(file) in allowed]
+
+
+def _vehicle(file: Path) -> str | None:
+    """Whose trace it is; None where that cannot be read."""
+    try:
+        return read_trace(file)[0].vehicle
+    except WakefulError:
+        return None
 
 
 def _title(file: Path) -> str:

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 from dashboard import cli, settings
 from dashboard.auth import access, accounts
 from dashboard.auth.accounts import Role
+from monitor.config import TraceConfig
 from monitor.errors import ConfigError
-from tests.support.dashboards import (
-    opened,
-    words,
-)
+from monitor.sinks.trace import TraceHeader, TraceWriter
+from monitor.types import Observation
+from tests.support.dashboards import NOW, opened, told, vehicle, words
+from tests.support.events import given_step
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +63,47 @@ def test_a_viewer_looks_and_does_not_judge_or_export(one_vehicle: str, people: P
     assert "may look, not judge" in words(app)
     assert "Save review" not in words(app)
     assert "Export" not in words(sign_in(opened("events"), "vera"))
+
+
+def test_only_traces_of_ones_own_vehicles_are_offered_for_replay(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "traces"
+    for name in ("truck-1", "truck-2"):
+        header = TraceHeader(name, "drive-1", "driver", "default", started_at=NOW)
+        writer = TraceWriter(TraceConfig(folder=folder), header)
+        writer.on_step(given_step(Observation(1.0, NOW), 80.0))
+        writer.close()
+    url = f"sqlite:///{tmp_path}/fleet.db"
+    member = {"vehicle": "truck-1", "group_name": "north"}
+    told(url, vehicles=[vehicle("truck-1"), vehicle("truck-2")], vehicle_groups=[member])
+    monkeypatch.setenv("WAKEFUL_STORE__URL", url)
+    monkeypatch.setenv("WAKEFUL_TRACE__FOLDER", str(folder))
+    limited = accounts.with_account(
+        accounts.read(people), "nora", Role.REVIEWER, "nora-nora-nora", ["north"]
+    )
+    accounts.write(people, limited)
+    settings.settings.cache_clear()
+    assert "truck-2" in str(sign_in(opened("replay"), "rita").multiselect[0].options)
+    offered = str(sign_in(opened("replay"), "nora").multiselect[0].options)
+    assert "truck-1" in offered
+    assert "truck-2" not in offered
+
+
+def test_a_new_password_does_not_widen_what_somebody_sees(tmp_path: Path) -> None:
+    file = tmp_path / "access.yaml"
+
+    def passwd(*options: str) -> None:
+        command = ["passwd", "ben", "--access", str(file), *options]
+        done = CliRunner().invoke(cli.dashboard, command, input="a long password\n")
+        assert done.exit_code == 0, done.output
+
+    passwd("--role", "reviewer", "--group", "north", "--group", "west")
+    assert accounts.read(file).users["ben"].groups == ("north", "west")
+    passwd("--role", "reviewer")
+    assert accounts.read(file).users["ben"].groups == ("north", "west")
+    passwd("--role", "reviewer", "--all-groups")
+    assert accounts.read(file).users["ben"].groups is None
 
 
 def test_a_wrong_password_is_refused_and_soon_locked(one_vehicle: str, people: Path) -> None:

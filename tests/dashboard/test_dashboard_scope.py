@@ -46,6 +46,15 @@ def both(tmp_path: Path) -> Iterator[Database]:
             {"vehicle": THEIRS, "group_name": "south"},
         ],
         events=[event(n, vehicle=name, **at) for n, name in _numbered()],
+        dead_letters=[
+            {
+                "at": NOW,
+                "topic": f"dms/v1/{name}/alert",
+                "payload": b"{}",
+                "reason": f"payload of vehicle {name} on the topic of another",
+            }
+            for name in (MINE, THEIRS)
+        ],
         samples=[sample(NOW - 5, vehicle=name, **at) for name in (MINE, THEIRS)],
         availability=[
             {"vehicle": name, "at": NOW - 3_600, "status": "online"} for name in (MINE, THEIRS)
@@ -102,6 +111,9 @@ DOORS: dict[str, Callable[[Database], Any]] = {
     "clip request": lambda d: clip_requests.latest(d, "e0004"),
     "positions": lambda d: places.positions(d, NOW - 9_000, NOW),
     "track": lambda d: places.track(d, THEIRS, "drive-1", NOW - 60, NOW),
+    "refused": lambda d: health.dead_by_reason(d, NOW - 9_000),
+    "refused messages": health.dead_newest,
+    "audit": health.last_audited,
     "groups": groups.names,
     "groups of vehicles": groups.of_vehicles,
 }
