@@ -148,7 +148,7 @@ def _sign_in(mqtt: MqttConfig, vehicle: str) -> None:
     versions = {"auto": (True, False), "5": (True,), "3.1.1": (False,)}[mqtt.protocol]
     for modern in versions:
         try:
-            # Closed with a goodbye: its will is never told.
+            # Closed with a goodbye: its will is never sent.
             Connection(mqtt, f"wakeful-{vehicle}-doctor", will, lambda: None, modern=modern).close()
         except ProtocolError:
             if modern is versions[-1]:
@@ -168,7 +168,7 @@ def _database(config: Config) -> Check:
         store.close()
     where = shown(config.store.resolved_url())
     if trouble:
-        cure = "alerts are told all the same, and written once it can be"
+        cure = "alerts are sent all the same, and written once it can be"
         return Check("database", Verdict.FAIL, trouble, cure)
     return Check("database", Verdict.OK, where)
 

@@ -18,7 +18,6 @@ DIALECT = {"told", "found", "known", "said"}
 ROOMS_TO_DO = {
     "dashboard",
     "monitor/bench",
-    "monitor/camera",
     "monitor/demo.py",
     "monitor/fleet",
     "monitor/perception",

@@ -1,6 +1,6 @@
 """Live sources: a camera or a stream, captured on its own thread; the newest frame wins.
 
-A lost camera is told by frames without a picture, at once and then every second, and tried again
+A lost camera shows as frames without a picture, at once and then every second, and tried again
 after 1, 2, 4 … 30 s for ever. The iteration never waits for a hung driver: a stream silent for
 `read_timeout_s` is lost whether or not its `read` has come back.
 """
@@ -84,7 +84,7 @@ class LiveSource(Source):
         index, last_s, lost = 0, float("-inf"), False
         patience_s = self._config.open_timeout_s + self._config.read_timeout_s
         while not self._closed.is_set():
-            taken = self._next(patience_s, told_lost=lost)
+            taken = self._next(patience_s, knows_lost=lost)
             if self._closed.is_set():
                 return
             image, timestamp_s, captured_at = taken or (None, self._clock(), self._wall())
@@ -109,14 +109,14 @@ class LiveSource(Source):
         if self._thread is not threading.current_thread():
             self._thread.join(timeout=0.5)
 
-    def _next(self, patience_s: float, *, told_lost: bool) -> tuple[Image, float, float] | None:
+    def _next(self, patience_s: float, *, knows_lost: bool) -> tuple[Image, float, float] | None:
         """The newest picture; None when the camera is lost or silent for `patience_s`."""
         with self._news:
             self._news.wait_for(
                 lambda: (
                     self._newest is not None
                     or self._closed.is_set()
-                    or (self._lost and not told_lost)
+                    or (self._lost and not knows_lost)
                 ),
                 patience_s,
             )
@@ -151,7 +151,7 @@ class LiveSource(Source):
                     self._offer(as_mounted(fit(image), self._config))
                     if not seen:
                         seen = True
-                        self._complaints.found()
+                        self._complaints.back()
         except (SourceError, OSError) as error:
             self._complaints.lost(redacted(str(error)))
         except Exception as error:  # noqa: BLE001 - see above
@@ -172,18 +172,19 @@ class _Complaints:
     def __init__(self, camera: str, clock: Callable[[], float]) -> None:
         self._camera = camera
         self._clock = clock
-        self._told_s = float("-inf")
-        self._untold = 0
+        self._logged_s = float("-inf")
+        self._unlogged = 0
 
     def lost(self, why: str) -> None:
         now_s = self._clock()
-        if now_s - self._told_s < LOG_EVERY_S:
-            self._untold += 1
+        if now_s - self._logged_s < LOG_EVERY_S:
+            self._unlogged += 1
             return
-        log.warning("camera lost; trying again", camera=self._camera, why=why, untold=self._untold)
-        self._told_s, self._untold = now_s, 0
+        fault = {"camera": self._camera, "why": why, "unlogged": self._unlogged}
+        log.warning("camera lost; trying again", **fault)
+        self._logged_s, self._unlogged = now_s, 0
 
-    def found(self) -> None:
+    def back(self) -> None:
         log.info("camera found", camera=self._camera)
 
 

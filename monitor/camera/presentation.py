@@ -114,13 +114,13 @@ class PresentationTimes:
     @property
     def faults(self) -> list[str]:
         """Each kind of fault, with its count."""
-        told = (
+        faults = (
             (self._restarts, "times begin anew {}; played on without a gap"),
             (self._jumps, "times jump by over an hour {}; 10 s stand for it"),
             (self._missing, "a picture has no time {}; the usual step is assumed"),
             (self._disordered, "times are out of order {}; put in order"),
         )
-        return [text.format(_times(count)) for count, text in told if count]
+        return [text.format(_times(count)) for count, text in faults if count]
 
     def given(self, frames: Iterable[av.VideoFrame]) -> Iterator[tuple[float, av.VideoFrame]]:
         """Every frame in its order with its time in seconds."""

@@ -67,7 +67,7 @@ class RecordedSource(Source):
         self._clock = clock
         self._wall = wall
         self._closed = threading.Event()
-        self._said: list[str] = []
+        self._noted: list[str] = []
 
     def __iter__(self) -> Iterator[Frame]:
         scrutiny = Scrutiny()
@@ -87,22 +87,22 @@ class RecordedSource(Source):
 
     def _played(self) -> Iterator[tuple[float, Image]]:
         offset_s, last_s, step_s = 0.0, 0.0, 0.0
-        self._say_notices()
+        self._log_notices()
         while True:
             for t_s, picture in self._reader.pictures():
                 step_s, last_s = t_s + offset_s - last_s, t_s + offset_s
                 yield last_s, picture
-            self._say_notices()
+            self._log_notices()
             if not self._config.loop:
                 return
             offset_s = last_s + (step_s or 1 / FOLDER_FPS)
 
-    def _say_notices(self) -> None:
+    def _log_notices(self) -> None:
         for notice in self._reader.notices:
-            if notice not in self._said:
-                self._said.append(notice)
+            if notice not in self._noted:
+                self._noted.append(notice)
                 log.warning(notice, camera=self.camera)
-        self.notice = "; ".join(self._said) or None
+        self.notice = "; ".join(self._noted) or None
 
 
 class FolderReader:

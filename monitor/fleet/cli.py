@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from monitor.addresses import host_alone
+from monitor.config import broker_address
 from monitor.errors import ConfigError
 from monitor.fleet.config import FleetConfig, load_fleet
 from monitor.settings import CONFIGS
@@ -122,7 +124,7 @@ def _seed(plan: "Plan", url: str) -> None:
 def _tell(plan: "Plan", broker: str, settings: FleetConfig) -> None:
     from monitor.fleet.simulator.publisher import Traffic
 
-    traffic = Traffic(plan, _at(settings, broker).mqtt)
+    traffic = Traffic(plan, _at(settings, broker, "--mqtt").mqtt)
     with _bar("messages", traffic.total) as advance:
         told = traffic.run(advance)
     Console().print(
@@ -152,7 +154,7 @@ def ingest(
     settings = load_fleet(config)
     configure_logging(settings.log)
     if broker is not None:
-        settings = _at(settings, broker)
+        settings = _at(settings, broker, "--broker")
     if metrics_port is not None:
         update = {"metrics": settings.metrics.model_copy(update={"port": metrics_port})}
         settings = settings.model_copy(update=update)
@@ -228,7 +230,7 @@ def provision(
     """Make a broker's credentials, or let one vehicle in (or out). Prints no secret."""
     from monitor.fleet import provisioning
 
-    hosts = host or ["localhost", "127.0.0.1"]
+    hosts = [host_alone(text, "--host") for text in host or ["localhost", "127.0.0.1"]]
     console = Console(highlight=False, soft_wrap=True)
     if init:
         provisioning.init(folder, hosts, CONFIGS / "mosquitto", owner)
@@ -413,12 +415,12 @@ def _stopped_by_signals() -> threading.Event:
     return stop
 
 
-def _at(settings: FleetConfig, broker: str) -> FleetConfig:
-    """The same settings with another broker, given as HOST[:PORT]."""
-    host, _, port = broker.partition(":")
-    if not host or (port and not (port.isdigit() and 0 < int(port) < 65_536)):
-        raise ConfigError(f"broker {broker!r}: write HOST or HOST:PORT, as localhost:1883")
-    changed = {"host": host, "port": int(port or settings.mqtt.port)}
+def _at(settings: FleetConfig, broker: str, option: str) -> FleetConfig:
+    """The same settings with another broker, which an option gives as HOST[:PORT] or a URL."""
+    try:
+        changed = broker_address(broker, option)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     return settings.model_copy(update={"mqtt": settings.mqtt.model_copy(update=changed)})
 
 

@@ -145,7 +145,8 @@ def insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
 
 def _target(url: str) -> URL:
     try:
-        target = make_url(url)
+        # As hosting services print it.
+        target = make_url(re.sub("^postgres://", "postgresql://", url))
         backend = target.get_backend_name()
     except (ArgumentError, NoSuchModuleError):
         raise StoreError(

@@ -126,7 +126,7 @@ def behind(config: str, base: str, folder: Path) -> Iterator[str]:
     make = _nginx if "proxy_pass" in config else _caddy
     command = make(config, port, folder)
     if shutil.which(command[0]) is None:
-        pytest.skip(f"no {command[0]} here (apt-get install {command[0]})")
+        pytest.skip(f"optional: no {command[0]} here (apt-get install {command[0]})")
     with (folder / "proxy.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
     try:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.inference import InferenceError, load
+from models.inference import load
+from models.inference.backend import InferenceError
 from models.inference.boxes import decode, suppress
 from tests.support.onnx_files import SIDE, export
 
@@ -22,9 +23,9 @@ Floats = NDArray[np.float32]
 def cells(count: int) -> Floats:
     """Centres all over the picture, and sizes, as an untrained grid gives them."""
     spread = np.linspace(2, SIDE - 2, count, dtype=np.float32)
-    return np.stack([spread, spread, np.full(count, 9.0), np.full(count, 9.0)], 1).astype(
-        np.float32
-    )
+    boxes = np.full((count, 4), 9.0, np.float32)
+    boxes[:, 0] = boxes[:, 1] = spread
+    return boxes
 
 
 def by_cell(count: int, classes: int, *, objectness: bool, unit: float = 1.0) -> Floats:

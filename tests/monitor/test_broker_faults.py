@@ -23,7 +23,7 @@ from monitor.protocol import messages
 from monitor.protocol.schemas import Availability
 from monitor.protocol.topics import Topics
 from monitor.sinks.mqtt.connection import Connection
-from tests.support.servers import MOSQUITTO, Mosquitto, free_port
+from tests.support.servers import MOSQUITTO, Mosquitto, free_port, until
 
 pytestmark = [
     pytest.mark.skipif(not MOSQUITTO, reason="needs mosquitto"),
@@ -210,6 +210,32 @@ def test_the_doctor_throws_no_running_watch_out(yard: Yard) -> None:
     assert broker_of(config).verdict is Verdict.OK
     assert watch.alive
     watch.close()
+
+
+def test_what_an_earlier_process_had_subscribed_to_is_not_heard(yard: Yard) -> None:
+    """The broker keeps a session for who went without a word; another speed topic is set since."""
+    mqtt = yard.mqtt("plain")
+    earlier = connect(mqtt, "wakeful-car-9", resume=False)
+    earlier.subscribe(["old/speed"])
+    until(lambda: earlier.alive, what="connected")
+    earlier._client.socket().shutdown(2)  # type: ignore[union-attr]  # the power fails
+    until(lambda: not earlier.alive, what="gone")
+    later = connect(mqtt, "wakeful-car-9", resume=False)
+    later.subscribe(["new/speed"])
+    sender = connect(mqtt, "sender")
+    heard: list[str] = []
+
+    def hear() -> bool:
+        for topic in ("old/speed", "new/speed"):
+            sender.publish(messages.Message(topic, b"50"))
+        while not later.incoming.empty():
+            heard.append(later.incoming.get().topic)
+        return bool(heard)
+
+    until(hear, what="a speed")
+    assert set(heard) == {"new/speed"}
+    later.close()
+    sender.close()
 
 
 # --- addresses ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.inference import InferenceError
+from models.inference.backend import InferenceError
 from monitor.app import Assembly
 from monitor.cli import app
 from monitor.config import Config, load

@@ -303,7 +303,7 @@ def test_the_commands_do_what_they_say_on_a_desk(tmp_path: Path) -> None:
         (["simulate", "--hours", "1", "--days", "1"], "not both"),
         (["simulate", "--end", "yesterday"], "ISO time"),
         (["provision"], "name a vehicle"),
-        (["ingest", "--broker", "host:x"], "HOST:PORT"),
+        (["ingest", "--broker", "host:x"], "is no port"),
         (["simulate", "--mqtt", ":1883"], "HOST:PORT"),
         (["ingest", "--config", "/nonexistent.yaml"], "cannot be read"),
     ],

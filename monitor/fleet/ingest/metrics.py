@@ -1,6 +1,7 @@
 """What an ingester tells of itself: Prometheus metrics and a health page."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,6 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
+from monitor.addresses import shown_host
 from monitor.config import MetricsConfig
 from monitor.errors import ConfigError
 
@@ -89,6 +91,10 @@ class IngestMetrics:
         self.skewed.set(len(self._flagged))
 
 
+class _OnIPv6(WSGIServer):
+    address_family = socket.AF_INET6
+
+
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
         """Say nothing: scrapes come every few seconds."""
@@ -117,10 +123,12 @@ class Pages:
 
     def _listen(self, config: MetricsConfig) -> WSGIServer:
         try:
-            server = make_server(config.address, config.port, self._answer, handler_class=_Quiet)
+            kind = _OnIPv6 if ":" in config.address else WSGIServer
+            server = make_server(config.address, config.port, self._answer, kind, _Quiet)
         except OSError as error:
             raise ConfigError(
-                f"metrics: cannot listen on {config.address}:{config.port} ({error.strerror}); "
+                f"metrics: cannot listen on {shown_host(config.address, config.port)} "
+                f"({error.strerror}); "
                 "choose another metrics.port, or 0 for none"
             ) from None
         threading.Thread(target=server.serve_forever, name="pages", daemon=True).start()
