@@ -228,7 +228,7 @@ def _tell_eyes(crops: Any, judged: Any, json_file: Path | None) -> None:
         report[source] = figures | {"people": dict(by_person(crops.only(here), judged[here]))}
     table = Table(title="eyes", title_justify="left")
     for column in ("", "closed", "open", "balanced accuracy", "ROC", "lowered", "not visible"):
-        table.add_column(column, justify="left" if not column else "right")
+        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
     for source, figures in report.items():
         table.add_row(source, *_eye_cells(figures))
         for name in ("with_glasses", "without_glasses"):
