@@ -22,7 +22,8 @@ ENV WAKEFUL_HOME=/var/lib/wakeful
 ENTRYPOINT ["wakeful"]
 
 FROM base AS vehicle
-RUN pip install --no-cache-dir -c constraints.txt .
+RUN pip install --no-cache-dir -c constraints.txt . \
+    && pip uninstall -y -r configs/vehicle-unused.txt
 USER 1883
 CMD ["run", "--quiet"]
 

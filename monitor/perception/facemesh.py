@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from models.inference.mediapipe_import import mediapipe
 from models.inference.native_logs import native_stderr_silenced
 from monitor.perception.face import Points, Region
 from monitor.types import Box, Image
@@ -66,9 +67,8 @@ class MediaPipeFaceFinder:
 
     def __init__(self, min_score: float = 0.5) -> None:
         with native_stderr_silenced():
-            from mediapipe.python.solutions.face_detection import FaceDetection  # noqa: PLC0415
-
-            self._net = FaceDetection(min_detection_confidence=min_score, model_selection=1)
+            faces = mediapipe().solutions.face_detection
+            self._net = faces.FaceDetection(min_detection_confidence=min_score, model_selection=1)
             self(np.zeros((96, 64, 3), np.uint8))
 
     def __call__(self, image: Image) -> list[Box]:
@@ -112,13 +112,12 @@ class _Mesh:
     """The graph itself. `solutions`' own wrapper costs a sixth more a picture in Python alone."""
 
     def __init__(self) -> None:
-        import mediapipe  # noqa: PLC0415 - 0.7 s, only when a face is to be looked at
-        from mediapipe.framework.formats.rect_pb2 import NormalizedRect  # noqa: PLC0415
-        from mediapipe.python._framework_bindings import resource_util  # noqa: PLC0415
+        self._mp = library = mediapipe()
+        from mediapipe.framework.formats.rect_pb2 import NormalizedRect  # noqa: PLC0415 - after it
+        from mediapipe.python._framework_bindings import resource_util  # noqa: PLC0415 - likewise
 
-        self._mp = mediapipe
         self._rect = NormalizedRect
-        resource_util.set_resource_dir(str(Path(mediapipe.__file__).parent.parent))
+        resource_util.set_resource_dir(str(Path(library.__file__).parent.parent))
         self._found: Any = None
         self._ticks = 0
         self._graph: Any = None
