@@ -137,7 +137,7 @@ def play(
     drive = _drive(script)
     memory, sheet = MemorySink(), SheetSink()
     began_s = time.monotonic()
-    told = app.run(config, console=console, extra=(memory, sheet))
+    pulse = app.run(config, console=console, extra=(memory, sheet))
     spent_s = time.monotonic() - began_s
     if memory.reached_s < drive.duration_s - END_S:
         console.print(
@@ -147,11 +147,11 @@ def play(
         return False
     result = score(intervals_of(drive.truth()), memory.events, load_policy(config.policy))
     _print_score(console, result)
-    rate = told.frames / max(spent_s, 1e-9)
+    rate = pulse.frames / max(spent_s, 1e-9)
     console.print(
-        f"{told.frames} frames of a {drive.duration_s:.0f} s drive in {spent_s:.1f} s "
+        f"{pulse.frames} frames of a {drive.duration_s:.0f} s drive in {spent_s:.1f} s "
         f"({rate:.0f} fps with rendering); looking and judging took "
-        f"{_ms(told.latency_ms(0.5))} at p50, {_ms(told.latency_ms(0.99))} at p99",
+        f"{_ms(pulse.latency_ms(0.5))} at p50, {_ms(pulse.latency_ms(0.99))} at p99",
         highlight=False,
     )
     console.print(f"log: {config.store.url}\ntrace: {config.trace.folder}", highlight=False)

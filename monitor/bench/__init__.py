@@ -193,9 +193,9 @@ class RacerProcess:
         if not line:
             self._process.wait()
             self._words.seek(0)
-            said = self._words.read().strip().splitlines()
+            stderr = self._words.read().strip().splitlines()
             self._close()
-            raise WakefulError(f"bench: {self._name} broke: {said[-1] if said else 'no word'}")
+            raise WakefulError(f"bench: {self._name} broke: {stderr[-1] if stderr else 'no word'}")
         answer: Result = json.loads(line)
         return answer
 

@@ -72,10 +72,10 @@ class Rig:
             return late_ms, skipped
 
         cpu_s = time.process_time()
-        found = self._together(watch, seconds)
+        results = self._together(watch, seconds)
         return {
-            "late_ms": [value for late_ms, _ in found for value in late_ms],
-            "skipped": sum(skipped for _, skipped in found),
+            "late_ms": [value for late_ms, _ in results for value in late_ms],
+            "skipped": sum(skipped for _, skipped in results),
             "wall_s": seconds,
             "cpu_s": time.process_time() - cpu_s,
         }
@@ -99,15 +99,15 @@ class Rig:
         self._watchers[which](Frame(image, t_s, 1e9 + t_s, index))
 
     def _together(self, watch: Callable[[int, float], Any], seconds: float) -> list[Any]:
-        found: list[Any] = [None] * len(self._watchers)
+        results: list[Any] = [None] * len(self._watchers)
         end_s = time.perf_counter() + seconds
 
         def run(which: int) -> None:
-            found[which] = watch(which, end_s)
+            results[which] = watch(which, end_s)
 
-        threads = [threading.Thread(target=run, args=(k,)) for k in range(len(found))]
+        threads = [threading.Thread(target=run, args=(k,)) for k in range(len(results))]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return found
+        return results

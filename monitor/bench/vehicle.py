@@ -68,8 +68,8 @@ class Ear:
         kind = message.topic.rpartition("/")[2]
         if kind not in self.late_ms or message.retain:
             return
-        told = json.loads(message.payload)
-        data = told.get("data", told)
+        envelope = json.loads(message.payload)
+        data = envelope.get("data", envelope)
         if kind == "state":
             self.captured_at = data["at"]
         if kind == "alert" and data.get("phase") != "start":
@@ -245,8 +245,8 @@ def _wait_for_the_first(ear: Ear, process: "subprocess.Popen[bytes]") -> None:
     while ear.first_at is None:
         if process.poll() is not None or time.monotonic() > end_s:
             process.terminate()
-            said = (process.communicate()[1] or b"").decode(errors="replace").strip().splitlines()
-            raise WakefulError(f"bench: `wakeful run` told nothing: {said[-1] if said else ''}")
+            stderr = (process.communicate()[1] or b"").decode(errors="replace").strip().splitlines()
+            raise WakefulError(f"bench: `wakeful run` told nothing: {stderr[-1] if stderr else ''}")
         time.sleep(0.01)
 
 

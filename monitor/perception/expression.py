@@ -92,7 +92,7 @@ class ExpressionReader:
         self._under_way = net.at_once if live else LOOKS_UNDER_WAY
         self._live = live
         self._due_s = -math.inf
-        self._told: _Smoothed | None = None
+        self._smoothed: _Smoothed | None = None
         self._error: Exception | None = None
         self._looks: deque[tuple[float, Future[Emotion]]] = deque()
         self._threads = ThreadPoolExecutor(net.at_once, thread_name_prefix="expression")
@@ -125,10 +125,10 @@ class ExpressionReader:
         """The smoothed expression; None if none was read for some seconds."""
         if self._live:
             self._collect()
-        told = self._told
-        if told is None or timestamp_s - told.timestamp_s > STALE_S:
+        smoothed = self._smoothed
+        if smoothed is None or timestamp_s - smoothed.timestamp_s > STALE_S:
             return None
-        return told.emotion
+        return smoothed.emotion
 
     def close(self) -> None:
         """End the threads; a net that hangs must not keep the rest of the watch from ending."""
@@ -148,7 +148,7 @@ class ExpressionReader:
         """Wait for the oldest look: in the order of the faces, whichever was read sooner."""
         timestamp_s, read = self._looks.popleft()
         try:
-            self._told = _Smoothed.after(self._told, read.result(), timestamp_s)
+            self._smoothed = _Smoothed.after(self._smoothed, read.result(), timestamp_s)
         except Exception as failure:  # noqa: BLE001 - raised to the frame loop by the next look
             self._error = failure
 

@@ -130,10 +130,10 @@ def _rotation(seen: NDArray[np.float64], size_px: tuple[int, int]) -> NDArray[np
     width, height = size_px
     camera = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], float)
     try:
-        found, turn, _ = cv2.solvePnP(HEAD_MODEL, seen, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+        solved, turn, _ = cv2.solvePnP(HEAD_MODEL, seen, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     except cv2.error:
         return None
-    rotation = np.asarray(cv2.Rodrigues(turn)[0], float) if found else None
+    rotation = np.asarray(cv2.Rodrigues(turn)[0], float) if solved else None
     return rotation if rotation is not None and np.isfinite(rotation).all() else None
 
 

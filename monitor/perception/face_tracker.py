@@ -155,13 +155,13 @@ class Follower:
         if not lost and timestamp_s - self._counted_s < COUNT_EVERY_S:
             return [], None
         self._counted_s = timestamp_s
-        boxes = self._found(image)
+        boxes = self._faces_in(image)
         self._faces = len(boxes)
         height, width = image.shape[:2]
         index = self._track.choose(boxes, timestamp_s, (width, height))
         return boxes, None if index is None else boxes[index]
 
-    def _found(self, image: Image) -> list[Box]:
+    def _faces_in(self, image: Image) -> list[Box]:
         if self._detector is not None:
             seen = self._stages.run("detector", [], self._detector, image)
             if seen:

@@ -75,9 +75,9 @@ class MediaPipeFaceFinder:
         """Boxes of the faces in an (H, W, 3) BGR picture, in its pixels."""
         height, width = image.shape[:2]
         rgb, _ = _to_rgb(image, _FINDER_ENOUGH_PX)
-        found = self._net.process(rgb).detections or []
+        detections = self._net.process(rgb).detections or []
         boxes = []
-        for face in found:
+        for face in detections:
             share = face.location_data.relative_bounding_box
             x1, y1 = max(share.xmin, 0.0), max(share.ymin, 0.0)
             x2, y2 = min(share.xmin + share.width, 1.0), min(share.ymin + share.height, 1.0)
@@ -118,7 +118,7 @@ class _Mesh:
 
         self._rect = NormalizedRect
         resource_util.set_resource_dir(str(Path(library.__file__).parent.parent))
-        self._found: Any = None
+        self._packet: Any = None
         self._ticks = 0
         self._graph: Any = None
         self._open()
@@ -143,7 +143,7 @@ class _Mesh:
         )
         creator = self._mp.packet_creator
         picture = creator.create_image_frame(rgb, image_format=self._mp.ImageFormat.SRGB)
-        self._found, self._ticks = None, self._ticks + 1
+        self._packet, self._ticks = None, self._ticks + 1
         try:
             self._graph.add_packet_to_input_stream("image", picture.at(self._ticks))
             self._graph.add_packet_to_input_stream(
@@ -153,21 +153,21 @@ class _Mesh:
         except RuntimeError:
             self._open()  # a graph that failed once fails for ever
             raise
-        if self._found is None:
+        if self._packet is None:
             return None
-        found = _as_array(self._mp.packet_getter.get_proto(self._found))
-        found *= (width, height, width)
-        return found
+        landmarks = _as_array(self._mp.packet_getter.get_proto(self._packet))
+        landmarks *= (width, height, width)
+        return landmarks
 
     def close(self) -> None:
         # The graph holds `_note` and so this object, which Python's garbage collector cannot see:
         # with the last name of it go its threads and memory.
-        graph, self._graph, self._found = self._graph, None, None
+        graph, self._graph, self._packet = self._graph, None, None
         if graph is not None:
             graph.close()
 
     def _note(self, _: str, packet: Any) -> None:
-        self._found = packet
+        self._packet = packet
 
 
 def _cut(image: Image, region: Region) -> tuple[Image | None, int, int]:
@@ -197,10 +197,10 @@ _WIRE = np.dtype(
 )
 
 
-def _as_array(found: Any) -> Points:
+def _as_array(landmarks: Any) -> Points:
     """(478, 3) of a NormalizedLandmarkList; its wire form is read at once where it is plain."""
-    wire = found.SerializeToString()
-    if len(wire) == len(found.landmark) * _WIRE.itemsize:
+    wire = landmarks.SerializeToString()
+    if len(wire) == len(landmarks.landmark) * _WIRE.itemsize:
         raw = np.frombuffer(wire, _WIRE)
         return np.stack((raw["x"], raw["y"], raw["z"]), axis=1)
-    return np.array([(p.x, p.y, p.z) for p in found.landmark], np.float32)
+    return np.array([(p.x, p.y, p.z) for p in landmarks.landmark], np.float32)

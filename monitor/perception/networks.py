@@ -122,9 +122,9 @@ def _model(choice: str | None, task: Task, setting: str) -> ModelCard | Path | N
         return find(choice)
     if Path(choice).suffix in {".safetensors", ".onnx"}:
         return Path(choice)
-    known = ", ".join(name for name, card in MODELS.items() if card.task == task) or "none"
+    names = ", ".join(name for name, card in MODELS.items() if card.task == task) or "none"
     raise ConfigError(
-        f"perception.{setting}: no model {choice!r}; registered: {known}, or give a file"
+        f"perception.{setting}: no model {choice!r}; registered: {names}, or give a file"
     )
 
 
@@ -202,8 +202,8 @@ class AwakeDetector(_OnNetworks):
             xyxy, scores = self._kept(wait()[0])
             corner = np.array([left, top, left, top], np.float32)
             whole = np.clip(xyxy * (side / close_px) + corner, 0, [width, height, width, height])
-            found = self._detections(whole.astype(np.float32), scores)
-            return [detection for detection in found if detection.box.iou(near) > SAME_FACE]
+            detections = self._detections(whole.astype(np.float32), scores)
+            return [detection for detection in detections if detection.box.iou(near) > SAME_FACE]
 
         return judged
 
@@ -215,13 +215,13 @@ class AwakeDetector(_OnNetworks):
     def _detections(
         self, xyxy: NDArray[np.float32], scores: NDArray[np.float32]
     ) -> list[Detection]:
-        found = []
+        detections = []
         for corners, row in zip(xyxy.tolist(), np.clip(scores, 0, 1).tolist(), strict=True):
             of = dict(zip(self.card.labels, row, strict=True))
             x1, y1, x2, y2 = corners
             box = Box(x1, y1, max(x2, x1), max(y2, y1))
-            found.append(Detection(box, of["awake"], of["sleep"], of.get("yawn", 0.0)))
-        return found
+            detections.append(Detection(box, of["awake"], of["sleep"], of.get("yawn", 0.0)))
+        return detections
 
 
 class EyeStateNet(_OnNetworks):

@@ -125,5 +125,5 @@ class Orientation:
             return 0.0
         if turn_deg and self._upright_known and best.label == "sleep":
             return 0.0  # a sleeper who has sunk sideways is no turned camera
-        found = self._stages.run("finder", [], self._finder, image)
-        return best.score + _FINDER_WEIGHT * bool(found)
+        boxes = self._stages.run("finder", [], self._finder, image)
+        return best.score + _FINDER_WEIGHT * bool(boxes)

@@ -138,9 +138,9 @@ class DriverTrack:
             # The same head may be boxed twice; it is no bystander of itself.
             if index == chosen or (driver is not None and face.iou(driver) > 0.3):
                 continue
-            known = self._bystander_at(face)
-            if known is not None:
-                known.box, known.seen_s = face, timestamp_s
+            bystander = self._bystander_at(face)
+            if bystander is not None:
+                bystander.box, bystander.seen_s = face, timestamp_s
             elif driver is not None:
                 self._bystanders.append(_Bystander(face, timestamp_s))
         self._bystanders = [
