@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from dashboard.cli import dashboard
+from monitor.config import load
 from monitor.fleet import fleet_app
 from monitor.fleet.config import load_fleet
 from monitor.fleet.ingest.metrics import IngestMetrics
@@ -114,7 +115,7 @@ def test_what_compose_runs_and_mounts_is_there(monkeypatch: pytest.MonkeyPatch) 
     assert {"models", "monitor", "dashboard", "configs"} <= copied
     assert all((ROOT / part).exists() for part in copied - {"./"})
     services = COMPOSE["services"]
-    for name in ("ingester", "dashboard", "provision", "accounts"):
+    for name in ("ingester", "clips", "notifier", "dashboard", "provision", "accounts"):
         service = services[name]
         words = " ".join(
             [*_words(service.get("entrypoint", "wakeful")), *_words(service["command"])]
@@ -134,6 +135,25 @@ def test_what_compose_runs_and_mounts_is_there(monkeypatch: pytest.MonkeyPatch) 
     assert load_fleet(ROOT / "configs" / "fleet.yaml").database.password_file == Path(
         "/run/secrets/postgres_password"
     )
+
+
+def test_every_variable_of_compose_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ingester", "clips", "notifier", "dashboard"):
+        with monkeypatch.context() as patch:
+            for variable, value in COMPOSE["services"][name]["environment"].items():
+                patch.setenv(variable, value)
+            if name == "dashboard":
+                config = load(None)
+                assert (config.mqtt.host, config.mqtt.username) == ("broker", "operator")
+                assert config.clips.folder == Path("/var/lib/wakeful/clips")
+            else:
+                fleet = load_fleet(ROOT / "configs" / "fleet.yaml")
+                assert fleet.database.password_file == Path("/run/secrets/postgres_password")
+                if name == "clips":
+                    assert (fleet.mqtt.username, fleet.clips.folder) == (
+                        "operator",
+                        Path("/var/lib/wakeful/clips"),
+                    )
 
 
 def _words(command: str | list[str]) -> list[str]:
