@@ -14,7 +14,7 @@ _HIDDEN = "***"
 # `?user=admin&password=x`, `loginuse=..&loginpas=..`, `/user=a_password=x_channel=1`.
 _HIDES = (
     r"[a-z0-9]*(?:passwd|password|passwort|passphrase|passcode|loginpas|pass|pwd|psw"
-    r"|secret|token|apikey|api_key|access_key|authkey|auth|credentials?|signature|sig)"
+    r"|secret|token|key|auth|credentials?|signature|sig)"
 )
 _SECRET_PAIR = re.compile(
     # A value ends at `&` or `;`; in the Xiongmai spelling at `_` before the next known word.
@@ -24,6 +24,8 @@ _SECRET_PAIR = re.compile(
 )
 # Greedy to the last `@`: a password may hold `/`, `#`, `?` and `@`. Better too much than a part.
 _USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^:@/\s]*):(?P<rest>\S*@)")
+# In a text that is an address and nothing else it may hold a space, too.
+_USER_INFO_ALONE = re.compile(_USER_INFO.pattern.replace(r"\S*@", r".*@"))
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<rest>.*)", re.DOTALL)
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%[^\]]+)?\]|[^\s:/?#@\[\]]+)(?::\d+)?(?=[/?#]|$)")
 _ESCAPED = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -31,7 +33,8 @@ _ESCAPED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 def redacted(text: str) -> str:
     """A text, such as an address or an error that quotes one, without passwords and tokens."""
-    hidden = _USER_INFO.sub(rf"\g<scheme>\g<user>:{_HIDDEN}@", text)
+    user_info = _USER_INFO_ALONE if _SCHEME.match(text) else _USER_INFO
+    hidden = user_info.sub(rf"\g<scheme>\g<user>:{_HIDDEN}@", text)
     return _SECRET_PAIR.sub(rf"\g<name>={_HIDDEN}", hidden)
 
 

@@ -87,7 +87,8 @@ def label_rows(text: str, classes: int, *, keypoints: bool = False) -> list[Labe
     Raises:
         LabelError: a line that is none of these; it does not name the file.
     """
-    return [_row(line, classes, keypoints) for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
+    return [_row(line, classes, keypoints) for line in lines]
 
 
 def _row(line: str, classes: int, keypoints: bool) -> LabelRow:
@@ -152,16 +153,54 @@ def class_list(root: Path) -> ClassList:
     Raises:
         LabelError: no file names them, or it names none.
     """
-    for name in _DATA_FILES:
-        if (root / name).is_file():
-            return _of_yaml(root / name)
-    for name in _NAME_FILES:
-        if (root / name).is_file():
-            lines = [line.strip() for line in read_text(root / name).splitlines()]
-            return ClassList(root / name, _checked([n for n in lines if n], root / name))
+    for path in (entry(root, name) for name in _DATA_FILES):
+        if path.is_file():
+            return _of_yaml(path)
+    for path in (entry(root, name) for name in _NAME_FILES):
+        if path.is_file():
+            lines = [line.strip() for line in read_text(path).splitlines()]
+            return ClassList(path, _checked([n for n in lines if n], path))
+    other = _other_format(root)
+    if other:
+        raise LabelError(f"{root}: holds labels of {other}; export the set once more as YOLO")
     raise LabelError(
         f"{root / 'data.yaml'}: missing; it must name the classes, as in names: [awake, sleep]"
     )
+
+
+def label_files(folder: Path) -> dict[str, Path]:
+    """The label files of a folder by their stem: `.txt` in any case, no lists of classes."""
+    if not folder.is_dir():
+        return {}
+    texts = (path for path in folder.iterdir() if path.suffix.lower() == ".txt")
+    lists = {Path(name).name for name in _NAME_FILES}
+    return {p.stem: p for p in texts if p.name not in lists and not p.name.startswith(".")}
+
+
+def entry(folder: Path, name: str) -> Path:
+    """`name` in a folder, in whatever case it is written there."""
+    exact = folder / name
+    if exact.exists() or not folder.is_dir():
+        return exact
+    alike = (path for path in folder.iterdir() if path.name.lower() == name.lower())
+    return next(alike, exact)
+
+
+# Labels of other makes, by the files they leave.
+_OTHERS = {
+    "*coco*.json": "COCO (one JSON file)",
+    "*createml*.json": "CreateML",
+    "*.xml": "Pascal VOC (an XML file a picture)",
+    "*annotations*.csv": "a table (CSV)",
+    "*.tfrecord": "TensorFlow",
+}
+
+
+def _other_format(root: Path) -> str | None:
+    for pattern, name in _OTHERS.items():
+        if next(root.rglob(pattern), None) is not None:
+            return name
+    return None
 
 
 def _of_yaml(path: Path) -> ClassList:

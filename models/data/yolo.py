@@ -28,6 +28,8 @@ from models.data.label_files import (
     LabelError,
     LabelRow,
     class_list,
+    entry,
+    label_files,
     label_rows,
     people_of,
     read_text,
@@ -141,7 +143,10 @@ def read_picture_set(
     if not any(len(p.classes) for p in pictures):
         raise PictureSetError(f"{root}: not one box in {len(pictures)} label files")
     renamed = _by_name(PictureSet(root, named.names, tuple(pictures)), named, labels, classes or {})
-    renamed = replace(renamed, notices=renamed.notices + reading.notices(persons, pictures))
+    unread = _unread(label_file for _, _, label_file in files)
+    renamed = replace(
+        renamed, notices=renamed.notices + reading.notices(persons, pictures) + unread
+    )
     check_splits(renamed)
     return renamed
 
@@ -291,14 +296,33 @@ def _nameless(root: Path, pictures: Sequence[Picture]) -> str:
 def _picture_files(root: Path) -> Iterator[tuple[str, Path, Path]]:
     """(split, picture, label file) of every picture under one of the layouts."""
     names = [*((s, s) for s in SPLITS), ("val", "valid")]
-    layouts = [("", root / "images", root / "labels")]
-    layouts += [(split, root / "images" / name, root / "labels" / name) for split, name in names]
-    layouts += [(split, root / name / "images", root / name / "labels") for split, name in names]
-    layouts += [("", root, root), *((split, root / name, root / name) for split, name in names)]
+    top = {name: entry(root, name) for name in ("images", "labels", *(name for _, name in names))}
+    layouts = [("", top["images"], top["labels"])]
+    layouts += [(split, top["images"] / name, top["labels"] / name) for split, name in names]
+    layouts += [
+        (split, entry(top[name], "images"), entry(top[name], "labels")) for split, name in names
+    ]
+    layouts += [("", root, root), *((split, top[name], top[name]) for split, name in names)]
+    # Darknet's, as CVAT writes it.
+    layouts += [(split, *[root / f"obj_{name}_data"] * 2) for split, name in names]
     for split, images, labels in layouts:
         if images.is_dir():
+            written = label_files(labels)
             for path in picture_files(images):
-                yield split, path, labels / f"{path.stem}.txt"
+                yield split, path, written.get(path.stem, labels / f"{path.stem}.txt")
+
+
+def _unread(read: Iterable[Path]) -> tuple[str, ...]:
+    """What is said of label files whose picture is missing, or of a kind that is not read."""
+    taken = set(read)
+    folders = {path.parent for path in taken}
+    others = {path for folder in folders for path in label_files(folder).values()} - taken
+    # A README beside the pictures is none.
+    lonely = sorted(path for path in others if path.read_bytes()[:1].isdigit())
+    if not lonely:
+        return ()
+    count = f"{len(lonely)} label files have no picture that can be read"
+    return (f"{count}, first {lonely[0].name}; jpg, png, bmp, webp and tiff are read",)
 
 
 @dataclass

@@ -85,5 +85,6 @@ def _reader(source: str, config: CameraConfig) -> Reader:
         if path.is_file():
             return VideoReader(path, config.fps, config.pixel_aspect)
     except (OSError, ValueError) as error:
-        raise SourceError(f"{redacted(source):.200}: cannot be read ({error})") from None
+        why = getattr(error, "strerror", None) or error
+        raise SourceError(f"{redacted(source):.200}: cannot be read ({why})") from None
     raise SourceError(f"{redacted(source)}: no such file or device; a source is {_KINDS}")

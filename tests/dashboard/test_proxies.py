@@ -112,9 +112,8 @@ def pages(
     told(url, vehicles=[vehicle()], events=[event(1, started_at=time.time() - 60)])
     known = accounts.with_account(accounts.Accounts(), "rita", Role.REVIEWER, PASSWORD)
     accounts.write(home / "access.yaml", known)
-    outside = dict.fromkeys(("http_proxy", "https_proxy"), f"http://127.0.0.1:{internet.port}")
-    access = ("--access", str(home / "access.yaml"))
-    with dashboard(url, home, *access, no_proxy="", **outside) as base:
+    access, asked = ("--access", str(home / "access.yaml")), f"http://127.0.0.1:{internet.port}"
+    with dashboard(url, home, *access, no_proxy="", http_proxy=asked, https_proxy=asked) as base:
         yield base, home
 
 

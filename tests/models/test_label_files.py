@@ -1,7 +1,7 @@
 """Label files, class lists, people.csv and pictures as tools and people really write them."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -43,6 +43,81 @@ def fault(folder: Path, **options: Mapping[str, str]) -> str:
         read_picture_set(folder, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+# --- where things lie ---------------------------------------------------------------------------
+
+
+def renamed(folder: Path, old: str, new: str) -> None:
+    (folder / new).parent.mkdir(exist_ok=True, parents=True)
+    (folder / old).rename(folder / new)
+
+
+def capital_suffixes(folder: Path) -> None:
+    renamed(folder, "labels/face.txt", "labels/face.TXT")
+    renamed(folder, "images/face.png", "images/face.PNG")
+
+
+def capital_folders(folder: Path) -> None:
+    renamed(folder, "images", "Images")
+    renamed(folder, "labels", "Labels")
+
+
+def capital_class_list(folder: Path) -> None:
+    renamed(folder, "data.yaml", "Data.YAML")
+
+
+def darknet(folder: Path) -> None:
+    renamed(folder, "images/face.png", "obj_train_data/face.png")
+    renamed(folder, "labels/face.txt", "obj_train_data/face.txt")
+    (folder / "data.yaml").unlink()
+    (folder / "obj.names").write_text("awake\nsleep\n")
+
+
+def remarks(folder: Path) -> None:
+    (folder / "labels" / "face.txt").write_text("# made by hand\n" + BOTH)
+
+
+@pytest.mark.parametrize(
+    "change", [capital_suffixes, capital_folders, capital_class_list, darknet, remarks]
+)
+def test_a_set_is_found_as_tools_and_systems_name_things(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    folder = a_set(tmp_path / "set")
+    change(folder)
+    pictures = read_picture_set(folder)
+    assert pictures.counts() == {"awake": 1, "sleep": 1}
+    assert not pictures.notices
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif", ".mp4", ""])
+def test_a_label_whose_picture_is_not_read_is_told(tmp_path: Path, suffix: str) -> None:
+    """A phone's pictures would else be left out of the training without a word."""
+    folder = a_set(tmp_path / "set")
+    (folder / "labels" / "phone.txt").write_text(BOTH)
+    if suffix:
+        (folder / "images" / f"phone{suffix}").write_bytes(b"\0\0\0\x18ftyp")
+    [notice] = read_picture_set(folder).notices
+    assert "1 label files have no picture that can be read, first phone.txt" in notice
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("train/_annotations.coco.json", "COCO"),
+        ("images/face.xml", "Pascal VOC"),
+        ("train/_annotations.csv", "a table (CSV)"),
+        ("_annotations.createml.json", "CreateML"),
+    ],
+)
+def test_labels_of_another_make_are_named(tmp_path: Path, name: str, told: str) -> None:
+    folder = a_set(tmp_path / "set")
+    (folder / "data.yaml").unlink()
+    (folder / "labels" / "face.txt").unlink()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("{}")
+    assert f"holds labels of {told}" in fault(folder)
 
 
 # --- label files --------------------------------------------------------------------------------

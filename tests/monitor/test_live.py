@@ -145,6 +145,9 @@ LEAKY = [
     f"http://127.0.0.1:9/snap?usr=admin&pwd={SECRET}",
     f"http://127.0.0.1:9/live?access_token={SECRET}",
     f"rtmp://me:a[{SECRET}@127.0.0.1:9/x",
+    f"rtsp://me:a {SECRET}@127.0.0.1:9/x",
+    f"http://127.0.0.1:9/live?api-key={SECRET}",
+    f"http://127.0.0.1:9/live?key={SECRET}&x=1",
 ]
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -138,12 +139,16 @@ def _fill_up(folder: Path) -> None:
     assert store.outbox is not None
     outbox = store.outbox
     may_grow_to(database(config).stat().st_size)
+
+    def waits(count: int) -> bool:
+        return len(outbox.next(9999)) == count
+
     told = 0
     while "free space" not in (store.trouble() or ""):
         store.record(large_event(f"alert-{told}"))
         told += 1
         assert told < 5000, "the disk never got full"
-        until(lambda told=told: len(outbox.next(9999)) == told, what="every alert can be delivered")
+        until(partial(waits, told), what="every alert can be delivered")
     may_grow_to(resource.RLIM_INFINITY)
     assert store.flush(15.0)
     assert len(outbox.next(9999)) == told
