@@ -245,7 +245,7 @@ def _behind_mirror(image: Image, other: Image, rng: Generator) -> Image:
     share = (mask / 255.0).astype(np.float32)
     out = image * (1 - share) + lens * share
     _wire(out, mask, rng)
-    return np.clip(out, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(out, 0, 255), np.uint8)
 
 
 def _window(lens: _Grey, brighter: float, rng: Generator) -> None:
