@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 from sqlalchemy import Engine, delete, insert, update
@@ -22,8 +21,7 @@ from dashboard.queries import rollup
 from dashboard.queries.database import Database
 from monitor.config import state_dir
 from monitor.fleet.simulator.live_state import state_message, stats_of
-from monitor.fleet.simulator.rows import Detail, Row
-from monitor.fleet.simulator.sampling import Sampling
+from monitor.fleet.simulator.rows import Detail, Row, sample_row
 from monitor.fleet.simulator.seeding import Plan, columns_of, everything
 from monitor.fleet.simulator.vehicle import Life
 from monitor.store import schema
@@ -172,18 +170,18 @@ class Fleet:
                 self._sampled_at = at
 
     def _state(self, connection: Any, life: Life, at: float, *, sampled: bool) -> None:
-        drive = next((d for d in life.drives if d.started_at <= at < d.ended_at), None)
-        if drive is None:
+        leg = next((t for t in life.legs if t.started_at <= at < t.ended_at), None)
+        if leg is None:
             return
-        state = json.loads(state_message(life, drive, at).payload)
+        state = json.loads(state_message(life, leg, at).payload)
         told = {"state": state, "state_at": at, "last_seen_at": at}
         if at % STATS_S == 0:
-            told["stats"] = json.loads(stats_of(life, drive, at).encode())
+            told["stats"] = json.loads(stats_of(life, leg, at).encode())
         connection.execute(_of(life.vehicle.id), told)
         # As the watch does: a closer look while something happens.
         close = state["eyes"] == "closed" or Level[state["level"].upper()] >= Level.CAUTION
         if sampled or close:
-            row = next(iter(Sampling(life).at(drive, np.array([at]))))
+            row = sample_row(life, leg, at)
             connection.execute(insert(schema.samples), _named("samples", row))
 
 
@@ -193,7 +191,7 @@ def _of(vehicle: str) -> Any:
 
 def _as_of(row: dict[str, Any], life: Life, now: float) -> dict[str, Any]:
     """The row of `vehicles` as it stood when the past ends."""
-    begun = [drive for drive in life.drives if drive.started_at <= now]
+    begun = [leg for leg in life.legs if leg.started_at <= now]
     if not begun:
         return {**row, "availability": "unknown", "state": None, "stats": None, "state_at": None}
     last = begun[-1]

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from monitor.errors import StoreError
-from monitor.fleet.simulator import driver_profile
+from monitor.fleet.simulator import driver_profile, films, recorder
 from monitor.fleet.simulator.driver_profile import DAY, DAY_S, HOUR_S, NIGHT, Habits, alertness
+from monitor.fleet.simulator.events import HAPPENINGS
 from monitor.fleet.simulator.live_state import state_message
 from monitor.fleet.simulator.publisher import messages_of
+from monitor.fleet.simulator.recording import read_recording, shipped_recording, write_recording
 from monitor.fleet.simulator.rows import Detail, tables
 from monitor.fleet.simulator.seeding import Plan, columns_of, everything, seed
 from monitor.fleet.simulator.vehicle import CLOSURES, Life
@@ -23,7 +26,7 @@ from monitor.protocol.messages import Topics, read
 from monitor.protocol.schemas import MONITORED, Alert, Coverage
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
-from monitor.types import Cause, Kind, Level, Phase
+from monitor.types import Cause, ClosureEvidence, EndedBy, Kind, Level, Phase
 
 END = 1_790_000_000.0  # 21 September 2026, 14:13 UTC
 RESTED = Habits(sleep_debt=0.0, chronotype_h=0.0, glasses=False, talkative=1.0, restless=1.0)
@@ -67,51 +70,132 @@ def test_more_happens_to_the_sleepy() -> None:
     closures = Counter[bool]()
     hours = Counter[bool]()
     for life in lives:
-        for drive in life.drives:
-            sleepy = drive.habits.sleep_debt > 1.5
-            hours[sleepy] += int(drive.ended_at - drive.started_at)
+        for leg in life.legs:
+            sleepy = leg.habits.sleep_debt > 1.5
+            hours[sleepy] += int(leg.ended_at - leg.started_at)
             closures[sleepy] += sum(
-                e.event.kind in CLOSURES and e.looked_like is None for e in life.by_drive[drive.id]
+                e.recorded.evidence.rule == "closure" and e.looked_like is None
+                for e in life.by_leg[leg.id]
             )
     assert closures[True] / hours[True] > 2 * closures[False] / hours[False]
 
 
-def test_a_fleet_tells_what_its_policy_would_tell_and_all_of_it() -> None:
-    rules = load_policy("default")
-    events = [e.event for n in range(1, 11) for e in a_life(n, days=30).episodes]
-    for event in events:
-        if event.kind is Kind.ABSENT:
-            moving = event.evidence.speed_kmh >= rules.absence.moving_kmh
-            assert event.level == (rules.levels.absent_moving if moving else rules.levels.absent)
-        elif event.kind is Kind.YAWNING:
-            repeated = event.evidence.yawns >= rules.yawn.count
-            assert event.level == (
-                rules.levels.yawning_repeated if repeated else rules.levels.yawning
+def test_a_vehicle_says_only_what_the_engine_said() -> None:
+    for life in (a_life(number, days=10) for number in range(1, 6)):
+        for episode in life.episodes:
+            for event, place in zip(episode.events(), episode.sent, strict=True):
+                recorded = episode.piece.events[place]
+                its_own = {
+                    name: getattr(event, name)
+                    for name in ("id", "started_at", "at", "started_s", "at_s", "drive", "camera")
+                }
+                provenance = {"policy": event.policy, "calibration": event.calibration}
+                assert event == replace(recorded, **its_own, **provenance)
+                assert event.duration_s == pytest.approx(recorded.duration_s)
+
+
+def test_everything_that_happens_was_recorded_and_ends_by_itself() -> None:
+    recording = shipped_recording()
+    assert {happening.about for happening in HAPPENINGS} <= recording.abouts
+    for about in recording.abouts:
+        for piece in recording.of(about):
+            for places in piece.tellings.values():
+                told = [piece.events[place] for place in places]
+                assert told[0].phase is Phase.START
+                assert told[-1].phase is Phase.END
+                assert told[-1].evidence.ended_by in {
+                    EndedBy.OVER,
+                    EndedBy.ATTENTIVE,
+                    EndedBy.NOBODY_THERE,
+                }
+                assert told[-1].at_s < len(piece.states)
+
+
+def test_recorded_closures_climb_as_they_last_and_say_what_spoke_for_them() -> None:
+    rules = load_policy("default").closure
+    closures = [
+        event
+        for piece in shipped_recording().of(("closure", None, False))
+        for event in piece.events
+        if isinstance(event.evidence, ClosureEvidence) and event.phase is Phase.END
+    ]
+    assert {event.kind for event in closures} == CLOSURES
+    for event in closures:
+        evidence = event.evidence
+        assert evidence.contributions
+        assert evidence.speed_kmh
+        if evidence.unanswered_s is None:
+            rung = (evidence.closed_s >= rules.sleep_s) + (
+                evidence.closed_s >= rules.unresponsive_s
             )
-        # A driver who is not seen is absent, not an impaired watch.
-        assert event.cause != Cause.NO_FACE
-    told = {(event.kind, event.level) for event in events}
-    assert {(Kind.ABSENT, level) for level in (Level.CAUTION, Level.WARNING)} <= told
-    assert {(Kind.YAWNING, level) for level in (Level.INFO, Level.CAUTION)} <= told
+            assert event.kind is (Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)[rung]
 
 
-def test_events_lie_within_their_drive_and_drives_do_not_overlap_in_a_shift() -> None:
+def test_the_quiet_driver_raises_nothing_and_is_the_drowsier_the_more_the_eyes_are_closed() -> None:
+    recording = shipped_recording()
+    shares = [max(state.perclos or 0.0 for state in piece.states) for piece in recording.quiet]
+    assert shares == sorted(shares)
+    for piece in (recording.start, *recording.quiet):
+        assert not piece.events
+        assert all(state.level is Level.NONE for state in piece.states)
+    assert all(state.monitored for piece in recording.quiet for state in piece.states)
+
+
+def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
+    recording, file = shipped_recording(), tmp_path / "recording.jsonl.gz"
+    pieces = [piece for about in sorted(recording.abouts, key=str) for piece in recording.of(about)]
+    write_recording([recording.start, *recording.quiet, *pieces], file)
+    again = read_recording(file)
+    assert again.start.states == recording.start.states
+    for about in recording.abouts:
+        for one, other in zip(again.of(about), recording.of(about), strict=True):
+            assert (one.events, one.states, one.fps) == (other.events, other.states, other.fps)
+            assert one.statuses == other.statuses
+
+
+@pytest.mark.slow
+def test_a_film_looked_at_today_raises_what_was_recorded_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = {films.QUIET: "attentive 8", "closed_2.5": films.FILMS["closed_2.5"]}
+    monkeypatch.setattr(films, "FILMS", played)
+    seen, models = films.measured(tmp_path)
+    scene = recorder.Take("closed_2.5", [recorder.Strip(seen["closed_2.5"])])
+    strips = [recorder.quiet(seen, 75), *scene.strips, recorder.quiet(seen, 60)]
+    today = recorder.record(recorder.on_one_clock(strips), scene, load_policy("default"))
+    recorded = next(
+        piece
+        for piece in shipped_recording().of(("closure", None, False))
+        if piece.scene == scene.name
+    )
+    assert [(e.kind, e.phase, e.level) for e in today.events] == [
+        (e.kind, e.phase, e.level) for e in recorded.events
+    ]
+    assert models
+    assert films.measured(tmp_path)[0].keys() == seen.keys()
+
+
+def test_events_lie_within_their_trip_and_no_two_of_a_track_overlap() -> None:
     life = a_life(days=30)
-    drives = {drive.id: drive for drive in life.drives}
-    assert len(drives) == len(life.drives)
-    for episode in life.episodes:
-        event, drive = episode.event, drives[episode.event.drive]
-        assert drive.started_at - 0.001 <= event.started_at <= event.at <= drive.ended_at + 0.001
-        assert episode.received_at >= event.at
+    legs = {leg.id: leg for leg in life.legs}
+    assert len(legs) == len(life.legs)
+    until: dict[tuple[str, str], float] = {}
+    for episode in sorted(life.episodes, key=lambda e: e.started_at):
+        event, leg = episode.event, legs[episode.event.drive]
+        assert leg.started_at - 0.001 <= event.started_at <= event.at <= leg.ended_at + 0.001
+        assert episode.received_at >= event.at - 0.001
+        alike = event.drive, f"{event.kind.track}/{event.cause}"
+        assert until.get(alike, 0.0) <= event.started_at
+        until[alike] = event.at
     numbers = [episode.sequence for episode in life.episodes]
     assert numbers == sorted(set(numbers))
 
 
 def test_only_the_end_of_time_leaves_an_event_open() -> None:
-    lives = [a_life(number, days=2) for number in range(1, 40)]
+    lives = [a_life(number, days=0.3) for number in range(1, 200)]
     going_on = [e for life in lives for e in life.episodes if e.going_on]
     assert going_on
-    assert all(e.event.at == END and e.event.phase is Phase.START for e in going_on)
+    assert all(e.event.at <= END and e.event.phase is not Phase.END for e in going_on)
     rows = [row for life in lives for row in tables(life, Detail())["events"]]
     ended = columns_of("events").index("ended_at")
     assert sum(row[ended] is None for row in rows) == len(going_on)
@@ -122,7 +206,7 @@ def test_watched_and_unwatched_time_add_up_to_the_driven_time() -> None:
     seconds = Counter[str]()
     for *_, cause, value, _driver in tables(life, Detail())["coverage"]:
         seconds[cause] += value
-    driven = sum(drive.ended_at - drive.started_at for drive in life.drives)
+    driven = sum(leg.ended_at - leg.started_at for leg in life.legs)
     assert sum(seconds.values()) == pytest.approx(driven, rel=1e-6)
     assert 0.5 * driven < seconds[MONITORED] < driven
 
@@ -140,10 +224,10 @@ def test_no_sample_is_written_twice_and_the_unseen_is_unknown() -> None:
             assert sample["perclos"] is None or 0 <= sample["perclos"] <= 1
             angles = [sample[name] is None for name in ("yaw_deg", "pitch_deg", "roll_deg")]
             assert len(set(angles)) == 1
-            if sample["eyes"] == "unknown":
+            if json.loads(sample["degraded"]) == [Cause.CAMERA_LOST]:
                 unknown += 1
+                assert sample["eyes"] == "unknown"
                 assert sample["openness"] is None
-                assert json.loads(sample["degraded"])
     assert unknown
 
 
@@ -151,15 +235,15 @@ def test_an_alert_of_the_last_days_has_its_evidence_in_the_samples() -> None:
     names = columns_of("samples")
     for number in range(1, 30):
         life = a_life(number, days=10)
-        closures = [e.event for e in life.episodes if e.event.kind in CLOSURES]
+        closures = [e.event for e in life.episodes if e.recorded.evidence.rule == "closure"]
         if closures:
             break
     event = max(closures, key=lambda e: e.duration_s)
     samples = [dict(zip(names, row, strict=True)) for row in tables(life, Detail())["samples"]]
     during = [s for s in samples if event.started_at <= s["at"] < event.at]
     assert during
-    assert max(s["closure_s"] or 0 for s in during) <= event.duration_s
-    assert all(s["openness"] == event.evidence.openness for s in during if s["openness"])
+    assert 0 < max(s["closure_s"] for s in during) <= event.evidence.closed_s
+    assert {s["eyes"] for s in during} >= {"closed"}
 
 
 def test_reviews_are_about_events_of_the_fleet_and_mostly_find_the_truth() -> None:
@@ -180,26 +264,27 @@ def test_reviews_are_about_events_of_the_fleet_and_mostly_find_the_truth() -> No
 def test_what_a_vehicle_tells_is_what_the_fleet_reads(number: int) -> None:
     topics = Topics("dms/v1")
     life = a_life(number, days=1)
-    told = [(at, read(topics.parse(m.topic), m.payload)) for at, m in messages_of(life, "dms/v1")]
-    assert [at for at, _ in told] == sorted(at for at, _ in told)
-    sequences = [int(t.sequence) for _, t in told if isinstance(t, Alert | Coverage)]
+    sent = [(at, read(topics.parse(m.topic), m.payload)) for at, m in messages_of(life, "dms/v1")]
+    assert [at for at, _ in sent] == sorted(at for at, _ in sent)
+    sequences = [int(m.sequence) for _, m in sent if isinstance(m, Alert | Coverage)]
     assert sequences == list(range(1, len(sequences) + 1))
-    ends = {t.data.id for _, t in told if isinstance(t, Alert) and t.data.phase is Phase.END}
+    ends = {m.data.id for _, m in sent if isinstance(m, Alert) and m.data.phase is Phase.END}
     assert ends == {e.event.id for e in life.episodes if not e.going_on}
 
 
 def test_the_live_state_shows_the_worst_open_alert() -> None:
     for number in range(1, 80):
         life = a_life(number, days=1)
-        found = [e for e in life.episodes if e.event.kind is Kind.DROWSY]
-        if found:
+        drowsy = [e for e in life.episodes if e.event.kind is Kind.DROWSY]
+        if drowsy:
             break
-    event = found[0].event
-    drive = next(d for d in life.drives if d.id == event.drive)
-    message = state_message(life, drive, event.started_at + 1.0)
+    event = drowsy[0].event
+    leg = next(t for t in life.legs if t.id == event.drive)
+    message = state_message(life, leg, event.at - 1.0)
     state = json.loads(message.payload)
     assert Level[state["level"].upper()] >= event.level
     assert event.id in state["open_alerts"]
+    assert state["drive"] == leg.id
 
 
 def counted(url: str) -> dict[str, int]:

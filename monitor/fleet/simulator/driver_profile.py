@@ -131,7 +131,7 @@ def draw_vehicle(
 
 
 @dataclass(frozen=True, slots=True)
-class Drive:
+class Leg:
     """One run of the in-vehicle process.
 
     Attributes:

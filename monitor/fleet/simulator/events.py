@@ -1,9 +1,10 @@
-"""What befalls a drive: how often, for how long, how urgent, and what it only looked like.
+"""What befalls a leg: how often, for how long, and what it only looked like.
 
 A happening's rate is per hour of driving, as a function of the mood of the moment. Rates are of
 the order that naturalistic driving studies report: yawns and looks away are hourly, microsleeps
 are rare by day and several a night for a tired driver; the camera's own troubles are the most
 frequent of all. They are the simulator's assumptions, written here in one place to be argued with.
+What a vehicle says of it is no assumption: that is recorded (`recording`).
 """
 
 from collections.abc import Callable
@@ -12,17 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.fleet.simulator.driver_profile import Array, CameraFault, Habits
-from monitor.policy.rules import DegradedPolicy, LevelsPolicy
-from monitor.types import Cause, Kind, Level
-
-# The default policy's: what the fleet shows is as urgent as what its vehicles would tell.
-LEVELS = LevelsPolicy()
-MINOR = DegradedPolicy().minor
+from monitor.fleet.simulator.recording import About
+from monitor.types import Cause
 
 
 @dataclass(frozen=True, slots=True)
 class Mood:
-    """The drive in bins: who drives and how it stands in each of them.
+    """The leg in bins: who drives and how it stands in each of them.
 
     Attributes:
         sleepiness: per bin, 0..3.
@@ -62,19 +59,16 @@ class Happening:
     """One sort of thing that happens.
 
     Attributes:
-        kind, level: of the event it becomes.
+        about: what the recordings of it are about.
         per_hour: rate in each bin.
         median_s: median duration in seconds, log-normal with `sigma`.
-        cause: what impairs the watch, for `Kind.DEGRADED`.
         looked_like: why it is a false alarm; None for a true one.
     """
 
-    kind: Kind
-    level: Level
+    about: About
     per_hour: Callable[[Mood], Array]
     median_s: float
     sigma: float
-    cause: Cause | None = None
     looked_like: str | None = None
 
 
@@ -82,74 +76,50 @@ def _steady(rate: float) -> Callable[[Mood], Array]:
     return lambda mood: np.full_like(mood.hour, rate)
 
 
+def _restless(rate: float) -> Callable[[Mood], Array]:
+    return lambda mood: np.full_like(mood.hour, rate * mood.habits.restless)
+
+
+def _talkative(rate: float) -> Callable[[Mood], Array]:
+    return lambda mood: np.full_like(mood.hour, rate * mood.habits.talkative)
+
+
 def _degraded(
     cause: Cause, per_hour: Callable[[Mood], Array], median_s: float, sigma: float = 0.7
 ) -> Happening:
-    level = LEVELS.degraded_minor if cause in MINOR else LEVELS.degraded
-    return Happening(Kind.DEGRADED, level, per_hour, median_s, sigma, cause)
+    return Happening(("degraded", cause, False), per_hour, median_s, sigma)
 
 
 def _closure(
     per_hour: Callable[[Mood], Array], looked_like: str | None, median_s: float = 1.7
 ) -> Happening:
-    return Happening(
-        Kind.MICROSLEEP, LEVELS.microsleep, per_hour, median_s, 0.38, looked_like=looked_like
-    )
+    return Happening(("closure", None, False), per_hour, median_s, 0.38, looked_like)
 
+
+DROWSY, YAWNING = ("perclos", None, False), ("yawn", None, False)
+DISTRACTION = ("distraction", None, False)
+ABSENT, AWAY = ("absence", None, False), ("absence", None, True)
 
 HAPPENINGS: tuple[Happening, ...] = (
-    Happening(
-        Kind.DROWSY,
-        LEVELS.drowsy,
-        lambda m: 0.004 + 0.22 * m.sleepiness**2,
-        260.0,
-        0.6,
-    ),
+    Happening(DROWSY, lambda m: 0.004 + 0.22 * m.sleepiness**2, 200.0, 0.6),
     _closure(lambda m: 0.002 + 0.16 * m.sleepiness**2, None),
     _closure(lambda m: (0.03 + 0.25 * m.low_sun) * m.habits.glasses, "glasses", 1.3),
     _closure(lambda m: 0.05 * m.low_sun, "light", 1.2),
-    _closure(lambda m: 0.06 * m.habits.restless * np.ones_like(m.hour), "looking_down", 1.4),
-    Happening(Kind.YAWNING, LEVELS.yawning, lambda m: 0.5 + 1.1 * m.sleepiness, 3.6, 0.25),
-    Happening(
-        Kind.YAWNING,
-        LEVELS.yawning,
-        lambda m: 0.25 * m.habits.talkative * np.ones_like(m.hour),
-        2.4,
-        0.2,
-        looked_like="talking",
-    ),
-    Happening(
-        Kind.DISTRACTION,
-        LEVELS.distraction,
-        lambda m: 1.8 * m.habits.restless * np.ones_like(m.hour),
-        4.2,
-        0.35,
-    ),
-    Happening(
-        Kind.DISTRACTION,
-        LEVELS.distraction,
-        lambda m: 0.15 * m.habits.talkative * np.ones_like(m.hour),
-        4.0,
-        0.3,
-        looked_like="passenger",
-    ),
+    _closure(_restless(0.06), "looking_down", 1.4),
+    Happening(YAWNING, lambda m: 0.5 + 1.1 * m.sleepiness, 3.6, 0.25),
+    Happening(YAWNING, _talkative(0.25), 2.4, 0.2, "talking"),
+    Happening(DISTRACTION, _restless(1.8), 4.2, 0.35),
+    Happening(DISTRACTION, _talkative(0.15), 4.0, 0.3, "passenger"),
     # Out of the seat at a stop, leaning out of the picture on the way, or in it and not found.
-    Happening(Kind.ABSENT, LEVELS.absent, _steady(0.25), 45.0, 1.0),
-    Happening(
-        Kind.ABSENT,
-        LEVELS.absent_moving,
-        lambda m: 0.12 * m.habits.restless * np.ones_like(m.hour),
-        5.0,
-        0.4,
-    ),
-    Happening(Kind.ABSENT, LEVELS.absent_moving, _steady(0.03), 8.0, 0.5, looked_like="camera"),
+    Happening(AWAY, _steady(0.25), 45.0, 1.0),
+    Happening(ABSENT, _restless(0.12), 5.0, 0.4),
+    Happening(ABSENT, _steady(0.03), 8.0, 0.5, "camera"),
     _degraded(Cause.EYES_NOT_VISIBLE, lambda m: 0.25 + 0.9 * m.habits.glasses * m.low_sun, 25.0),
     _degraded(Cause.GLARE, lambda m: 0.1 + 1.2 * m.low_sun, 16.0),
     _degraded(Cause.LOW_LIGHT, lambda m: 0.45 * m.tunnels + 0.5 * m.dark, 30.0),
     _degraded(Cause.LOW_FPS, _steady(0.08), 60.0),
-    _degraded(Cause.MULTIPLE_FACES, lambda m: 0.15 * m.habits.talkative + 0 * m.hour, 20.0),
     _degraded(Cause.CAMERA_LOST, lambda m: 0.004 + 1.6 * m.suffers(CameraFault.LOOSE), 45.0, 1.0),
-    _degraded(Cause.OBSCURED, lambda m: 0.01 + 0.9 * m.suffers(CameraFault.DIRTY), 420.0, 0.9),
+    _degraded(Cause.OBSCURED, lambda m: 0.01 + 0.9 * m.suffers(CameraFault.DIRTY), 120.0, 0.9),
     _degraded(
         Cause.CAMERA_FROZEN, lambda m: 0.002 + 0.7 * m.suffers(CameraFault.FREEZING), 120.0, 0.9
     ),

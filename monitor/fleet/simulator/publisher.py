@@ -8,7 +8,7 @@ import heapq
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 
 import paho.mqtt.client as mqtt
@@ -22,12 +22,12 @@ from monitor.fleet.simulator.rows import (
     coverage_rows,
 )
 from monitor.fleet.simulator.seeding import Plan
-from monitor.fleet.simulator.vehicle import CAMERA, Episode, Life
+from monitor.fleet.simulator.vehicle import CAMERA, Life
 from monitor.protocol import messages
 from monitor.protocol.messages import Message, Narrator, Topics
 from monitor.protocol.schemas import Ack, Availability, CameraStatus, CoverageData
 from monitor.sinks.mqtt.client import new_client
-from monitor.types import Event, Phase
+from monitor.types import Event
 
 # Unacknowledged messages at a time, over all vehicles: a real fleet's outboxes are as patient.
 WINDOW = 4000
@@ -39,8 +39,8 @@ PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What came of it.
+class Published:
+    """What came of a publisher's run.
 
     Attributes:
         published: messages handed to the broker, repeats left out.
@@ -56,7 +56,7 @@ class Told:
 
 
 def messages_of(life: Life, prefix: str) -> Iterator[tuple[float, Message]]:
-    """Everything a vehicle tells in its life, each with its time, in that order."""
+    """Everything a vehicle publishes in its life, each with its time, in that order."""
     topics = Topics(prefix, life.vehicle.id)
     narrator, sequence = Narrator(), count(1)
     for at, what in sorted(_moments(life, topics), key=lambda moment: moment[0]):
@@ -71,43 +71,29 @@ def messages_of(life: Life, prefix: str) -> Iterator[tuple[float, Message]]:
 
 def _moments(life: Life, topics: Topics) -> Iterator[tuple[float, Event | CoverageData | Message]]:
     for episode in life.episodes:
-        yield from _tellings(episode)
+        yield from ((event.at, event) for event in episode.events())
     yield from _reports(life)
     for _, at, status in availability_rows(life):
         yield at, messages.available(topics, Availability(status))
     for _, _, at, status in camera_status_rows(life):
         yield at, messages.camera_status(topics, CAMERA, CameraStatus(status))
-    for drive in life.drives:
-        for at in _every(STATE_EVERY_S, drive.started_at, drive.ended_at):
-            yield at, state_message(life, drive, at, topics.prefix)
-        for at in _every(STATS_EVERY_S, drive.started_at, drive.ended_at):
-            yield at, messages.stats(topics, stats_of(life, drive, at))
-
-
-def _tellings(episode: Episode) -> Iterator[tuple[float, Event]]:
-    event = episode.event
-    begin = replace(
-        event,
-        phase=Phase.START,
-        at=event.started_at,
-        at_s=event.started_s,
-        acknowledged=False,
-    )
-    yield event.started_at, begin
-    if event.phase is Phase.END:
-        yield event.at, event
+    for leg in life.legs:
+        for at in _every(STATE_EVERY_S, leg.started_at, leg.ended_at):
+            yield at, state_message(life, leg, at, topics.prefix)
+        for at in _every(STATS_EVERY_S, leg.started_at, leg.ended_at):
+            yield at, messages.stats(topics, stats_of(life, leg, at))
 
 
 def _reports(life: Life) -> Iterator[tuple[float, CoverageData]]:
-    found: dict[tuple[str, float], dict[str, float]] = {}
-    for _, drive, _, started_at, cause, seconds, _ in coverage_rows(life):
-        found.setdefault((drive, started_at), {})[cause] = seconds
-    for (drive, started_at), by_cause in found.items():
+    reports: dict[tuple[str, float], dict[str, float]] = {}
+    for _, leg, _, started_at, cause, seconds, _ in coverage_rows(life):
+        reports.setdefault((leg, started_at), {})[cause] = seconds
+    for (leg, started_at), by_cause in reports.items():
         ended_at = started_at + sum(by_cause.values())
         data = CoverageData.model_validate(
             {
                 "vehicle": life.vehicle.id,
-                "drive": drive,
+                "drive": leg,
                 "camera": CAMERA,
                 "started_at": started_at,
                 "ended_at": ended_at,
@@ -148,7 +134,7 @@ class Traffic:
         with self._lock:
             return len(self._unacknowledged)
 
-    def run(self, advance: Callable[[int], None] = lambda _count: None) -> Told:
+    def run(self, advance: Callable[[int], None] = lambda _count: None) -> Published:
         """Tell everything and wait until it is stored.
 
         Raises:
@@ -171,7 +157,7 @@ class Traffic:
             client.disconnect()
             client.loop_stop()
         seconds = time.monotonic() - began
-        return Told(published, self._acknowledged, len(self._unacknowledged), seconds)
+        return Published(published, self._acknowledged, len(self._unacknowledged), seconds)
 
     def _connected(self) -> mqtt.Client:
         config = self._config

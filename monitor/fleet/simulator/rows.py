@@ -1,33 +1,38 @@
 """A simulated life as rows of `monitor.store.schema`, in the order of each table's columns.
 
-JSON columns hold JSON text: both `COPY` and SQLite take it as it is.
+Rows of events and samples are made by the protocol's mapper, once for each recorded one; a
+vehicle's own values are put in their places. JSON columns hold JSON text: both `COPY` and SQLite
+take it as it is.
 """
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from monitor.fleet.simulator.driver_profile import HOUR_S, Drive
+from monitor.fleet.simulator.driver_profile import HOUR_S, Leg
 from monitor.fleet.simulator.live_state import state_message, stats_of
-from monitor.fleet.simulator.sampling import Sampling
+from monitor.fleet.simulator.recording import Piece
 from monitor.fleet.simulator.vehicle import CAMERA, CLOSURES, Episode, Life
-from monitor.types import Cause, Kind, Level
-from monitor.types.evidence import evidence_json
+from monitor.protocol import mapping
+from monitor.protocol.schemas import MONITORED
+from monitor.store import schema
+from monitor.types import Kind, Level
 
 Row = tuple[Any, ...]
+Window = tuple[Leg, float, float, float]
 
-# What a camera's status topic says while a cause acts.
-CAMERA_STATUS = {
-    Cause.CAMERA_LOST.value: "offline",
-    Cause.CAMERA_FROZEN.value: "frozen",
-    Cause.OBSCURED.value: "obscured",
-}
 REVIEWERS = ("anna", "ben", "chloe")
 # A silence this long makes the broker publish the will: keepalive 15 s times 1.5, delay 10 s.
 NOTICED_OFFLINE_S = 32.5
+_SAMPLE_COLUMNS = list(schema.samples.columns.keys())
+_EVENT_COLUMNS = list(schema.events.columns.keys())
+# The columns of `samples` that are the vehicle's; the others are the recorded driver's.
+_OWN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +67,23 @@ def tables(life: Life, detail: Detail) -> dict[str, list[Row]]:
         "coverage": list(coverage_rows(life, detail.report_every_s)),
         "availability": availability_rows(life),
         "camera_status": list(camera_status_rows(life)),
-        "samples": list(Sampling(life, detail.sample_every_s).rows(*_wanted(life, detail))),
+        "samples": list(_samples(life, detail)),
         "reviews": list(_reviews(life, detail.reviewed)),
     }
 
 
 def vehicle_row(life: Life) -> Row:
     """The row of `vehicles`: where the vehicle stands at the end of the simulated time."""
-    vehicle, last = life.vehicle, life.drives[-1] if life.drives else None
-    known = availability_rows(life)
-    status, status_at = (known[-1][2], known[-1][1]) if known else ("unknown", None)
+    vehicle, last = life.vehicle, life.legs[-1] if life.legs else None
+    changes = availability_rows(life)
+    status, status_at = (changes[-1][2], changes[-1][1]) if changes else ("unknown", None)
     # Just after its end, when the process has closed what was open.
     seen_at = min(last.ended_at + 0.1, life.end) if last else life.start
     return (
         vehicle.id,
         status,
         status_at,
-        life.drives[0].started_at if last else life.start,
+        life.legs[0].started_at if last else life.start,
         seen_at,
         state_message(life, last, seen_at).payload.decode() if last else None,
         seen_at if last else None,
@@ -90,75 +95,146 @@ def vehicle_row(life: Life) -> Row:
 
 def event_row(vehicle: str, episode: Episode) -> Row:
     """A row of `events`."""
-    event = episode.event
-    return (
-        event.id,
-        event.started_at,
-        vehicle,
-        event.drive,
-        event.camera,
-        event.kind.value,
-        event.phase.value,
-        int(event.level),
-        event.at,
-        None if episode.going_on else event.at,
-        round(event.duration_s, 3),
-        event.acknowledged,
-        json.dumps(evidence_json(event.evidence)),
-        event.policy,
-        event.calibration,
-        json.dumps(event.models),
-        episode.sequence,
-        episode.received_at,
-        None,
-        None,
-        None,
-        None,
-        episode.received_at,
+    leg = episode.leg
+    values = {
+        **_recorded_event(episode.piece, episode.sent[-1]),
+        "id": episode.id,
+        "started_at": episode.started_at,
+        "vehicle": vehicle,
+        "drive": leg.id,
+        "camera": CAMERA,
+        "updated_at": episode.at,
+        "ended_at": None if episode.going_on else episode.at,
+        "policy": leg.policy,
+        "calibration": leg.calibration,
+        "sequence": episode.sequence,
+        "received_at": episode.received_at,
+        "changed_at": episode.received_at,
+    }
+    return tuple(values[name] for name in _EVENT_COLUMNS)
+
+
+@cache
+def _recorded_event(piece: Piece, place: int) -> Mapping[str, Any]:
+    """The row of a recorded event, its JSON as text."""
+    row: dict[str, Any] = {**mapping.event_row(piece.events[place], "")}
+    texts = {name: json.dumps(row[name]) for name in ("evidence", "models")}
+    return {**row, **texts, "duration_s": round(row["duration_s"], 3)}
+
+
+# --- samples -----------------------------------------------------------------------------------
+
+
+def sample_row(life: Life, leg: Leg, at: float) -> Row:
+    """The row of `samples` at `at` (epoch seconds, within the leg)."""
+    return _sample(life, leg, max(int(at - leg.started_at + 1e-6), 0))
+
+
+def _sample(life: Life, leg: Leg, second: int) -> Row:
+    piece, recorded, _ = life.timelines[leg.id].at(second)
+    at = round(leg.started_at + second, 3)
+    return (life.vehicle.id, CAMERA, at, leg.id, *_recorded_sample(piece, recorded))
+
+
+@cache
+def _recorded_sample(piece: Piece, second: int) -> Row:
+    """The row of a recorded state behind the vehicle's own columns, its JSON as text."""
+    state = mapping.state_payload(
+        piece.states[second],
+        vehicle="v",
+        camera=CAMERA,
+        drive="d",
+        policy="",
+        fps=piece.fps[second],
     )
+    row: dict[str, Any] = {**mapping.sample_row(state)}
+    row["degraded"] = json.dumps(row["degraded"])
+    return tuple(row[name] for name in _SAMPLE_COLUMNS[_OWN:])
+
+
+def _samples(life: Life, detail: Detail) -> Iterator[Row]:
+    """Every step of the last hours, and every step round the alerts; no instant twice."""
+    since, windows = _wanted(life, detail)
+    by_leg: dict[str, list[Window]] = {}
+    for window in windows:
+        by_leg.setdefault(window[0].id, []).append(window)
+    for leg in life.legs:
+        wanted = by_leg.get(leg.id, [])
+        if leg.ended_at > since:
+            wanted.append((leg, max(leg.started_at, since), leg.ended_at, detail.sample_every_s))
+        for second in sorted({second for window in wanted for second in _grid(*window)}):
+            yield _sample(life, leg, second)
+
+
+def _grid(leg: Leg, begin: float, end: float, step: float) -> range:
+    """Whole seconds since the leg's start that fall on the step and into the window."""
+    first = math.ceil(max(begin - leg.started_at, 0.0) / step)
+    last = math.floor((min(end, leg.ended_at) - leg.started_at) / step)
+    stride = max(int(step), 1)
+    return range(first * stride, last * stride + 1, stride)
+
+
+def _wanted(life: Life, detail: Detail) -> tuple[float, list[Window]]:
+    """Since when every sample is kept, and (leg, from, to, step) round the alerts."""
+    since = life.end - detail.sample_hours * HOUR_S
+    oldest = life.end - detail.keep_samples_days * 24 * HOUR_S
+    windows = []
+    for episode in life.episodes:
+        event = episode.recorded
+        close = event.kind in CLOSURES
+        # What is sampled anyway needs no more, but a closure a closer look.
+        if event.level < Level.WARNING or episode.started_at < oldest:
+            continue
+        if episode.started_at >= since and not close:
+            continue
+        around_s, step_s = (20.0, 1.0) if close else (90.0, 5.0)
+        begin, end = episode.started_at - around_s, episode.at + around_s
+        windows.append((episode.leg, begin, end, step_s))
+    return since, windows
+
+
+# --- monitored time, and what could not be seen ------------------------------------------------
 
 
 def coverage_rows(life: Life, every_s: float = HOUR_S) -> Iterator[Row]:
     """Rows of `coverage`: monitored time by report and cause."""
-    for drive in life.drives:
+    for leg in life.legs:
         unwatched = [
-            (e.event.started_at, e.event.at, str(e.event.cause or Cause.NO_FACE))
-            for e in life.by_drive[drive.id]
-            if e.event.kind in {Kind.DEGRADED, Kind.ABSENT}
+            (placed.second + begin, placed.second + end, cause)
+            for placed in life.timelines[leg.id].placed
+            for begin, end, cause in placed.piece.unwatched
         ]
-        for begin in np.arange(drive.started_at, drive.ended_at, every_s).tolist():
-            end = min(begin + every_s, drive.ended_at)
-            seconds = _seconds_by_cause(unwatched, begin, end)
-            for cause, value in seconds.items():
-                report = life.vehicle.id, drive.id, CAMERA, round(begin, 3)
+        driven_s = leg.ended_at - leg.started_at
+        for begin_s in np.arange(0.0, driven_s, every_s).tolist():
+            end_s = min(begin_s + every_s, driven_s)
+            report = life.vehicle.id, leg.id, CAMERA, round(leg.started_at + begin_s, 3)
+            for cause, value in _seconds_by_cause(unwatched, begin_s, end_s).items():
                 yield *report, cause, round(value, 3), None
 
 
 def _seconds_by_cause(
-    unwatched: list[tuple[float, float, str]], begin: float, end: float
+    unwatched: list[tuple[int, int, str]], begin_s: float, end_s: float
 ) -> dict[str, float]:
-    """Seconds of `begin..end` by cause; overlapping troubles count for the one that began first."""
+    """Seconds of `begin_s..end_s` by cause."""
     seconds: dict[str, float] = {}
-    counted_to = begin
-    for since, until, cause in sorted(unwatched):
-        start, stop = max(since, counted_to), min(until, end)
-        if stop > start:
-            seconds[cause] = seconds.get(cause, 0.0) + stop - start
-            counted_to = stop
-    monitored = end - begin - sum(seconds.values())
-    return {"monitored": monitored, **seconds} if monitored > 0 else seconds
+    for since, until, cause in unwatched:
+        overlap_s = min(until, end_s) - max(since, begin_s)
+        if overlap_s > 0:
+            seconds[cause] = seconds.get(cause, 0.0) + overlap_s
+    monitored_s = end_s - begin_s - sum(seconds.values())
+    return {MONITORED: monitored_s, **seconds} if monitored_s > 0 else seconds
 
 
 def availability_rows(life: Life) -> list[Row]:
     """Rows of `availability`, in the order of time."""
     vehicle = life.vehicle.id
     rows: dict[float, str] = {}
-    for drive in life.drives:
-        rows[drive.started_at] = "online"
-        if drive is not life.current:
-            rows[drive.ended_at] = "stopped"
+    for leg in life.legs:
+        rows[leg.started_at] = "online"
+        if leg is not life.current:
+            rows[leg.ended_at] = "stopped"
     for episode in life.episodes:
-        silent_from, back = episode.event.at, episode.received_at
+        silent_from, back = episode.at, episode.received_at
         if back - silent_from > NOTICED_OFFLINE_S:
             rows[silent_from + NOTICED_OFFLINE_S] = "offline"
             rows[back] = "online"
@@ -167,53 +243,34 @@ def availability_rows(life: Life) -> list[Row]:
 
 def camera_status_rows(life: Life) -> Iterator[Row]:
     """Rows of `camera_status`, in the order of time."""
-    vehicle = life.vehicle.id
-    rows = {drive.started_at: "online" for drive in life.drives}
-    for episode in life.episodes:
-        status = CAMERA_STATUS.get(episode.event.cause or "")
-        if status:
-            rows[episode.event.started_at] = status
-            if not episode.going_on:
-                rows.setdefault(episode.event.at, "online")
-    for at, status in sorted(rows.items()):
-        yield vehicle, CAMERA, at, status
+    for leg in life.legs:
+        status = None
+        for placed in life.timelines[leg.id].placed:
+            for second, changed in placed.piece.statuses:
+                at = leg.started_at + placed.second + second
+                if changed is not status and at <= life.end:
+                    yield life.vehicle.id, CAMERA, round(at, 3), changed.value
+                status = changed
 
 
-def _wanted(life: Life, detail: Detail) -> tuple[float, list[tuple[Drive, float, float, float]]]:
-    """Since when every sample is kept, and (drive, from, to, step) round the alerts."""
-    since = life.end - detail.sample_hours * HOUR_S
-    oldest = life.end - detail.keep_samples_days * 24 * HOUR_S
-    drives = {drive.id: drive for drive in life.drives}
-    windows = []
-    for episode in life.episodes:
-        event = episode.event
-        close = event.kind in CLOSURES
-        # What is sampled anyway needs no more, but a closure a closer look.
-        if event.level < Level.WARNING or event.started_at < oldest:
-            continue
-        if event.started_at >= since and not close:
-            continue
-        around_s, step_s = (20.0, 1.0) if close else (90.0, 5.0)
-        windows.append(
-            (drives[event.drive], event.started_at - around_s, event.at + around_s, step_s)
-        )
-    return since, windows
+# --- reviews -----------------------------------------------------------------------------------
 
 
 def _reviews(life: Life, share: float) -> Iterator[Row]:
     """Verdicts: mostly right, given within two days, now and then revised."""
-    rng = np.random.default_rng([int(life.end), len(life.episodes), len(life.drives)])
+    rng = np.random.default_rng([int(life.end), len(life.episodes), len(life.legs)])
     for episode in life.episodes:
-        event = episode.event
+        event = episode.recorded
         eager = 5.0 if event.level >= Level.WARNING else 1.0
         if event.level < Level.CAUTION or event.kind is Kind.DEGRADED:
             continue
         if rng.random() > share * eager:
             continue
-        at = event.at + float(rng.gamma(2.0, 6.0)) * HOUR_S
+        at = episode.at + float(rng.gamma(2.0, 6.0)) * HOUR_S
         for _ in range(2 if rng.random() < 0.04 else 1):
             if at < life.end:
-                yield (event.id, REVIEWERS[int(rng.integers(3))], at, *_verdict(episode, rng), None)
+                who = REVIEWERS[int(rng.integers(3))]
+                yield (episode.id, who, at, *_verdict(episode, rng), None)
             at += HOUR_S
 
 
