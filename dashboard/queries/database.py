@@ -6,22 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, create_engine, event, inspect
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import ColumnElement, Table, inspect
 from sqlalchemy.sql import Executable
 
 from dashboard.queries.scope import EVERYTHING, Scope
-from monitor.errors import StoreError
+from monitor.store.database import open_engine, target_of
+from monitor.store.reader import BUSY_S, explained_reading, open_reader
 
 Record = dict[str, Any]  # values by column, on their way into or out of the database
 Row = TypeVar("Row")
-CONNECT_TIMEOUT_S: Final = 5
-# A page that takes longer than this is answered with a message, not with a spinner for ever.
-STATEMENT_TIMEOUT_S: Final = 15
 
 
 @dataclass(slots=True)
@@ -62,6 +57,9 @@ def _view() -> Spent:
 class Database:
     """An open event log. Thread-safe; every fault is a `StoreError` of one line.
 
+    Pages read through a door through which nothing can be written; what people say of alerts, and
+    the sums of past days, go through another.
+
     Args:
         url: SQLAlchemy URL of SQLite or PostgreSQL. A SQLite file is never created here.
 
@@ -70,9 +68,10 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = _parsed(url)
+        self.url = target_of(url)
         self.name = self.url.render_as_string(hide_password=True)
-        self.engine = _engine(self.url)
+        self.engine = open_reader(url)
+        self.writer = open_engine(url, busy_s=BUSY_S)
         self.scope = EVERYTHING
         self._tables: frozenset[str] = frozenset()
 
@@ -130,13 +129,14 @@ class Database:
 
     def write(self, *statements: tuple[Executable, Sequence[Record] | Record]) -> None:
         """Run statements with their values in one transaction."""
-        with self.explained(), self.engine.begin() as connection:
+        with self.explained(), self.writer.begin() as connection:
             for statement, values in statements:
                 connection.execute(statement, values)
 
     def close(self) -> None:
         """Let go of every connection."""
         self.engine.dispose()
+        self.writer.dispose()
 
     def tables(self) -> frozenset[str]:
         """Names of the tables that are there; asked once, they only change with a migration."""
@@ -152,77 +152,5 @@ class Database:
         Raises:
             StoreError: what is wrong and what cures it.
         """
-        try:
+        with explained_reading(self.name):
             yield
-        except SQLAlchemyError as error:
-            raise StoreError(_explain(error, self.name)) from None
-
-
-def _parsed(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise StoreError(
-            "the database URL cannot be read; write sqlite:///FILE or "
-            "postgresql+psycopg://USER@HOST/NAME"
-        ) from None
-    backend = parsed.get_backend_name()
-    if backend not in {"sqlite", "postgresql"}:
-        raise StoreError(f"{backend}: only sqlite and postgresql are served; set store.url")
-    if backend == "postgresql" and parsed.drivername == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    return parsed
-
-
-def _engine(url: URL) -> Engine:
-    if url.get_backend_name() == "sqlite":
-        file = Path(url.database or "")
-        if not file.is_file():
-            raise StoreError(
-                f"{file or 'sqlite://'}: no event log there yet; `wakeful run` or `wakeful demo` "
-                "writes one, `wakeful dashboard --demo` fills one with a simulated fleet"
-            )
-        engine = create_engine(url, connect_args={"timeout": CONNECT_TIMEOUT_S})
-        event.listen(engine, "connect", _sqlite_manners)
-    else:
-        options = {
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": "wakeful-dashboard",
-            # PgBouncer hands each transaction another connection: nothing prepared may outlive one.
-            "prepare_threshold": None,
-        }
-        try:
-            engine = create_engine(url, connect_args=options, pool_pre_ping=True, pool_timeout=10)
-        except (NoSuchModuleError, ModuleNotFoundError):
-            raise StoreError(
-                f"{url.drivername}: its driver is missing; install wakeful[fleet]"
-            ) from None
-        event.listen(engine, "begin", _limit_statements)
-    return engine
-
-
-def _limit_statements(connection: Connection) -> None:
-    # For this transaction alone: PgBouncer takes no such option when a connection is opened.
-    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_S * 1000}")
-
-
-def _sqlite_manners(connection: Any, _record: Any) -> None:
-    # The watch is the one writer; a reader takes its memory from the page cache.
-    connection.execute("PRAGMA cache_size = -65536")
-    connection.execute("PRAGMA mmap_size = 268435456")
-
-
-def _explain(error: SQLAlchemyError, name: str) -> str:
-    """One line: what is wrong with the database and what cures it."""
-    cause = str(getattr(error, "orig", None) or error).strip().splitlines()
-    reason = cause[0] if cause else type(error).__name__
-    low = reason.lower()
-    if "no such table" in low or ("does not exist" in low and "relation" in low):
-        return f"{name}: not this version's tables ({reason}); run `wakeful db upgrade`"
-    if "statement timeout" in low:
-        return f"{name}: no answer within {STATEMENT_TIMEOUT_S} s; choose a shorter time range"
-    if "locked" in low:
-        return f"{name}: locked by another program; try again in a moment"
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return f"{name}: the connection was lost ({reason}); is the database still running?"
-    return f"{name}: {reason}"

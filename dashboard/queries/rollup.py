@@ -68,7 +68,7 @@ def refresh(database: Database, now: float) -> int:
         How many days were summed; 0 while another dashboard is at it.
     """
     summed = 0
-    with database.explained(), database.engine.connect() as connection:
+    with database.explained(), database.writer.connect() as connection:
         if not _worth_it(connection) or not _mine(connection):
             return 0
         try:

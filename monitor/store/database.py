@@ -60,7 +60,7 @@ def open_engine(url: str, *, busy_s: float = BUSY_S, immediate: bool = False) ->
     Raises:
         StoreError: a URL that names no database, or a driver that is not installed.
     """
-    target = _target(url)
+    target = target_of(url)
     options: dict[str, Any] = {}
     if target.get_backend_name() == "sqlite":
         if not target.database or target.database == ":memory:":
@@ -71,17 +71,28 @@ def open_engine(url: str, *, busy_s: float = BUSY_S, immediate: bool = False) ->
         options["pool_pre_ping"] = True
         # Nothing is prepared before it is known that no pooler stands between.
         options["connect_args"] = {"prepare_threshold": None, "connect_timeout": CONNECT_S}
-    try:
+    with driver_is_there():
         engine = create_engine(target, **options)
-    except ModuleNotFoundError as error:
-        raise StoreError(
-            f"store.url: the driver {error.name} is not installed; pip install 'wakeful[fleet]'"
-        ) from None
     if target.get_backend_name() == "sqlite":
         _tune_sqlite(engine, "BEGIN IMMEDIATE" if immediate else "BEGIN")
     else:
         event.listen(engine, "connect", _prepare_where_direct)
     return engine
+
+
+@contextmanager
+def driver_is_there() -> Iterator[None]:
+    """Say which driver is missing.
+
+    Raises:
+        StoreError: one is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"store.url: the driver {error.name} is not installed; pip install 'wakeful[fleet]'"
+        ) from None
 
 
 def upgrade(url: str) -> str:
@@ -126,7 +137,7 @@ def shown(url: str) -> str:
 
     Without the driver's settings, too, which may hold secrets of their own.
     """
-    target = _target(url)
+    target = target_of(url)
     if target.get_backend_name() == "sqlite":
         return str(target.database)
     return target.set(query={}).render_as_string(hide_password=True)
@@ -134,7 +145,7 @@ def shown(url: str) -> str:
 
 def sqlite_file(url: str) -> Path | None:
     """The file of a SQLite URL; None for a server's."""
-    target = _target(url)
+    target = target_of(url)
     return Path(str(target.database)) if target.get_backend_name() == "sqlite" else None
 
 
@@ -143,7 +154,12 @@ def insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
-def _target(url: str) -> URL:
+def target_of(url: str) -> URL:
+    """The URL, checked, with the driver that is used here.
+
+    Raises:
+        StoreError: not a SQLAlchemy URL, or one of another database.
+    """
     try:
         # As hosting services print it.
         target = make_url(re.sub("^postgres://", "postgresql://", url))

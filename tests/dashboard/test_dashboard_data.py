@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 
 from dashboard.queries import events, fleet, health, live, reviews, rollup
 from dashboard.queries.database import Database, begin_view
@@ -383,8 +383,8 @@ def test_a_view_counts_what_it_asked(sqlite_fleet: Database) -> None:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ("nonsense", "cannot be read"),
-        ("mysql://u@h/d", "only sqlite and postgresql"),
+        ("nonsense", "not a SQLAlchemy URL"),
+        ("mysql://u@h/d", "mysql is not supported"),
         ("sqlite:////nowhere/at/all.db", "--demo"),
     ],
 )
@@ -393,6 +393,13 @@ def test_a_database_that_cannot_be_opened_says_what_to_do(
 ) -> None:
     with pytest.raises(StoreError, match=says):
         opened(bad)
+
+
+def test_what_pages_read_through_writes_nothing(filled: Database) -> None:
+    before = filled.rows(select(func.count()).select_from(event_table))
+    with pytest.raises(StoreError, match=r"read-?only"):
+        filled.rows(text("DELETE FROM events RETURNING id"))
+    assert filled.rows(select(func.count()).select_from(event_table)) == before
 
 
 def test_an_unreachable_server_is_one_line_without_the_password(

@@ -1,6 +1,5 @@
 """The log keeps what it was given, whatever happens to the database underneath."""
 
-import json
 import os
 from pathlib import Path
 
@@ -8,9 +7,11 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import bindparam, inspect, select, text
 
 from monitor.config import Config
 from monitor.errors import StoreError
+from monitor.protocol.mapping import event_row
 from monitor.protocol.schemas import Availability, CoverageData
 from monitor.store import Store, open_store, recent_events, schema
 from monitor.store.database import migrations, open_engine, upgrade
@@ -211,25 +212,35 @@ def test_too_large_an_alert_is_in_the_log_alone_and_stops_nobody(tmp_path: Path)
     store.close()
 
 
-def test_a_database_of_the_first_version_reads_as_one_of_today_s(tmp_path: Path) -> None:
-    config = settings(tmp_path)
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def either_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite:///{tmp_path / 'log.db'}"
+
+
+def test_a_database_of_the_first_version_reads_as_one_of_today_s(either_url: str) -> None:
     old = {
         "sleep": {"closure_s": 3.0, "nod": True, "mouth": 0.2, "ended_by": "nobody there"},
         "distraction": {"rule": "vats", "away_s": 10.0, "speed_kmh": 80},
     }
-    engine = open_engine(config.store.url, immediate=True)
+    engine = open_engine(either_url, immediate=True)
+    insert = text(
+        "INSERT INTO events (id, started_at, vehicle, drive, camera, kind, phase, level, "
+        "updated_at, duration_s, acknowledged, evidence, policy, calibration, models) "
+        "VALUES (:kind, 1.0, 'car-7', 'd', 'c', :kind, 'end', 3, 4.0, 3.0, false, :evidence, "
+        "'', '', '[]')"
+    ).bindparams(bindparam("evidence", type_=schema.events.c.evidence.type))
     with engine.begin() as connection:
         command.upgrade(migrations(connection), "0002")
         for kind, evidence in old.items():
-            connection.exec_driver_sql(
-                "INSERT INTO events (id, started_at, vehicle, drive, camera, kind, phase, level, "
-                "updated_at, duration_s, acknowledged, evidence, policy, calibration, models) "
-                "VALUES (?, 1.0, 'car-7', 'd', 'c', ?, 'end', 3, 4.0, 3.0, 0, ?, '', '', '[]')",
-                (kind, kind, json.dumps(evidence)),
-            )
+            connection.execute(insert, {"kind": kind, "evidence": evidence})
+    upgrade(either_url)
+    with engine.connect() as connection:
+        columns = schema.events.c.id, schema.events.c.evidence
+        today = {row.id: row.evidence for row in connection.execute(select(*columns))}
     engine.dispose()
-    upgrade(config.store.url)
-    today = {row["id"]: row["evidence"] for row in rows(config, schema.events)}
     assert today == {
         "sleep": {
             "rule": "closure", "closed_s": 3.0, "nod": True, "ended_by": "nobody_there",
@@ -238,8 +249,24 @@ def test_a_database_of_the_first_version_reads_as_one_of_today_s(tmp_path: Path)
             "rule": "distraction", "limit": "vats", "away_s": 10.0, "speed_kmh": 80,
         },
     }  # fmt: skip
-    slept = next(e for e in recent_events(config.store.url) if e.kind is Kind.SLEEP)
+    slept = next(e for e in recent_events(either_url) if e.kind is Kind.SLEEP)
     assert slept.evidence == ClosureEvidence(closed_s=3.0, nod=True, ended_by=EndedBy.NOBODY_THERE)
+
+
+def test_what_the_operator_needs_comes_and_goes_without_loss_of_an_alert(either_url: str) -> None:
+    head = upgrade(either_url)
+    engine = open_engine(either_url, immediate=True)
+    row = event_row(event(), "car-7", sequence=1, received_at=NOW)
+    with engine.begin() as connection:
+        connection.execute(schema.events.insert(), [{**row}])
+        command.downgrade(migrations(connection), "0003")
+        tables = set(inspect(connection).get_table_names())
+        assert not tables & {"comments", "coaching", "notifications", "vehicle_groups"}
+    assert upgrade(either_url) == head
+    with engine.connect() as connection:
+        assert connection.execute(select(schema.events.c.id)).scalars().all() == [event().id]
+        assert {"comments", "notifications"} <= set(inspect(connection).get_table_names())
+    engine.dispose()
 
 
 def test_old_samples_go_before_old_alerts(tmp_path: Path) -> None:
