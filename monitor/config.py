@@ -29,7 +29,7 @@ from pydantic import (
 )
 from pydantic_settings import SettingsConfigDict
 
-from monitor.addresses import host_alone, host_and_port, redacted, scheme_of
+from monitor.addresses import host_and_port, redacted, scheme_of
 from monitor.errors import ConfigError
 from monitor.settings import Settings, load_as
 from monitor.types import HeadPose, Kind
@@ -371,21 +371,6 @@ class PositionConfig(Section):
     stale_s: Seconds = Field(30.0, description="A position older than this is unknown.")
 
 
-class MetricsConfig(Section):
-    """Prometheus."""
-
-    port: int = Field(0, ge=0, le=65535, description="0 serves none.")
-    address: str = "127.0.0.1"
-
-    @field_validator("address")
-    @classmethod
-    def _host(cls, address: str) -> str:
-        try:
-            return host_alone(address, "metrics.address")
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-
-
 class LogConfig(Section):
     """The process's own log."""
 
@@ -417,8 +402,13 @@ class Config(Settings):
     store: StoreConfig = StoreConfig()
     trace: TraceConfig = TraceConfig()
     clips: ClipsConfig = ClipsConfig()
-    metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_metrics(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Files of version 0.1.0 have a section that never did anything: a vehicle must start."""
+        return {name: value for name, value in values.items() if name != "metrics"}
 
     @model_validator(mode="after")
     def _own_topics(self) -> Self:

@@ -7,17 +7,33 @@ Precedence, strongest first: command line, `WAKEFUL_FLEET_` environment (nested 
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from monitor.config import LogConfig, MetricsConfig, MqttConfig, Seconds, Section, state_dir
+from monitor.addresses import host_alone
+from monitor.config import LogConfig, MqttConfig, Seconds, Section, state_dir
 from monitor.errors import ConfigError
 from monitor.fleet.notify.config import NotifyConfig
 from monitor.settings import Settings, load_as, read_yaml
 
 FLEET_ENV_PREFIX = "WAKEFUL_FLEET_"
+
+
+class MetricsConfig(Section):
+    """Prometheus."""
+
+    port: int = Field(0, ge=0, le=65535, description="0 serves none.")
+    address: str = "127.0.0.1"
+
+    @field_validator("address")
+    @classmethod
+    def _host(cls, address: str) -> str:
+        try:
+            return host_alone(address, "metrics.address")
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
 
 class DatabaseConfig(Section):

@@ -39,6 +39,9 @@ class Intake:
     Args:
         mqtt_config: which broker, and who we are to it.
         config: the group and how much may be in flight.
+
+    More than fifteen methods: five are paho's callbacks, on its thread; the others are the
+    ingester's, and both share what is in flight.
     """
 
     def __init__(self, mqtt_config: MqttConfig, config: IngestConfig) -> None:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from monitor.backoff import Backoff
 from monitor.errors import ConfigError, StoreError
 from monitor.fleet.config import FleetConfig
 from monitor.fleet.ingest.metrics import Pages
@@ -78,7 +79,9 @@ class Notifier:
             for name, recipient in self._config.recipients.items()
         }
         self.metrics = NotifyMetrics()
-        self._pauses: dict[str, tuple[float, float]] = {}  # recipient: until, seconds
+        retry_s = self._config.retry_s
+        self._backoffs = {name: Backoff(*retry_s, scatter=0) for name in self._channels}
+        self._paused_until: dict[str, float] = {}
         self._errors: dict[str, str] = {}
         self._sending: dict[str, Future[None]] = {}
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="notify")
@@ -119,8 +122,9 @@ class Notifier:
     def _may_send(self, recipient: str, now: float) -> bool:
         """Known, not at it already and not in its pause after a failure."""
         busy = self._sending.get(recipient)
-        until, _ = self._pauses.get(recipient, (0.0, 0.0))
-        return recipient in self._channels and (busy is None or busy.done()) and now >= until
+        if recipient not in self._channels or now < self._paused_until.get(recipient, 0.0):
+            return False
+        return busy is None or busy.done()
 
     def _send_all(self, recipient: str, numbers: list[int]) -> None:
         for number in numbers:
@@ -153,7 +157,8 @@ class Notifier:
         self._failpoint("notify.after_send")
         queue.sent(self._engine, row, self._clock())
         self.metrics.sent.labels(row.recipient).inc()
-        self._pauses.pop(row.recipient, None)
+        self._backoffs[row.recipient].reset()
+        self._paused_until.pop(row.recipient, None)
         self.trouble(row.recipient, None)
         return True
 
@@ -181,10 +186,8 @@ class Notifier:
 
     def _failed(self, row: Notification, reason: str) -> bool:
         now = self._clock()
-        first_s, longest_s = self._config.retry_s
-        _, last_s = self._pauses.get(row.recipient, (0.0, 0.0))
-        pause_s = min(max(2 * last_s, first_s), longest_s)
-        self._pauses[row.recipient] = now + pause_s, pause_s
+        again_at = now + self._backoffs[row.recipient].next_s()
+        self._paused_until[row.recipient] = again_at
         self.metrics.failures.labels(row.recipient).inc()
         if row.recipient not in self._errors:
             log.warning("recipient does not answer", recipient=row.recipient, reason=reason)
@@ -192,7 +195,7 @@ class Notifier:
         if now - row.created_at > self._config.give_up_s:
             queue.give_up(self._engine, row, reason)
         else:
-            queue.put_off(self._engine, row, reason, now + pause_s)
+            queue.put_off(self._engine, row, reason, again_at)
         return False
 
     def _count(self) -> None:
@@ -236,7 +239,7 @@ def serve(
         "notifying", rules=list(config.notify.rules), recipients=list(config.notify.recipients),
         url=shown(url),
     )  # fmt: skip
-    pause_s, longest_s = config.database.retry_s
+    backoff = Backoff(*config.database.retry_s)
     try:
         while not stop.is_set():
             try:
@@ -245,10 +248,9 @@ def serve(
             except StoreError as error:
                 log.warning("the database does not answer; keeping on", reason=str(error))
                 notifier.trouble("database", str(error))
-                stop.wait(pause_s)
-                pause_s = min(pause_s * 2, longest_s)
+                stop.wait(backoff.next_s())
                 continue
-            pause_s = config.database.retry_s[0]
+            backoff.reset()
             notifier.trouble("database", None)
             if systemd is not None:
                 systemd.notify("READY=1\nWATCHDOG=1")
