@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.architectures.yolov5 import SIZES, YOLOv5, load_tensors, yolov5
-from models.checkpoint import DamagedCheckpointError, ForeignCheckpointError
+from models.architectures.yolov5 import SIZES, YOLOv5, yolov5
+from models.checkpoint import DamagedCheckpointError, ForeignCheckpointError, load_tensors
 
 # Names a YOLOv5 checkpoint may mention. They are never imported: stand-ins answer to them.
 KNOWN = ("models.yolo.", "models.common.", "torch.nn.modules.", "ultralytics.nn.")

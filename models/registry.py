@@ -14,6 +14,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 RESULTS = Path(__file__).parent / "results"
 
 Task = Literal["expression", "detection", "eyes"]
+# What a network or a graph takes: camera pixels, or floats in its own scale.
+Feed = Literal["pixels", "floats"]
 
 # RAF-DB's own order (1..7), less one. `facts`: its papers often swap anger and disgust.
 RAF_LABELS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")

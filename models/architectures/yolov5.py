@@ -9,13 +9,10 @@ the name it has there (`model.0.conv.weight`), so their tensors load as they are
 """
 
 import math
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-
-from models.checkpoint import ForeignCheckpointError
 
 Size = Literal["n", "s", "m", "l"]
 
@@ -286,42 +283,6 @@ class YOLOv5(nn.Module):
 def yolov5(labels: tuple[str, ...], size: Size = "n", anchors: bool = False) -> YOLOv5:
     """Build the detector: the factory the model cards name."""
     return YOLOv5(tuple(labels), size, anchors)
-
-
-def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load a checkpoint's tensors, each of which must fit.
-
-    Raises:
-        ForeignCheckpointError: a tensor is missing, left over or of another shape.
-    """
-    own = network.state_dict()
-    for name in sorted(own.keys() ^ tensors.keys()):
-        if not name.endswith("num_batches_tracked"):
-            side = "is missing from" if name in own else "does not belong to this network; it is in"
-            raise ForeignCheckpointError(f"tensor {name} {side} the checkpoint")
-    for name, tensor in tensors.items():
-        if name in own and own[name].shape != tensor.shape:
-            raise ForeignCheckpointError(
-                f"tensor {name} is {tuple(tensor.shape)} in the checkpoint, "
-                f"this network needs {tuple(own[name].shape)}: another size or other classes?"
-            )
-    network.load_state_dict({k: v.float() for k, v in tensors.items() if k in own}, strict=False)
-
-
-def transfer(network: nn.Module, tensors: Mapping[str, Tensor]) -> int:
-    """Copy every tensor that fits by name and shape: the start of a transfer training.
-
-    Returns:
-        How many tensors were copied.
-    """
-    own = network.state_dict()
-    fitting = {
-        name: tensor.float()
-        for name, tensor in tensors.items()
-        if name in own and own[name].shape == tensor.shape and own[name].is_floating_point()
-    }
-    network.load_state_dict(fitting, strict=False)
-    return len(fitting)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -137,7 +137,7 @@ def train(
     """Train a model, or fine-tune it from weights; the best epoch is kept."""
     import torch
 
-    from models.training.runs import draw_curves, parse_list, plan
+    from models.training.runs import TrainingOptions, draw_curves, parse_list, plan
 
     if threads:
         torch.set_num_threads(threads)
@@ -145,11 +145,13 @@ def train(
     given = {"epochs": epochs, "batch": batch, "lr": lr, "seed": seed}
     with _bar() as bar:
         task = bar.add_task("landmarks of each face", total=None, visible=False)
-        planned = plan(
-            model, data, folder, recipe=recipe, weights=weights or (), teacher=teacher,
-            labels=parse_list(labels), faces=faces, minutes=minutes, device=device,
-            workers=workers,
+        options = TrainingOptions(
+            recipe=recipe, weights=weights or (), teacher=teacher, labels=parse_list(labels),
+            faces=faces, minutes=minutes, device=device, workers=workers,
             overrides={k: v for k, v in given.items() if v is not None},
+        )  # fmt: skip
+        planned = plan(
+            model, data, folder, options,
             tick=lambda done, total: bar.update(task, completed=done, total=total, visible=True),
         )  # fmt: skip
         bar.update(task, visible=False)
@@ -294,7 +296,7 @@ def cost(
 ) -> None:
     """Count a model's parameters and multiplications, attention included."""
     from models.evaluation.classifier import cost_of
-    from models.export.onnx_export import build
+    from models.network import build
 
     card = find(model)
     counted = cost_of(build(card, None), card)

@@ -155,7 +155,7 @@ def train_eye_state(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Train the network that tells open, closed, lowered and hidden eyes by their pixels."""
-    from models.synthesis.scene_datasets import list_portraits
+    from models.data.scene_datasets import list_portraits
     from models.training import eye_state_runs
 
     kept, back = eye_state_runs.split_portraits(list_portraits(portraits) if portraits else [])
@@ -366,8 +366,8 @@ def synthesize(
     licence: Annotated[str, typer.Option(help="Of the portraits, for the provenance.")] = "",
 ) -> None:
     """Make labelled pictures from portraits: eyes closed by degrees, yawns, glasses, cabins."""
+    from models.data import scene_datasets
     from models.data.yolo import PictureSetError, read_picture_set
-    from models.synthesis import scene_datasets
     from models.synthesis.scenes import LABELS
 
     if pictures is not None and portraits is None:

@@ -26,8 +26,8 @@ def drives(
     seed: Annotated[int, typer.Option(help="Of scripts, disguises and noise.")] = 12,
 ) -> None:
     """Film drives of many people with written truth: closures, glances, talk, glasses, night."""
+    from models.data.drive_cast import cast
     from models.data.yolo import PictureSetError
-    from models.synthesis.drive_cast import cast
     from models.synthesis.drive_set import plan_drives, write_drive, write_truth_file
 
     people = cast(portraits)

@@ -46,10 +46,10 @@ def train(
     """Set faces into scenes and train YOLOv5n to find and name them."""
     import torch
 
-    from models.architectures.yolov5 import load_tensors, yolov5
-    from models.checkpoint import write_weights
+    from models.architectures.yolov5 import yolov5
+    from models.checkpoint import load_tensors, write_weights
     from models.data.layouts import find_source, open_for_training
-    from models.synthesis.expression_scenes import SCENE_PX, write_scenes
+    from models.evaluation.expression_scenes import SCENE_PX, write_scenes
     from models.training.detector import DetectorRecipe, train_detector
     from models.training.detector_runs import starting_tensors
     from models.training.runs import labels_for
@@ -98,8 +98,8 @@ def evaluate(
     from models.evaluation.classifier import cost_of, measure_latency, robustness_of
     from models.evaluation.corruptions import CONDITIONS
     from models.evaluation.detector import Judged, detection_of
-    from models.export.onnx_export import build
-    from models.synthesis.expression_scenes import agreement, answer, look_at, scenes
+    from models.evaluation.expression_scenes import agreement, answer, look_at, scenes
+    from models.network import build
     from models.training.runs import weights_and_card
 
     path, card = weights_and_card(NAME, str(weights))

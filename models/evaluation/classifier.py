@@ -15,9 +15,9 @@ from models.architectures.backbones import blank_face, parameters
 from models.data import Faces
 from models.evaluation.corruptions import CONDITIONS
 from models.evaluation.prediction import normalise, predict
-from models.export.onnx_export import build
 from models.inference import load
 from models.inference.backend import InferenceError, Precision, Runtime, this_machine
+from models.network import build
 from models.registry import ModelCard
 from models.report import (
     WITHOUT,

@@ -19,7 +19,7 @@ from models.data.pictures import read_upright
 from models.data.yolo import Picture, PictureSet
 from models.inference.boxes import FaceBoxes, prominent
 from models.report import Accuracy, DetectionAccuracy, Report, wilson
-from models.training.ultralytics_safe import ultralytics
+from models.ultralytics_safe import ultralytics
 
 IOUS = np.linspace(0.5, 0.95, 10)
 MIN_SCORE = 0.01

@@ -17,9 +17,8 @@ from onnx import TensorProto, helper
 
 from models.checkpoint import read_card
 from models.export.onnx_export import ExportError, build, to_onnx
-from models.inference.backend import Feed
 from models.inference.cache import graph_name, sha256_of
-from models.registry import WEIGHTS, ModelCard
+from models.registry import WEIGHTS, Feed, ModelCard
 
 # `onnx_export` wraps the network once.
 _PREFIX = "network."

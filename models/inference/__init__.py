@@ -30,7 +30,6 @@ from models.inference.backend import (
     Backend,
     Choice,
     Device,
-    Feed,
     InferenceError,
     Input,
     Outputs,
@@ -43,7 +42,7 @@ from models.inference.backend import (
 )
 from models.inference.batching import Gathering
 from models.inference.cache import cache_folder, derived, quantised
-from models.registry import WEIGHTS, ModelCard
+from models.registry import WEIGHTS, Feed, ModelCard
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,6 @@ from models.extras import cure
 
 Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["auto", "openvino", "onnxruntime", "torch"]
-Feed = Literal["pixels", "floats"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import structlog
 
 from models.extras import cure
-from models.inference.backend import Feed, InferenceError
-from models.registry import WEIGHTS, ModelCard
+from models.inference.backend import InferenceError
+from models.registry import WEIGHTS, Feed, ModelCard
 
 log = structlog.get_logger(__name__)
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError
-from models.export.onnx_export import ExportError, build, fed_with
-from models.inference.backend import Choice, Feed, InferenceError, Input, Outputs
-from models.registry import ModelCard
+from models.inference.backend import Choice, InferenceError, Input, Outputs
+from models.network import ExportError, build, fed_with
+from models.registry import Feed, ModelCard
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # torch asks for some runs on a side stream before a capture, so that its libraries are set up.

@@ -34,8 +34,11 @@ from models.training.optimisation import (
     build_optimizer,
     cross_entropy,
     learning_rate,
+    set_rate,
 )
 from models.training.recipe import Recipe, TrainingError
+
+BEST = "best.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,10 @@ class Progress:
     seconds: float = 0.0
     curves: list[Epoch] = field(default_factory=list)
 
+    def stopped_gaining(self, patience: int) -> bool:
+        """Nothing better has come for so many epochs; 0 is patient for ever."""
+        return bool(patience) and self.epoch - self.best_epoch >= patience
+
 
 class Listener(Protocol):
     """Called back as the training goes."""
@@ -84,14 +91,21 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process computes, and which of how many it is."""
+    """Where a process computes, and which of how many it is.
+
+    Attributes:
+        device: of the model.
+        rank, world: which process of how many.
+        workers: processes that decode pictures, where they are not held in memory.
+    """
 
     device: torch.device
     rank: int = 0
     world: int = 1
+    workers: int = 0
 
     @classmethod
-    def find(cls, device: str = "auto") -> "Place":
+    def find(cls, device: str = "auto", workers: int = 0) -> "Place":
         """CUDA where there is one, else the CPU; joins the group when torchrun started us."""
         rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
@@ -100,7 +114,8 @@ class Place:
         if world > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if cuda else "gloo")
         local = int(os.environ.get("LOCAL_RANK", "0"))
-        return cls(torch.device("cuda", local) if cuda else torch.device("cpu"), rank, world)
+        own = torch.device("cuda", local) if cuda else torch.device("cpu")
+        return cls(own, rank, world, workers)
 
 
 def epoch_order(faces: Faces, recipe: Recipe, epoch: int) -> list[int]:
@@ -130,20 +145,18 @@ class Trainer:
         training, validation: what to learn and what to choose by.
         run: folder of the run.
         place: where to compute.
-        workers: processes that decode pictures, where they are not held in memory.
         limit_s: seconds of learning, resumed ones included: schedules run over this time instead
             of over the recipe's epochs, which still bound them; 0 sets no limit.
     """
 
     def __init__(
         self, model: nn.Module, card: ModelCard, recipe: Recipe, training: Faces,
-        validation: Faces, run: Path, place: Place | None = None, workers: int = 0,
-        limit_s: float = 0.0,
+        validation: Faces, run: Path, place: Place | None = None, limit_s: float = 0.0,
     ) -> None:  # fmt: skip
         self.card, self.recipe, self.run = card, recipe, run
         self.training, self.validation = training.cached(), validation.cached()
         self.place = place or Place.find()
-        self.workers, self.limit_s = workers, limit_s
+        self.limit_s = limit_s
         torch.manual_seed(recipe.seed + self.place.rank)
         weights = class_weights(training) if recipe.balance == "loss" else None
         criterion = cross_entropy(
@@ -189,12 +202,9 @@ class Trainer:
         return self.progress
 
     def _done(self) -> bool:
-        over = bool(self.limit_s) and self.progress.seconds >= self.limit_s
-        return over or self.progress.epoch >= self.recipe.epochs or self._done_gaining()
-
-    def _done_gaining(self) -> bool:
-        patience = self.recipe.patience
-        return bool(patience) and self.progress.epoch - self.progress.best_epoch >= patience
+        progress, recipe = self.progress, self.recipe
+        over = bool(self.limit_s) and progress.seconds >= self.limit_s
+        return over or progress.epoch >= recipe.epochs or progress.stopped_gaining(recipe.patience)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         place = self.place
@@ -207,7 +217,7 @@ class Trainer:
                 mine[i : i + self.recipe.batch] for i in range(0, len(mine), self.recipe.batch)
             ],
             collate_fn=_whole,
-            num_workers=self.workers,
+            num_workers=place.workers,
         )
         yield from loader
 
@@ -226,23 +236,15 @@ class Trainer:
             now = self._moment(epoch + index / rounds, began)
             if now >= self.recipe.epochs and seen:
                 break
-            self._set_rate(learning_rate(self.recipe, now))
+            set_rate(self.optimizer, learning_rate(self.recipe, now))
             loss = self._step(self._prepare(raw, self.recipe.side_at(now)), now)
             if not math.isfinite(loss):
-                raise TrainingError(self._broken(epoch, index))
+                raise TrainingError(_broken(self.run / BEST, epoch, index))
             total, seen = total + loss, seen + 1
             if self.averaged:
                 self.averaged.update(self.model)
             listener.step(epoch, index + 1, rounds, total / seen)
         return total / max(seen, 1)
-
-    def _broken(self, epoch: int, index: int) -> str:
-        kept = self.run / "best.safetensors"
-        saved = f"the best weights so far are in {kept}" if kept.exists() else "nothing was saved"
-        return (
-            f"loss is no number in epoch {epoch + 1}, batch {index + 1}; stopped, {saved}; "
-            "try a lower lr, clip_norm, or amp: off"
-        )
 
     def _prepare(self, raw: Batch, side_px: int | None) -> Batch:
         device = self.place.device
@@ -281,10 +283,6 @@ class Trainer:
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self.objective.parameters(), self.recipe.clip_norm)
 
-    def _set_rate(self, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
     def _measure(self, loss: float, began: float, listener: Listener) -> None:
         logits = predict(self.kept, self.card, self.validation, self.place.device, self.recipe.amp)
         valid_loss = float(nn.functional.cross_entropy(logits, self.validation.truth))
@@ -306,7 +304,7 @@ class Trainer:
 
     def _save(self, *, best: bool) -> None:
         if best:
-            write_weights(self.kept, self.card, self.run / "best.safetensors")
+            write_weights(self.kept, self.card, self.run / BEST)
         state = {
             "objective": self.objective.state_dict(),
             "averaged": self.averaged.model.state_dict() if self.averaged else {},
@@ -361,6 +359,14 @@ class Trainer:
         saved = dict(state["progress"])
         saved["curves"] = [Epoch(**line) for line in saved["curves"]]
         self.progress = Progress(**saved)
+
+
+def _broken(kept: Path, epoch: int, index: int) -> str:
+    saved = f"the best weights so far are in {kept}" if kept.exists() else "nothing was saved"
+    return (
+        f"loss is no number in epoch {epoch + 1}, batch {index + 1}; stopped, {saved}; "
+        "try a lower lr, clip_norm, or amp: off"
+    )
 
 
 def _whole(batch: Any) -> Any:

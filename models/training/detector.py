@@ -19,11 +19,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from models.architectures.yolov5 import transfer
+from models.checkpoint import transfer
 from models.data.pictures import read_upright
 from models.data.yolo import Picture, PictureSet, check_classes
 from models.training.recipe import TrainingError
-from models.training.ultralytics_safe import ultralytics
+from models.ultralytics_safe import ultralytics
 
 ultralytics()
 from ultralytics.data import base as ultralytics_data  # noqa: E402  (only after it was made safe)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import inference
-from models.architectures.yolov5 import load_tensors, transfer, yolov5
-from models.checkpoint import read_card, read_tensors, write_weights
+from models.architectures.yolov5 import yolov5
+from models.checkpoint import load_tensors, read_card, read_tensors, transfer, write_weights
 from models.data.pictures import read_upright
 from models.data.yolo import (
     PictureSet,

@@ -16,18 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from models.architectures.eye_state import STATES, EyeState, eye_state
-from models.architectures.yolov5 import load_tensors
-from models.checkpoint import read_card, read_tensors, write_weights
+from models.checkpoint import load_tensors, read_card, read_tensors, write_weights
 from models.data.eyes import CLOSED, OPEN, EyeCrops, mesh_in, read_eyes, roomy_eyes
 from models.data.pictures import read_upright
 from models.data.played_eyes import patches_without_eyes, play_eyes
+from models.data.scene_datasets import PortraitFile
 from models.data.yolo import PictureSetError
 from models.evaluation.detector import roc_area
 from models.evaluation.eye_state import best_bias, raise_logits
 from models.inference.eye_crops import eye_probabilities
 from models.registry import ModelCard, find
 from models.synthesis.face_warp import Landmarks
-from models.synthesis.scene_datasets import PortraitFile
 from models.synthesis.scenes import actor_of
 from models.training.eye_state import judge_eyes, train_eyes
 

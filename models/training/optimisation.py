@@ -40,6 +40,12 @@ def learning_rate(recipe: Recipe, epoch: float) -> float:
     return recipe.lr
 
 
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Let every group of parameters learn at this rate from now on."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
 class Sam:
     """Sharpness-aware minimisation (Foret et al. 2021) over any optimizer.
 

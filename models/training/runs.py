@@ -1,8 +1,8 @@
 """From a model's name and a folder of faces to a trained model: what `models train` does."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from models.data.landmarks import (
 )
 from models.data.layouts import FaceSet, find_source, open_for_training
 from models.evaluation.prediction import predict
-from models.export.onnx_export import build
+from models.network import build
 from models.registry import FER_PLUS_LABELS, MODELS, WEIGHTS, ModelCard, find
 from models.report import Budget
 from models.training import Place, Trainer
@@ -162,19 +162,11 @@ class TrainingPlan:
     warnings: tuple[str, ...]
 
 
-def plan(
-    name: str, data: Path, run: Path, *, recipe: str | None = None,
-    weights: Sequence[str] = (), teacher: Path | None = None,
-    labels: Sequence[str] = (), faces: int = 0, minutes: float = 0.0,
-    device: str = "auto", workers: int = 0,
-    overrides: dict[str, Any] | None = None, tick: Tick | None = None,
-) -> TrainingPlan:  # fmt: skip
-    """Read the data, check it, and set up the training.
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """What may be asked of a training besides the model and the data.
 
-    Args:
-        name: of a registered expression model.
-        data: any layout `models.data.layouts` knows.
-        run: folder of the run.
+    Attributes:
         recipe: name or path; the model's own when None.
         weights: `shipped` and files to start from, each filling the part it is of.
         teacher: trained weights whose answers soften the targets, as the recipe weighs them.
@@ -184,6 +176,33 @@ def plan(
         device: auto, cpu or cuda.
         workers: processes that decode pictures.
         overrides: recipe settings from the command line.
+    """
+
+    recipe: str | None = None
+    weights: Sequence[str] = ()
+    teacher: Path | None = None
+    labels: Sequence[str] = ()
+    faces: int = 0
+    minutes: float = 0.0
+    device: str = "auto"
+    workers: int = 0
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plan(
+    name: str,
+    data: Path,
+    run: Path,
+    options: TrainingOptions | None = None,
+    tick: Tick | None = None,
+) -> TrainingPlan:
+    """Read the data, check it, and set up the training.
+
+    Args:
+        name: of a registered expression model.
+        data: any layout `models.data.layouts` knows.
+        run: folder of the run.
+        options: what else was asked.
         tick: called with (done, total) while landmarks are looked for.
 
     Raises:
@@ -191,29 +210,32 @@ def plan(
     """
     if name not in MODELS:
         raise TrainingError(f"no model {name!r}; registered: {', '.join(sorted(MODELS))}")
-    chosen = load_recipe(find_recipe(recipe or name), **(overrides or {}))
+    options = options or TrainingOptions()
+    chosen = load_recipe(find_recipe(options.recipe or name), **options.overrides)
     source = find_source(data)
-    card = card_for(name, chosen, labels_for(MODELS[name], source, labels), source)
+    card = card_for(name, chosen, labels_for(MODELS[name], source, options.labels), source)
     training, validation = open_for_training(
         data, card.labels, card.input_hw,
         soft=chosen.target == "distribution", validation=chosen.validation,
     )  # fmt: skip
-    if faces:
-        training = training.spread(faces)
+    if options.faces:
+        training = training.spread(options.faces)
     require_classes(training)
     if not len(validation):
         raise DatasetError(f"{data}: nothing was held out to choose by; add pictures or a `valid`")
     if chosen.landmarks:
         training = teach(training, run / "landmarks.npz", tick)
-    place = Place.find(device)
-    if teacher is not None:
-        training = training.softened(answers_of(teacher, training, place.device), chosen.teacher)
+    place = Place.find(options.device, options.workers)
+    if options.teacher is not None:
+        answers = answers_of(options.teacher, training, place.device)
+        training = training.softened(answers, chosen.teacher)
     model = build(card, None)
-    fill(model, card, weights)
+    fill(model, card, options.weights)
     if chosen.grow and hasattr(model, "working_px"):
         raise TrainingError(f"recipe: grow: {name} sees one picture size; grow its image branch")
     lines = tuple(alignment_warnings(training, card))
-    trainer = Trainer(model, card, chosen, training, validation, run, place, workers, 60 * minutes)
+    limit_s = 60 * options.minutes
+    trainer = Trainer(model, card, chosen, training, validation, run, place, limit_s)
     return TrainingPlan(trainer, lines)
 
 

@@ -74,9 +74,9 @@ class Naive:
         import mediapipe  # noqa: PLC0415 - each contestant imports what it needs and no more
         import torch  # noqa: PLC0415
 
-        from models.export.onnx_export import build  # noqa: PLC0415
+        from models.network import build  # noqa: PLC0415
         from models.registry import find  # noqa: PLC0415
-        from models.training.ultralytics_safe import ultralytics  # noqa: PLC0415
+        from models.ultralytics_safe import ultralytics  # noqa: PLC0415
 
         card = find("poster_v2")
         self._torch = torch
@@ -174,7 +174,7 @@ def prepare() -> None:
     import torch  # noqa: PLC0415
 
     from models.checkpoint import write_weights  # noqa: PLC0415
-    from models.export.onnx_export import build  # noqa: PLC0415
+    from models.network import build  # noqa: PLC0415
     from models.registry import find  # noqa: PLC0415
 
     torch.manual_seed(0)

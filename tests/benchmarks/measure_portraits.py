@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import typer
 
+from models.data.scene_datasets import Portrait, list_portraits
 from models.evaluation.detector import roc_area
 from models.inference import boxes
 from models.registry import WEIGHTS
-from models.synthesis.scene_datasets import Portrait, list_portraits
 from models.synthesis.scenes import actor_of, compose
 from models.training.detector_runs import open_network
 from models.training.eye_state_runs import Face, mesh_in, open_eyes, probability, split_portraits

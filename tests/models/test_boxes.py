@@ -40,7 +40,7 @@ def raw_output(
 def ultralytics_nms(rows: Any, min_score: float, iou: float) -> Any:
     import torch
 
-    from models.training.ultralytics_safe import ultralytics
+    from models.ultralytics_safe import ultralytics
 
     ultralytics()
     from ultralytics.utils.nms import non_max_suppression
@@ -70,7 +70,7 @@ def test_suppression_keeps_the_boxes_ultralytics_keeps(seed: int) -> None:
 )
 @pytest.mark.parametrize("input_hw", [(320, 320), (256, 320), (640, 640)])
 def test_the_letterbox_is_ultralytics_to_the_pixel(size: Any, input_hw: tuple[int, int]) -> None:
-    from models.training.ultralytics_safe import ultralytics
+    from models.ultralytics_safe import ultralytics
 
     ultralytics()
     from ultralytics.data.augment import LetterBox

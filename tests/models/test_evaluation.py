@@ -16,8 +16,8 @@ from models.data import Faces, Sample
 from models.data.layouts import open_faces
 from models.evaluation.classifier import cost_of, evaluate, measure_agreement, pixels_of
 from models.evaluation.prediction import predict
-from models.export.onnx_export import build
 from models.inference import load
+from models.network import build
 from models.registry import MODELS, RESULTS, WEIGHTS, ModelCard, find
 from models.report import load_reports
 from tests.models.test_data import FERPLUS, needs_ferplus, picture

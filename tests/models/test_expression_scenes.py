@@ -12,15 +12,15 @@ from models.cli import models_app
 from models.data import Faces, Sample
 from models.data.yolo import check_classes
 from models.evaluation.detector import Judged, detection_of
-from models.registry import find
-from models.report import Report
-from models.synthesis.expression_scenes import (
+from models.evaluation.expression_scenes import (
     answer,
     compose,
     look_at,
     scenes,
     write_scenes,
 )
+from models.registry import find
+from models.report import Report
 from tests.models.test_data import picture
 
 LABELS = ("dark", "bright")

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from models.checkpoint import read_card, write_weights
-from models.export.onnx_export import ExportError, build
 from models.inference import Network, backend, cache, load
 from models.inference.backend import InferenceError, Input, Machine, Runtime, choose
+from models.network import ExportError, build
 from models.registry import find
 from tests.support.paths import ROOT
 

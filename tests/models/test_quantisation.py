@@ -17,10 +17,10 @@ from openvino import opset13
 
 from models.checkpoint import write_weights
 from models.export import quantisation
-from models.export.onnx_export import build
 from models.export.quantisation import FEWEST_PICTURES, QuantisationError, calibrate
 from models.inference import backend, load
 from models.inference.cache import quantised
+from models.network import build
 from models.registry import ModelCard, find
 
 SIDE = 8

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.data.scene_datasets import list_portraits, write_scenes, write_views
 from models.data.yolo import PictureSetError, read_picture_set
 from models.inference.boxes import overlaps
 from models.synthesis import astronaut
 from models.synthesis.face_warp import ear
-from models.synthesis.scene_datasets import list_portraits, write_scenes, write_views
 from models.synthesis.scenes import (
     LABELS,
     Actor,

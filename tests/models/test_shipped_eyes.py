@@ -59,7 +59,7 @@ def test_two_hundred_pictures_are_read_as_ultralytics_reads_them(portrait: Actor
     import torch
 
     from models.checkpoint import read_tensors
-    from models.training.ultralytics_safe import ultralytics
+    from models.ultralytics_safe import ultralytics
 
     ultralytics()
     from ultralytics.data.augment import LetterBox

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from models.checkpoint import read_card
-from models.export.onnx_export import build, fed_with
 from models.export.shipped_graphs import feed_of, tensor_table, write_beside, write_shipped
 from models.inference import load
 from models.inference.backend import InferenceError, Runtime
 from models.inference.cache import graph_name, sha256_of
+from models.network import build, fed_with
 from models.registry import WEIGHTS, ModelCard
 from tests.support.paths import ROOT
 

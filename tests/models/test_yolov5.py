@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.architectures.yolov5 import count_parameters, load_tensors, transfer, yolov5
+from models.architectures.yolov5 import count_parameters, yolov5
+from models.checkpoint import load_tensors, transfer
 from models.legacy_yolov5 import from_legacy, read_legacy
 from tests.support.paths import SHARED
 
@@ -76,7 +77,7 @@ def test_the_output_has_a_row_a_cell(anchors: bool, shape: tuple[int, ...]) -> N
 
 
 def test_the_anchor_free_head_is_that_of_ultralytics() -> None:
-    from models.training.ultralytics_safe import ultralytics
+    from models.ultralytics_safe import ultralytics
 
     ultralytics()
     from ultralytics.nn.tasks import DetectionModel

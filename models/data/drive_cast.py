@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.synthesis.scene_datasets import list_portraits
+from models.data.scene_datasets import list_portraits
 
 BENCHMARK = 100
 # Every fifth open portrait is kept back by the trainings of the networks.

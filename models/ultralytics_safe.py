@@ -2,8 +2,8 @@
 
 ultralytics downloads, installs packages and reports home unless told otherwise *before* its first
 import, and it needs `torchvision::nms`, which a CUDA build of torchvision cannot give beside a
-CPU-only torch (pytorch/vision #9085). Everything that needs ultralytics calls `ultralytics()`
-here; nothing else in the project imports it. The watch's frame loop never comes this way.
+CPU-only torch (pytorch/vision #9085). Whoever needs ultralytics calls `ultralytics()` here before
+importing any of it.
 """
 
 import os

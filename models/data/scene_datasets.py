@@ -126,7 +126,7 @@ def write_scenes(
             progress(writer.count, scenes)
     writer.finish(
         {
-            "made_by": "models.synthesis.scene_datasets.write_scenes",
+            "made_by": "models.data.scene_datasets.write_scenes",
             "seed": seed,
             "size_px": size,
             "licence_of_portraits": licence or "not stated",
@@ -208,7 +208,7 @@ def write_views(
         progress(done + 1, len(pictures.pictures))
     writer.finish(
         {
-            "made_by": "models.synthesis.scene_datasets.write_views",
+            "made_by": "models.data.scene_datasets.write_views",
             "seed": seed,
             "size_px": size,
             "pictures": {p.path.name: p.sha256 for p in pictures.pictures},
