@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from models.data.layouts import open_faces
 from models.data.pictures import is_picture, read_upright
 from models.evaluation.classifier import pixels_of
-from models.export.onnx_export import build, to_onnx
+from models.export.onnx_export import to_onnx
 from models.inference import boxes
 from models.inference.backend import openvino, openvino_core
 from models.inference.cache import derived, quantised, writable
+from models.network import build
 from models.registry import ModelCard
 
 Pixels = NDArray[np.uint8]

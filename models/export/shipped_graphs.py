@@ -16,8 +16,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from models.checkpoint import read_card
-from models.export.onnx_export import ExportError, build, to_onnx
+from models.export.onnx_export import to_onnx
 from models.inference.cache import graph_name, sha256_of
+from models.network import ExportError, build
 from models.registry import WEIGHTS, Feed, ModelCard
 
 # `onnx_export` wraps the network once.

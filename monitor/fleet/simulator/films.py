@@ -6,7 +6,7 @@ to drives.
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -84,7 +84,7 @@ def _kept_or_seen(name: str, folder: Path, parts: Parts) -> list[Observation]:
     return seen
 
 
-def _seen(name: str, parts: Parts) -> Sequence[Observation]:
+def _seen(name: str, parts: Parts) -> list[Observation]:
     with TemporaryDirectory() as folder:
         portrait = _in_sunglasses(Path(folder)) if name == SUNGLASSES else None
         camera = CameraConfig(source="animated", script=FILMS[name], fps=FPS, portrait=portrait)
