@@ -113,6 +113,29 @@ LONG = [
 ]  # fmt: skip
 
 
+PRESSED_WHILE_IT_LOADS = """
+import sys
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+from monitor.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_a_command_still_loads_leaves_no_traceback(folder: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PRESSED_WHILE_IT_LOADS],
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (ENDED_BY_SIGINT, "", "")
+
+
 @pytest.mark.parametrize(("words", "sign"), [row[1:] for row in LONG], ids=[row[0] for row in LONG])
 def test_ctrl_c_ends_a_command_without_a_traceback_and_without_an_orphan(
     folder: Path, words: tuple[str, ...], sign: str
