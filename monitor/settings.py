@@ -5,6 +5,7 @@ schema's default. An unknown key is refused with the nearest right one.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -16,6 +17,7 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from monitor.addresses import redacted
@@ -26,7 +28,11 @@ class Settings(BaseSettings):
     """A whole tree: command line over environment over file over defaults."""
 
     model_config = SettingsConfigDict(
-        env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+        env_nested_delimiter="__",
+        env_parse_none_str="null",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
     )
 
     file_values: ClassVar[dict[str, Any]] = {}
@@ -63,6 +69,13 @@ def load_as(schema: type[Tree], path: Path | None, overrides: Mapping[str, Any])
         return loaded(**overrides)
     except ValidationError as error:
         raise ConfigError(explain(error, schema, where)) from None
+    except SettingsError as error:  # a variable that must hold JSON; its value may be a secret
+        quoted = re.search(r'field "(\w+)"', str(error))
+        name = f"{prefix}{quoted[1].upper() if quoted else '*'}"
+        raise ConfigError(
+            f'{name}: is no JSON; write a list as {name}=\'[{{"source": "0"}}]\', or a file of '
+            "settings"
+        ) from None
 
 
 def _shipped_configs() -> Path:

@@ -115,6 +115,35 @@ def test_a_wrong_password_setting_does_not_print_its_value(tmp_path: Path) -> No
     assert "open-sesame" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "section", "key"),
+    [
+        ("WAKEFUL_CHIME__DEVICE", "chime", "device"),
+        ("WAKEFUL_SPEED__TOPIC", "speed", "topic"),
+        ("WAKEFUL_MQTT__USERNAME", "mqtt", "username"),
+        ("WAKEFUL_MQTT__CA_FILE", "mqtt", "ca_file"),
+        ("WAKEFUL_PERCEPTION__EMOTION", "perception", "emotion"),
+    ],
+)
+def test_the_environment_can_take_a_value_away(
+    variable: str, section: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w.yaml").write_text(f"{section}: {{{key}: something}}\n")
+    monkeypatch.setenv(variable, "null")
+    assert getattr(getattr(load(tmp_path / "w.yaml"), section), key) is None
+
+
+@pytest.mark.parametrize("value", ["", "rtsp://me:s3cret@cam/1", "0", "[{source: 0}]", "["])
+def test_cameras_of_the_environment_that_are_no_json_are_one_line(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAKEFUL_CAMERAS", value)
+    with pytest.raises(ConfigError, match=r"(?i)cameras") as caught:
+        load()
+    assert "\n" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_yaml_cannot_build_objects(tmp_path: Path) -> None:
     path = written(tmp_path, "vehicle: !!python/object/apply:os.system ['touch pwned']")
     with pytest.raises(ConfigError, match="broken YAML"):
