@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from models.checkpoint import read_card
+from models.checkpoint import read_card, read_tensors
 from models.cli import models_app
 from models.data.eye_augmentation import relight, vary
 from models.data.eyes import (
@@ -275,6 +275,28 @@ def test_the_commands_train_and_measure(tmp_path: Path) -> None:
     row = json.loads(figures.read_text())["drawn"]
     assert (row["open"], row["closed"]) == (8, 8)
     assert set(row["people"]) == {"p0", "p1", "p2", "p3"}
+
+
+def test_what_people_left_out_chose_is_in_the_network_that_learns_from_everybody(
+    tmp_path: Path,
+) -> None:
+    data, folds = str(set_of_drawn_eyes(tmp_path)), tmp_path / "folds"
+
+    def train(into: Path, *options: str) -> NDArray[np.float32]:
+        command = ["train", "eye_state", "--data", data, "--steps", "100", "--batch", "4"]
+        done = CliRunner().invoke(models_app, [*command, "--into", str(into), *options])
+        assert done.exit_code == 0, done.output
+        weights = next(into.rglob("eye_state.safetensors"))
+        bias: NDArray[np.float32] = read_tensors(weights)["head.5.bias"].float().numpy()
+        return bias
+
+    train(folds, "--folds", "2")
+    assert json.loads((folds / "people_left_out.json").read_text())["drawn"]["closed"] == 8
+    chosen = json.loads((folds / "bias.json").read_text())
+    (folds / "bias.json").write_text(json.dumps(chosen | {"closed": 0.7, "not_visible": 0.3}))
+    plain = train(tmp_path / "plain")
+    raised = train(tmp_path / "raised", "--bias-of", str(folds))
+    np.testing.assert_allclose(raised - plain, [0, 0.7, 0, 0.3], atol=2e-3)
 
 
 def test_figures_tell_sets_apart_by_person() -> None:
