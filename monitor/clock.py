@@ -21,6 +21,11 @@ def is_set(at: float) -> bool:
     return at >= SET_AT
 
 
+def beyond_any_count() -> int:
+    """A number greater than any count of messages: the clock, or `SET_AT` while it is not set."""
+    return int(max(time.time(), SET_AT))
+
+
 @dataclass
 class Calendar:
     """Tells the date to whoever deletes by age.

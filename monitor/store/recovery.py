@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
+from monitor.clock import beyond_any_count
 from monitor.store import outbox_table
 from monitor.store.database import open_engine
 from monitor.store.event_log import highest_sequence
@@ -37,7 +38,7 @@ def quarantine(path: Path) -> Rescued:
 def _rescued(path: Path) -> Rescued:
     undelivered: list[Pending] = []
     # Without the old count, the clock stands in: it is far beyond any count, so order is kept.
-    sequence = int(time.time())
+    sequence = beyond_any_count()
     engine = open_engine(f"sqlite:///{path}")
     try:
         with engine.connect() as connection:

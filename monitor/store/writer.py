@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import structlog
 
 from monitor.backoff import Backoff
+from monitor.clock import beyond_any_count
 from monitor.config import state_dir
 from monitor.errors import StoreError
 from monitor.store import schema
@@ -226,7 +227,7 @@ class Writer:
             log.error("event log cannot be written; alerts go out from memory", why=str(error))
         if not self._ever_open and not self._encoder.sequence:
             # The old count is unknown; the clock is far beyond it.
-            self._encoder.sequence = int(time.time())
+            self._encoder.sequence = beyond_any_count()
         self.trouble = f"{error}; meanwhile alerts go out from memory"
         self._from_memory(self._jobs)
         self._wait_before_retry()

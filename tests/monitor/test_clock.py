@@ -188,6 +188,20 @@ def test_a_drive_of_1970_is_not_half_a_century_old(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_a_lost_count_goes_on_beyond_any_other_even_in_1970(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is away and its count with it: the fleet must not take the new for older."""
+    monkeypatch.setenv("WAKEFUL_HOME", str(tmp_path))
+    monkeypatch.setattr(time, "time", lambda: NINETEEN_SEVENTY)
+    away = settings(tmp_path, store={"url": "postgresql+psycopg://w@127.0.0.1:1/w"})
+    with closing(open_store(away)) as store:
+        store.record(an_event())
+        assert store.outbox is not None
+        until(lambda: store.outbox and store.outbox.waiting, what="in memory")
+        assert store.outbox.next(1)[0].sequence > 1_000_000_000
+
+
 def test_a_clock_that_says_2099_forgets_nothing(tmp_path: Path) -> None:
     config = settings(tmp_path, store={"samples_keep_days": 2, "events_keep_days": 5})
     upgrade(config.store.url)

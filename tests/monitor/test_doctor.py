@@ -5,6 +5,7 @@ import fcntl
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -114,6 +115,20 @@ def test_a_camera_that_run_refuses_is_refused(tmp_path: Path) -> None:
     config = settings(tmp_path, cameras=({"source": str(tmp_path / "photo.jpg")},))
     finding = check(config, "camera driver")
     assert (finding.verdict, finding.text) == (Verdict.FAIL, refusal(config))
+
+
+def test_what_had_to_be_assumed_of_a_recording_is_said(tmp_path: Path) -> None:
+    film = tmp_path / "pi.h264"
+    with av.open(str(film), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height = 64, 48
+        for number in range(30):
+            grey = np.full((48, 64, 3), 90 + number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "bgr24")))
+        container.mux(stream.encode(None))
+    finding = check(settings(tmp_path, cameras=({"source": str(film)},)), "camera driver")
+    assert finding.verdict is Verdict.NOTICE
+    assert "holds no times" in finding.text
 
 
 def test_the_exit_code_says_it_too(tmp_path: Path) -> None:
