@@ -304,7 +304,8 @@ def _picture_files(root: Path) -> Iterator[tuple[str, Path, Path]]:
     ]
     layouts += [("", root, root), *((split, top[name], top[name]) for split, name in names)]
     # Darknet's, as CVAT writes it.
-    layouts += [(split, *[root / f"obj_{name}_data"] * 2) for split, name in names]
+    darknet = [(split, root / f"obj_{name}_data") for split, name in names]
+    layouts += [(split, folder, folder) for split, folder in darknet]
     for split, images, labels in layouts:
         if images.is_dir():
             written = label_files(labels)

@@ -38,9 +38,13 @@ def a_set(folder: Path, names: str = "names: [awake, sleep]\n", label: str = BOT
     return folder
 
 
-def fault(folder: Path, **options: Mapping[str, str]) -> str:
+def fault(
+    folder: Path,
+    labels: tuple[str, ...] | None = None,
+    classes: Mapping[str, str] | None = None,
+) -> str:
     with pytest.raises(PictureSetError) as caught:
-        read_picture_set(folder, **options)
+        read_picture_set(folder, labels, classes)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
