@@ -17,7 +17,7 @@ Task = Literal["expression", "detection", "eyes"]
 # What a network or a graph takes: camera pixels, or floats in its own scale.
 Feed = Literal["pixels", "floats"]
 
-# RAF-DB's own order (1..7), less one. `facts`: its papers often swap anger and disgust.
+# RAF-DB's own order (1..7), less one; its papers often swap anger and disgust.
 RAF_LABELS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 # FER+ column order (Barsoum et al. 2016), without the unknown and no-face votes.
 FER_PLUS_LABELS = (

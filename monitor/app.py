@@ -1,4 +1,4 @@
-"""Configuration in, a running watch out: the only room that knows every real part.
+"""Configuration in, a running watch out: the room that knows every real part.
 
 broker ─ store ─┬─ chime, store, mqtt, trace, clips …   (sinks, in the order of urgency)
                 └─ one Watch a camera: source → perception → engine

@@ -75,7 +75,7 @@ def _finder() -> Any:
 def find_landmarks(image: Image) -> Landmarks | None:
     """Mesh of the most prominent face in pixels, or None where none is found.
 
-    A face too small for the mesh network is cropped first (facts: it misses small faces).
+    A face too small for the mesh network is cropped first (it misses small faces).
     """
     mesh = _mesh_of(image)
     if mesh is not None:

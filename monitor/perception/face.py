@@ -2,9 +2,9 @@
 
 Landmarks are the 478 points of MediaPipe's face mesh with refined eyes (468 mesh, 10 iris) as an
 array (478, 2) or (478, 3) in pixels of the whole picture; the third column is depth in the same
-unit, smaller towards the camera. Every measure is a pure function of such an array and is `None`
-where it cannot be taken. `left` and `right` are the driver's own: in a picture that is not
-mirrored the driver's left eye lies on the right.
+unit, smaller towards the camera. A measure is computed from such an array alone and is `None` where
+it cannot be taken. `left` and `right` are the driver's own: in a picture that is not mirrored the
+driver's left eye lies on the right.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""MediaPipe, and the only place that touches it: where faces are, and the mesh on one of them.
+"""MediaPipe for the watch: where faces are, and the mesh on one of them.
 
 Both nets come in mediapipe 0.10.21's wheel, the last that carries its models: nothing is fetched.
 """

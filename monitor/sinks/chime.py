@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from monitor.config import ChimeConfig
 from monitor.sinks.base import Sink
-from monitor.types import Event, Kind, Level, Phase
+from monitor.types import KINDS, Event, Kind, Level, Phase
+from monitor.types.kinds import Sound
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +45,10 @@ BY_LEVEL: dict[Level, tuple[Tone, ...]] = {
     Level.WARNING: (Tone(1050, 0.14, 0.06),) * 3,
     Level.CRITICAL: (Tone(1700, 0.09, 0.04), Tone(2100, 0.09, 0.04)) * 4,
 }
-BY_KIND: dict[Kind, tuple[Tone, ...]] = {
-    Kind.MICROSLEEP: _RISING * 3,
-    Kind.SLEEP: _SIREN * 4,
-    Kind.UNRESPONSIVE: _SIREN * 8,
+BY_SOUND: dict[Sound, tuple[Tone, ...]] = {
+    "rising": _RISING * 3,
+    "siren": _SIREN * 4,
+    "long siren": _SIREN * 8,
 }
 # Louder the more urgent; the sleeps use the whole volume.
 _LOUDNESS = {Level.INFO: 0.35, Level.CAUTION: 0.55, Level.WARNING: 0.8, Level.CRITICAL: 1.0}
@@ -71,7 +72,7 @@ def pattern(kind: Kind, level: Level) -> tuple[Tone, ...]:
     """What an event sounds like; nothing for level `none`."""
     if level is Level.NONE:
         return ()
-    return BY_KIND.get(kind, BY_LEVEL[level])
+    return BY_SOUND.get(KINDS[kind].sound, BY_LEVEL[level])
 
 
 def samples(pulses: tuple[Tone, ...], volume: float) -> Samples:
@@ -186,7 +187,7 @@ class ChimeSink(Sink):
         if event is None:
             return
         volume = self._config.volume * _LOUDNESS[event.level]
-        if event.kind in BY_KIND:
+        if KINDS[event.kind].sound != "level":
             volume = self._config.volume
         sound = samples(pattern(event.kind, event.level), volume)
         try:

@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 from monitor.types.terms import Cause
 
+Sound = Literal["level", "rising", "siren", "long siren"]
+
 
 class Kind(StrEnum):
     """What an event is about; `KINDS` says how each behaves."""
@@ -47,6 +49,7 @@ class KindSpec:
         suppressed_by: the track whose latched alert speaks for it.
         cools_down: soon after its end it may be kept quiet; every other kind is told each time.
         hinders_learning: while it stands, what is seen is not the driver's normal.
+        sound: what the chime plays: that of its level, or one of its own.
     """
 
     track: str
@@ -60,17 +63,18 @@ class KindSpec:
     suppressed_by: str | None = None
     cools_down: bool = False
     hinders_learning: bool = True
+    sound: Sound = "level"
 
 
-def _closure(words: str, rank: int) -> KindSpec:
-    return KindSpec("closure", words, rank, activation="closure", answered=True)
+def _closure(words: str, rank: int, sound: Sound) -> KindSpec:
+    return KindSpec("closure", words, rank, activation="closure", answered=True, sound=sound)
 
 
 KINDS: Final[Mapping[Kind, KindSpec]] = {
     Kind.DROWSY: KindSpec("drowsy", "Drowsy", activation="drowsiness", cools_down=True),
-    Kind.MICROSLEEP: _closure("Microsleep", rank=1),
-    Kind.SLEEP: _closure("Sleep", rank=2),
-    Kind.UNRESPONSIVE: _closure("Unresponsive", rank=3),
+    Kind.MICROSLEEP: _closure("Microsleep", rank=1, sound="rising"),
+    Kind.SLEEP: _closure("Sleep", rank=2, sound="siren"),
+    Kind.UNRESPONSIVE: _closure("Unresponsive", rank=3, sound="long siren"),
     # A head that drops in sleep turns away, yawns and vanishes as well: one alert, not four.
     Kind.DISTRACTION: KindSpec(
         "distraction",

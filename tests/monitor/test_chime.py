@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from monitor.config import ChimeConfig
-from monitor.sinks.chime import BY_KIND, BY_LEVEL, RATE_HZ, ChimeSink, Samples, pattern, samples
+from monitor.sinks.chime import BY_LEVEL, BY_SOUND, RATE_HZ, ChimeSink, Samples, pattern, samples
 from monitor.types import Kind, Level, Phase
 from tests.support.events import event
 from tests.support.servers import until
 
-PATTERNS = {**{level.name: p for level, p in BY_LEVEL.items()}, **BY_KIND}
+PATTERNS = {**{level.name: p for level, p in BY_LEVEL.items()}, **BY_SOUND}
 
 
 class FakeSpeaker:

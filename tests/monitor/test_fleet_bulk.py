@@ -1,5 +1,6 @@
 """Messages cut out of a stream: however it comes in, each comes out once and whole."""
 
+import inspect
 import socket
 import threading
 from collections.abc import Iterator
@@ -108,6 +109,14 @@ def test_what_is_no_mqtt_ends_the_connection(line: Line, junk: bytes) -> None:
     line.say(publish(b"a", b"1", 7) + junk)
     assert [one.payload for one in line.taken] == [b"1"]
     assert ended == ["told"]
+
+
+def test_paho_has_the_parts_that_are_used_past_its_public_ones() -> None:
+    queue = inspect.signature(mqtt.Client._packet_queue).parameters
+    assert list(queue)[:5] == ["self", "command", "packet", "mid", "qos"]
+    assert list(inspect.signature(mqtt.Client._create_socket).parameters) == ["self"]
+    assert "_create_socket" in inspect.getsource(mqtt.Client.reconnect)
+    assert list(inspect.signature(mqtt.Client.loop_read).parameters) == ["self", "max_packets"]
 
 
 @pytest.mark.broker
