@@ -302,7 +302,8 @@ def _picture_files(root: Path) -> Iterator[tuple[str, Path, Path]]:
     layouts += [
         (split, entry(top[name], "images"), entry(top[name], "labels")) for split, name in names
     ]
-    layouts += [("", root, root), *((split, top[name], top[name]) for split, name in names)]
+    layouts += [("", root, root)]
+    layouts += [(split, top[name], top[name]) for split, name in names]
     # Darknet's, as CVAT writes it.
     darknet = [(split, root / f"obj_{name}_data") for split, name in names]
     layouts += [(split, folder, folder) for split, folder in darknet]
