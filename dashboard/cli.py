@@ -101,19 +101,19 @@ def passwd(
 ) -> None:
     """Add or change an account. The password is asked for, or read from a pipe."""
     file = access or settings.default_access_file()
-    known = accounts.read(file) if file.is_file() else accounts.Accounts()
+    people = accounts.read(file) if file.is_file() else accounts.Accounts()
     if remove:
-        rest = {key: value for key, value in known.users.items() if key != name}
+        rest = {key: value for key, value in people.users.items() if key != name}
         accounts.write(file, accounts.Accounts(users=rest))
         typer.echo(f"{file}: {name} has no access any more")
         return
     if role.upper() not in accounts.Role.__members__:
         raise ConfigError(f"--role {role}: must be viewer, reviewer or admin")
     password = None if oidc else _password()
-    before = known.users[name].groups if name in known.users else None
+    before = people.users[name].groups if name in people.users else None
     groups = None if all_groups else (group or before)
     try:
-        changed = accounts.with_account(known, name, accounts.Role[role.upper()], password, groups)
+        changed = accounts.with_account(people, name, accounts.Role[role.upper()], password, groups)
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from None
     accounts.write(file, changed)

@@ -44,9 +44,9 @@ def ask(config: MqttConfig, vehicle: str, command: Command) -> None:
     try:
         client.connect(host, config.port, keepalive=config.keepalive_s)
         client.loop_start()
-        told = client.publish(topic, b"", qos=1)
-        told.wait_for_publish(ANSWER_S)
-        if not told.is_published():
+        receipt = client.publish(topic, b"", qos=1)
+        receipt.wait_for_publish(ANSWER_S)
+        if not receipt.is_published():
             raise BrokerError(f"{host}:{config.port} gave no answer within {ANSWER_S:.0f} s")
     except (OSError, socket.gaierror, RuntimeError, ValueError) as error:
         raise BrokerError(

@@ -110,10 +110,10 @@ class Fleet:
         with self._engine.begin() as connection:
             for name, rows in everything(self._plan, number).items():
                 table = schema.metadata.tables[name]
-                told = [_named(name, row) for row in rows]
+                stored = [_named(name, row) for row in rows]
                 if name == "vehicles":
-                    told = [_as_of(row, life, self._now) for row in told]
-                past = [row for one in told if (row := self._past(name, one)) is not None]
+                    stored = [_as_of(row, life, self._now) for row in stored]
+                past = [row for one in stored if (row := self._past(name, one)) is not None]
                 if past:
                     connection.execute(insert(table), past)
         self._coming.sort(key=lambda moment: moment[0])
@@ -174,10 +174,10 @@ class Fleet:
         if leg is None:
             return
         state = json.loads(state_message(life, leg, at).payload)
-        told = {"state": state, "state_at": at, "last_seen_at": at}
+        values = {"state": state, "state_at": at, "last_seen_at": at}
         if at % STATS_S == 0:
-            told["stats"] = json.loads(stats_of(life, leg, at).encode())
-        connection.execute(_of(life.vehicle.id), told)
+            values["stats"] = json.loads(stats_of(life, leg, at).encode())
+        connection.execute(_of(life.vehicle.id), values)
         # As the watch does: a closer look while something happens.
         close = state["eyes"] == "closed" or Level[state["level"].upper()] >= Level.CAUTION
         if sampled or close:

@@ -55,8 +55,8 @@ def gate() -> User:
         if st.get_option("server.address") not in LOOPBACK:
             _refuse_strangers()
         return _remember(User("this desk", Role.ADMIN))
-    known = accounts.read(file)
-    return _by_organisation(known) if _oidc() else _by_password(known)
+    people = accounts.read(file)
+    return _by_organisation(people) if _oidc() else _by_password(people)
 
 
 def forget() -> None:
@@ -120,7 +120,7 @@ def _oidc() -> bool:
         return False
 
 
-def _by_organisation(known: accounts.Accounts) -> User:
+def _by_organisation(people: accounts.Accounts) -> User:
     if not st.user.is_logged_in:
         theme.heading("Wakeful", "Driver monitoring of your fleet")
         st.write("Sign in with your organisation's account to see the fleet.")
@@ -128,7 +128,7 @@ def _by_organisation(known: accounts.Accounts) -> User:
         st.stop()
     email = str(st.user.get("email") or "")
     # An address that its provider has not verified is anybody's.
-    user = known.user(email) if st.user.get("email_verified", True) else None
+    user = people.user(email) if st.user.get("email_verified", True) else None
     if user is None:
         theme.nothing(
             "No access yet",
@@ -148,10 +148,10 @@ def _token() -> str | None:
     return st.context.cookies.get(COOKIE)
 
 
-def _by_password(known: accounts.Accounts) -> User:
+def _by_password(people: accounts.Accounts) -> User:
     token = _token()
     name = SESSIONS.name(token, time.time())
-    user = known.user(name) if name is not None else None
+    user = people.user(name) if name is not None else None
     if user is not None and token is not None and st.session_state.get("user", user) == user:
         SESSIONS.touch(token, time.time())
         st.session_state["token"] = token
@@ -161,12 +161,12 @@ def _by_password(known: accounts.Accounts) -> User:
     st.session_state["token"] = None
     if token is not None:
         st.session_state["expired"] = True
-    _ask(known)
+    _ask(people)
     keep_signed_in()
     return st.stop()
 
 
-def _ask(known: accounts.Accounts) -> None:
+def _ask(people: accounts.Accounts) -> None:
     theme.heading("Sign in", "Wakeful: driver monitoring of your fleet")
     if st.session_state.get("expired"):
         st.info(
@@ -174,7 +174,7 @@ def _ask(known: accounts.Accounts) -> None:
             "were on opens next.",
             icon=":material/schedule:",
         )
-    if not known.users:
+    if not people.users:
         theme.nothing(
             "No accounts yet", "Make the first one on the server:", "wakeful dashboard passwd NAME"
         )
@@ -185,15 +185,15 @@ def _ask(known: accounts.Accounts) -> None:
             "Password", type="password", autocomplete="current-password", max_chars=256
         )
         if st.form_submit_button("Sign in", type="primary"):
-            _try(known, name, password)
+            _try(people, name, password)
 
 
-def _try(known: accounts.Accounts, name: str, password: str) -> None:
+def _try(people: accounts.Accounts, name: str, password: str) -> None:
     now, attempts = time.time(), _attempts()
     if attempts.locked(name, now):
         st.error(f"Too many wrong passwords; wait {LOCKED_S:.0f} s and try again.")
         return
-    user = known.check(name, password)
+    user = people.check(name, password)
     if user is None:
         attempts.failed(name, now)
         st.error("This name and password do not belong together.")

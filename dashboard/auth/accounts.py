@@ -154,8 +154,8 @@ def verify(password: str, kept: str) -> bool:
         # A file that asks for gigabytes is a broken file.
         if name != "scrypt" or int(n) > 2**17 or int(r) > 16 or int(p) > 16:
             return False
-        found = _scrypt(password, base64.b64decode(salt), int(n), int(r), int(p))
-        return hmac.compare_digest(found, base64.b64decode(key))
+        computed = _scrypt(password, base64.b64decode(salt), int(n), int(r), int(p))
+        return hmac.compare_digest(computed, base64.b64decode(key))
     except (ValueError, binascii.Error):
         return False
 

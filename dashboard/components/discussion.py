@@ -18,8 +18,8 @@ def people() -> list[str]:
     user, file = current(), settings().access_file
     names = {user.name} if user is not None else set()
     if file is not None:
-        known = accounts.read(file).users
-        names |= {name for name, account in known.items() if account.role != "viewer"}
+        listed = accounts.read(file).users
+        names |= {name for name, account in listed.items() if account.role != "viewer"}
     return sorted(names)
 
 
@@ -121,8 +121,9 @@ def _step(step: CoachingStep) -> str:
 
 
 def _quote(who: str, what: str, text: str | None, at: float) -> str:
-    said = f"<p>{theme.escape(text)}</p>" if text else ""
+    paragraph = f"<p>{theme.escape(text)}</p>" if text else ""
     title = theme.escape(f"{who} {what}".strip())
     return (
-        f'<div class="wk-review"><b>{title}</b>{said}<p>{theme.clock(at, seconds=False)}</p></div>'
+        f'<div class="wk-review"><b>{title}</b>{paragraph}'
+        f"<p>{theme.clock(at, seconds=False)}</p></div>"
     )

@@ -64,15 +64,15 @@ def accuracy_and_cost(
     return (whiskers + dots + names).properties(height=330)
 
 
-def confusion(known: Accuracy) -> Chart:
+def confusion(accuracy: Accuracy) -> Chart:
     """Rows are the truth, columns the answer; colour is the share of the row."""
     rows = [
         {"truth": truth, "answer": answer, "n": count, "share": count / max(sum(line), 1)}
-        for truth, line in zip(known.labels, known.confusion, strict=True)
-        for answer, count in zip(known.labels, line, strict=True)
+        for truth, line in zip(accuracy.labels, accuracy.confusion, strict=True)
+        for answer, count in zip(accuracy.labels, line, strict=True)
     ]
     frame = pd.DataFrame(rows)
-    order = list(known.labels)
+    order = list(accuracy.labels)
     ramp = ["#22303f", "#78b3e8"] if theme.dark() else ["#f1f5f9", "#1f5f99"]
     base = alt.Chart(frame).encode(
         x=alt.X(

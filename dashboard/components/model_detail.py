@@ -74,12 +74,12 @@ def _about(report: Report) -> None:
 def cards(task: str) -> None:
     """The cards of the weights that ship."""
     st.markdown("##### Shipped weights")
-    known = [card for card in shipped(task) if card.sha256]  # type: ignore[arg-type]
-    if not known:
+    hashed = [card for card in shipped(task) if card.sha256]  # type: ignore[arg-type]
+    if not hashed:
         st.caption(
             "No weights of this task ship with this version; train some: `wakeful models train`."
         )
-    for card in known:
+    for card in hashed:
         with st.expander(card.id):
             st.html(theme.facts(_card(card)))
 

@@ -207,10 +207,12 @@ def page(
 
 def count(database: Database, wanted: Filter) -> int:
     """How many alerts there are, at most `COUNT_CAP` + 1."""
-    found = (
+    matching = (
         select(literal(1)).select_from(events).where(_where(database, wanted)).limit(COUNT_CAP + 1)
     )
-    return int(database.rows(select(func.count().label("n")).select_from(found.subquery()))[0]["n"])
+    return int(
+        database.rows(select(func.count().label("n")).select_from(matching.subquery()))[0]["n"]
+    )
 
 
 def any_at_all(database: Database) -> bool:
@@ -229,8 +231,8 @@ def alert(database: Database, event: str) -> AlertDetail | None:
 
 
 def _evidence(row: Record) -> Evidence | None:
-    known = row["kind"] in set(Kind)
-    return evidence_from(Kind(row["kind"]), row["evidence"]) if known else None
+    typed = row["kind"] in set(Kind)
+    return evidence_from(Kind(row["kind"]), row["evidence"]) if typed else None
 
 
 def samples_between(

@@ -282,8 +282,8 @@ def _covered_hours(database: Database, span: TimeRange, vehicle: str | None) -> 
 def _together(span: TimeRange, summed: Any, rest: Any, *, alone: bool = False) -> Subquery:
     """Sums and what is not summed yet; only the latter where there are no sums to read."""
     if alone or span.summed_until <= span.since:
-        found: Subquery = rest.subquery()
-        return found
+        joined: Subquery = rest.subquery()
+        return joined
     return union_all(summed, rest).subquery()
 
 

@@ -12,18 +12,18 @@ def names(database: Database) -> list[str]:
     """The groups of the vehicles in the scope, sorted; of a limited scope its own."""
     g = vehicle_groups.c
     statement = select(g.group_name).where(database.allows(g.vehicle)).distinct()
-    known = {row["group_name"] for row in database.rows(statement.order_by(g.group_name))}
+    members = {row["group_name"] for row in database.rows(statement.order_by(g.group_name))}
     allowed = database.scope.groups
-    return sorted(known if allowed is None else known & allowed)
+    return sorted(members if allowed is None else members & allowed)
 
 
 def of_vehicles(database: Database) -> Mapping[str, list[str]]:
     """The groups of each vehicle in the scope."""
     g = vehicle_groups.c
     statement = select(g.vehicle, g.group_name).where(database.allows(g.vehicle))
-    found: dict[str, list[str]] = {}
+    by_vehicle: dict[str, list[str]] = {}
     allowed = database.scope.groups
     for row in database.rows(statement.order_by(g.vehicle, g.group_name)):
         if allowed is None or row["group_name"] in allowed:
-            found.setdefault(row["vehicle"], []).append(row["group_name"])
-    return found
+            by_vehicle.setdefault(row["vehicle"], []).append(row["group_name"])
+    return by_vehicle

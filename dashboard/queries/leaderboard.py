@@ -43,14 +43,14 @@ class LeaderboardRow:
 def leaderboard(reports: list[Report], task: str) -> list[LeaderboardRow]:
     """Every figure of the reports of a task, the best first."""
     costs, calls = _costs(reports), _calls(reports)
-    found = [
+    rows = [
         _leaderboard_row(report, figure, costs.get(report.model), calls.get(_network(report)))
         for report in reports
         if report.task == task
         for figure in (report.accuracy if task == "expression" else report.detection)
         if _value(figure) is not None
     ]
-    return sorted(found, key=lambda one: -one.value)
+    return sorted(rows, key=lambda one: -one.value)
 
 
 def datasets(rows: list[LeaderboardRow]) -> list[str]:
@@ -122,11 +122,11 @@ def _leaderboard_row(
 
 def _costs(reports: list[Report]) -> dict[str, Cost]:
     """What each model costs: as counted here, else as published."""
-    known: dict[str, Cost] = {}
+    costs: dict[str, Cost] = {}
     for report in reports:
-        if report.cost and (report.model not in known or report.cost.origin == "measured"):
-            known[report.model] = report.cost
-    return known
+        if report.cost and (report.model not in costs or report.cost.origin == "measured"):
+            costs[report.model] = report.cost
+    return costs
 
 
 def _calls(reports: list[Report]) -> dict[str, Latency]:

@@ -112,18 +112,18 @@ class Bench:
             return self._look(image)
 
     def _look(self, image: Image) -> Trial:
-        said = {part.card.name: _detected(part, image) for part in self._detectors}
-        why = dict.fromkeys(said, "it found no face")
+        seen = {part.card.name: _detected(part, image) for part in self._detectors}
+        why = dict.fromkeys(seen, "it found no face")
         face = self._largest(image)
         points = None if face is None else self._mesh(image, region_of_box(face))
         for net in self._expressions:
-            said[net.card.name] = None if face is None else _expressed(net, image, face, points)
+            seen[net.card.name] = None if face is None else _expressed(net, image, face, points)
             why[net.card.name] = "there is no face to show it"
         for eyes in self._eyes:
-            said[eyes.card.name] = None if points is None else _eye_state(eyes, image, points)
+            seen[eyes.card.name] = None if points is None else _eye_state(eyes, image, points)
             why[eyes.card.name] = "no eyes were found to show it"
-        answers = tuple(answer for answer in said.values() if answer)
-        silent = tuple((name, why[name]) for name, answer in said.items() if not answer)
+        answers = tuple(answer for answer in seen.values() if answer)
+        silent = tuple((name, why[name]) for name, answer in seen.items() if not answer)
         return Trial(None if face is None else _shown(image, face), answers, silent)
 
     def _largest(self, image: Image) -> Box | None:
@@ -147,12 +147,12 @@ def _eye_state(part: EyeStateNet, image: Image, points: Points) -> Answer | None
 
 
 def _detected(part: AwakeDetector, image: Image) -> Answer | None:
-    found = max(part(image), key=lambda one: one.score, default=None)
-    if found is None:
+    best = max(part(image), key=lambda one: one.score, default=None)
+    if best is None:
         return None
-    pairs = (("awake", found.awake), ("sleep", found.sleep), ("yawn", found.yawn))
-    known = tuple(pair for pair in pairs if pair[0] in part.card.labels)
-    return Answer(part.card.name, "detection", known)
+    pairs = (("awake", best.awake), ("sleep", best.sleep), ("yawn", best.yawn))
+    labelled = tuple(pair for pair in pairs if pair[0] in part.card.labels)
+    return Answer(part.card.name, "detection", labelled)
 
 
 def _expressed(part: ExpressionNet, image: Image, face: Box, points: Points | None) -> Answer:

@@ -37,12 +37,12 @@ class PolicyRun:
     @property
     def alerts(self) -> list[Event]:
         """Each alert once, at its highest level; what impaired the watch is left out."""
-        known: dict[str, Event] = {}
+        latest: dict[str, Event] = {}
         for event in self.events:
-            held = known.get(event.id)
+            held = latest.get(event.id)
             if event.kind is not Kind.DEGRADED and (held is None or event.level >= held.level):
-                known[event.id] = event
-        return list(known.values())
+                latest[event.id] = event
+        return list(latest.values())
 
     def count(self, level: Level = Level.CAUTION) -> int:
         """Alerts of at least this level."""
@@ -54,7 +54,7 @@ class ReplayScore:
     """Over labelled drives: alerts that were due, of them found, and alerts nobody called for."""
 
     due: int
-    found: int
+    matched: int
     false: int
 
 
@@ -81,15 +81,15 @@ def run_again(file: Path, policy: Policy) -> PolicyRun:
 
 def score_runs(runs: list[PolicyRun], labels: list[Labels | None], policy: Policy) -> ReplayScore:
     """Found and false alerts over the drives of which it is known what the driver did."""
-    due = found = false = 0
-    for run, known in zip(runs, labels, strict=True):
-        if known is None or not known.intervals:
+    due = matched = false = 0
+    for run, labelled in zip(runs, labels, strict=True):
+        if labelled is None or not labelled.intervals:
             continue
-        result = score(intervals_of(known.truth), run.events, policy)
+        result = score(intervals_of(labelled.truth), run.events, policy)
         due += len(result.matches)
-        found += sum(event is not None for _, event in result.matches)
+        matched += sum(event is not None for _, event in result.matches)
         false += sum(alert.level >= Level.CAUTION for alert in result.false)
-    return ReplayScore(due, found, false)
+    return ReplayScore(due, matched, false)
 
 
 class _Clock:

@@ -131,16 +131,16 @@ def _days_due(connection: Connection, now: float) -> list[float]:
     begins = [value for value in (first, reported) if value is not None]
     if not begins:
         return []
-    known = dict(connection.execute(select(rolled_days.c.day, rolled_days.c.rolled_at)).all())
+    rolled = dict(connection.execute(select(rolled_days.c.day, rolled_days.c.rolled_at)).all())
     last = day_of(now) - OPEN_DAYS * DAY_S
     # A vehicle with a wrong clock may tell of 1970; ten years of days is enough.
     day = max(day_of(min(begins)), last - 3_660 * DAY_S)
-    found = []
+    wanted = []
     while day <= last:
-        if due(day, known.get(day), now):
-            found.append(day)
+        if due(day, rolled.get(day), now):
+            wanted.append(day)
         day += DAY_S
-    return found
+    return wanted
 
 
 def _sum_day(connection: Connection, day: float, now: float) -> None:

@@ -20,12 +20,12 @@ _groups = kept(groups.names)
 @guarded
 def coaching_page() -> None:
     """The items of one status; the chosen one with its history and next steps."""
-    known = _groups(database())
+    groups = _groups(database())
     asked = st.query_params.get("item")
     address = Address(
         "coaching",
         Field("status", STATES, "open"),
-        Field("group", ["", *known], ""),
+        Field("group", ["", *groups], ""),
         Field("item", [asked] if asked else []),
     )
     address.follow()
@@ -39,7 +39,7 @@ def coaching_page() -> None:
             key="status",
             on_change=address.changed,
         )
-        group = group_filter.draw(known, address)
+        group = group_filter.draw(groups, address)
     items = coaching.items(database(group), None if status == "all" else status)
     if not items:
         theme.nothing(

@@ -169,9 +169,10 @@ def _rivals(rows: list[LeaderboardRow], best: LeaderboardRow) -> list[str]:
 
 
 def _hero(title: str, *lines: str) -> None:
-    told = "".join(f"<p>{theme.escape(line)}</p>" for line in lines)
+    paragraphs = "".join(f"<p>{theme.escape(line)}</p>" for line in lines)
     st.html(
-        f'<div class="wk-hero wk-c-attentive"><div><h2>{theme.escape(title)}</h2>{told}</div></div>'
+        f'<div class="wk-hero wk-c-attentive"><div><h2>{theme.escape(title)}</h2>'
+        f"{paragraphs}</div></div>"
     )
 
 

@@ -40,12 +40,12 @@ def events_page() -> None:
     if asked:
         draw_alert(asked)
         return
-    names, known = _names(database()), _groups(database())
+    names, groups = _names(database()), _groups(database())
     address = Address(
         "events",
         Field("time", SPANS, "7"),
         Field("vehicles", names, ()),
-        Field("group", ["", *known], ""),
+        Field("group", ["", *groups], ""),
         Field("kinds", alerts.kinds(), ()),
         Field("level", LEVELS, 2),
         Field("review", STATES, "any"),
@@ -54,7 +54,7 @@ def events_page() -> None:
     )
     address.follow()
     theme.heading("Events", "What happened, why, and was it right")
-    wanted, sort, group = _filters(names, known, address)
+    wanted, sort, group = _filters(names, groups, address)
     after, before = st.query_params.get("after"), st.query_params.get("before")
     page = _page(database(group), wanted, sort, after, before)
     if not page.rows:
@@ -66,7 +66,7 @@ def events_page() -> None:
 
 
 def _filters(
-    names: list[str], known: list[str], address: Address
+    names: list[str], groups: list[str], address: Address
 ) -> tuple[Filter, str, str | None]:
     """Widgets whose values stand in the address, so that a link shows the same list."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
@@ -86,7 +86,7 @@ def _filters(
             placeholder="All vehicles",
             on_change=address.changed,
         )
-        group = group_filter.draw(known, address)
+        group = group_filter.draw(groups, address)
         kinds = st.multiselect(
             "Kind",
             alerts.kinds(),

@@ -42,12 +42,12 @@ _groups_of = kept(groups.of_vehicles)
 def fleet_page() -> None:
     """The whole fleet, or one vehicle of it."""
     vehicle = st.query_params.get("of")
-    known = _groups(database())
+    groups = _groups(database())
     address = Address(
         "fleet",
         Field("days", SPANS, 30),
         Field("from", LEVELS, 2),
-        Field("group", ["", *known], ""),
+        Field("group", ["", *groups], ""),
         _of(vehicle),
     )
     address.follow()
@@ -73,7 +73,7 @@ def fleet_page() -> None:
             format_func=LEVELS.__getitem__,
             label_visibility="collapsed",
         )
-        group = group_filter.draw(known, address)
+        group = group_filter.draw(groups, address)
     log = database(group)
     span = _span(days or 30)
     if vehicle:

@@ -23,12 +23,12 @@ _groups = kept(groups.names)
 @guarded
 def places_page() -> None:
     """The map, the places that repeat, the alerts of one of them."""
-    known = _groups(database())
+    groups = _groups(database())
     address = Address(
         "places",
         Field("days", SPANS, 30),
         Field("level", LEVELS, 2),
-        Field("group", ["", *known], ""),
+        Field("group", ["", *groups], ""),
     )
     address.follow()
     theme.heading("Places", "Where alerts happen, and where they repeat")
@@ -49,7 +49,7 @@ def places_page() -> None:
             width=165,
             on_change=address.changed,
         )
-        group = group_filter.draw(known, address)
+        group = group_filter.draw(groups, address)
     until = now(60)
     since, log = until - (days or 30) * 86_400, database(group)
     positions = _positions(log, since, until, level)

@@ -85,8 +85,8 @@ def _choose() -> tuple[list[Path], bytes | None]:
 
 
 def _recorded() -> list[Path]:
-    found = settings().traces.glob(f"*.0000{SUFFIX}")
-    latest = sorted(found, key=lambda file: file.name, reverse=True)[:LISTED]
+    files = settings().traces.glob(f"*.0000{SUFFIX}")
+    latest = sorted(files, key=lambda file: file.name, reverse=True)[:LISTED]
     if not database().scope.limited:
         return latest
     allowed = set(live.names(database()))
@@ -161,12 +161,12 @@ def _dials(base: Policy) -> dict[str, float]:
             for start in range(0, len(dials), 3):
                 places = st.columns(3, gap="large")
                 for place, dial in zip(places, dials[start : start + 3], strict=False):
-                    known = dial.of(base)
+                    value = dial.of(base)
                     values[dial.path] = place.slider(
                         dial.title,
                         dial.low,
-                        max(dial.high, known),
-                        known,
+                        max(dial.high, value),
+                        value,
                         dial.step,
                         format=dial.format,
                         key=f"{base.hash}-{dial.path}",
@@ -177,13 +177,13 @@ def _dials(base: Policy) -> dict[str, float]:
 
 def _labels(files: list[Path], given: bytes | None) -> list[Labels | None]:
     """What is known of each drive: a file beside its trace, or the one given for the first."""
-    found = [_beside(file) for file in files]
+    labels = [_beside(file) for file in files]
     if given is not None:
         try:
-            found[0] = read_labels(given)
+            labels[0] = read_labels(given)
         except ValueError as error:
             st.warning(str(error), icon=":material/label_off:")
-    return found
+    return labels
 
 
 def _beside(file: Path) -> Labels | None:
@@ -213,8 +213,8 @@ def _tiles(
         was, now = score_runs(before, labels, base), score_runs(after, labels, policy)
         tiles.append(_pair("False alarms", was.false, now.false, hours))
         if now.due:
-            words = f"was {was.found} of {was.due}"
-            tiles.append(theme.tile("Found", f"{now.found} of {now.due}", words))
+            words = f"was {was.matched} of {was.due}"
+            tiles.append(theme.tile("Found", f"{now.matched} of {now.due}", words))
         tiles += _ddaw(before, after, labels)
     theme.tiles(*tiles)
     if any(one.cut for one in before):
@@ -246,9 +246,9 @@ def _ddaw(
 
     def of(runs: list[PolicyRun]) -> list[float]:
         judged = [
-            answered(run.events, known.kss).sensitivity
-            for run, known in zip(runs, labels, strict=True)
-            if known is not None and known.kss
+            answered(run.events, labelled.kss).sensitivity
+            for run, labelled in zip(runs, labels, strict=True)
+            if labelled is not None and labelled.kss
         ]
         return [value for value in judged if value is not None]
 
@@ -257,9 +257,9 @@ def _ddaw(
         return []
     mean, bound, passed = accepted(now)
     words = "over the limit" if passed else "under the limit of 40 %"
-    known = f", lower bound {theme.share(bound)}" if bound is not None else ""
+    bound_words = f", lower bound {theme.share(bound)}" if bound is not None else ""
     old = theme.share(accepted(was)[0]) if was else "-"
-    return [theme.tile("DDAW sensitivity", theme.share(mean), f"{words}{known}; was {old}")]
+    return [theme.tile("DDAW sensitivity", theme.share(mean), f"{words}{bound_words}; was {old}")]
 
 
 def _drive(file: Path, before: PolicyRun, after: PolicyRun) -> None:

@@ -45,14 +45,14 @@ _count = kept(review_queue.waiting, seconds=10)
 @guarded
 def review_page() -> None:
     """The queue, or how often alerts were right."""
-    known, asked = _groups(database()), st.query_params.get("item")
+    groups, asked = _groups(database()), st.query_params.get("item")
     address = Address(
         "review",
         Field("tab", TABS, "queue"),
         Field("days", SPANS, 7),
         Field("level", LEVELS, 2),
         Field("whose", WHOSE, "all"),
-        Field("group", ["", *known], ""),
+        Field("group", ["", *groups], ""),
     )
     address.follow()
     theme.heading("Review", "Was it right? The most urgent first")
@@ -73,7 +73,7 @@ def review_page() -> None:
             "Assigned", list(WHOSE), format_func=WHOSE.__getitem__, key="whose", width=140,
             on_change=address.changed,
         )  # fmt: skip
-        group = group_filter.draw(known, address)
+        group = group_filter.draw(groups, address)
     since = now(60) - days * 86_400
     if tab == "precision":
         draw_precision(database(group), since, now(60))
@@ -217,6 +217,9 @@ def _hand_over(chosen: list[str]) -> None:
 def _judge(chosen: list[str], verdict: str, cause: str | None, following: str | None) -> None:
     user = current()
     if user is None or not may(Role.REVIEWER):
+        return
+    # A key pressed again before the next item was drawn: it was meant for that one.
+    if any(chosen == judged for judged, _ in st.session_state.get(DONE, [])):
         return
     try:
         reviews.add(database(), chosen, user.name, verdict, cause)

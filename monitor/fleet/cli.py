@@ -126,13 +126,14 @@ def _tell(plan: "Plan", broker: str, settings: FleetConfig) -> None:
 
     traffic = Traffic(plan, _at(settings, broker, "--mqtt").mqtt)
     with _bar("messages", traffic.total) as advance:
-        told = traffic.run(advance)
+        result = traffic.run(advance)
     Console().print(
-        f"{told.published:,} messages told in {told.seconds:.1f} s, {told.acknowledged:,} alerts "
-        f"and reports stored ({told.acknowledged / max(told.seconds, 1e-9):,.0f} a second), "
-        f"{told.missing:,} not acknowledged"
+        f"{result.published:,} messages sent in {result.seconds:.1f} s, "
+        f"{result.acknowledged:,} alerts and reports stored "
+        f"({result.acknowledged / max(result.seconds, 1e-9):,.0f} a second), "
+        f"{result.missing:,} not acknowledged"
     )
-    if told.missing:
+    if result.missing:
         raise typer.Exit(1)
 
 

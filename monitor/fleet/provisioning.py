@@ -118,11 +118,11 @@ def revoke(folder: Path, name: str) -> None:
         ConfigError: it was never let in.
     """
     _must_be_ours(folder)
-    known = _passwords(folder)
-    if name not in known or name in SERVICES:
+    passwords = _passwords(folder)
+    if name not in passwords or name in SERVICES:
         raise ConfigError(f"vehicle {name!r} is not provisioned in {folder}")
-    del known[name]
-    _write_passwords(folder, known)
+    del passwords[name]
+    _write_passwords(folder, passwords)
     shutil.rmtree(folder / "vehicles" / name, ignore_errors=True)
 
 
@@ -145,9 +145,9 @@ def _must_be_ours(folder: Path) -> None:
 
 def _set_password(folder: Path, name: str, secret: Path) -> None:
     password = secrets.token_urlsafe(24)
-    known = _passwords(folder)
-    known[name] = hashed(password, secrets.token_bytes(12))
-    _write_passwords(folder, known)
+    passwords = _passwords(folder)
+    passwords[name] = hashed(password, secrets.token_bytes(12))
+    _write_passwords(folder, passwords)
     _write_secret(secret, (password + "\n").encode())
 
 
@@ -159,8 +159,8 @@ def _passwords(folder: Path) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
-def _write_passwords(folder: Path, known: dict[str, str]) -> None:
-    text = "".join(f"{name}:{entry}\n" for name, entry in sorted(known.items()))
+def _write_passwords(folder: Path, hashes: dict[str, str]) -> None:
+    text = "".join(f"{name}:{entry}\n" for name, entry in sorted(hashes.items()))
     _write_secret(folder / "passwords", text.encode())
 
 

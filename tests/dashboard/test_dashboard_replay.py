@@ -63,11 +63,11 @@ def test_labels_tell_found_from_false(nodding: Path) -> None:
     began = run.first_s + 30.0
     asleep = {"kind": "closed", "start_s": began, "end_s": began + CLOSED_S}
     known = Labels.model_validate({"intervals": [asleep]})
-    assert score_runs([run], [known], POLICY).found == 1
+    assert score_runs([run], [known], POLICY).matched == 1
     assert score_runs([run], [known], POLICY).false == 0
     elsewhere = {**asleep, "start_s": began - 20, "end_s": began - 18}
     lost = score_runs([run], [Labels.model_validate({"intervals": [elsewhere]})], POLICY)
-    assert (lost.found, lost.false) == (0, 1)
+    assert (lost.matched, lost.false) == (0, 1)
     assert score_runs([run], [None], POLICY).due == 0
 
 

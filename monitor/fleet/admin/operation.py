@@ -341,9 +341,9 @@ def _sum_again(connection: Connection, subject: Subject) -> None:
     vehicles = [subject.vehicle]
     if subject.driver is not None:
         drove = schema.events.c.driver == subject.driver, schema.coverage.c.driver == subject.driver
-        found = select(schema.events.c.vehicle).where(drove[0])
+        of_events = select(schema.events.c.vehicle).where(drove[0])
         vehicles = list(
-            connection.scalars(found.union(select(schema.coverage.c.vehicle).where(drove[1])))
+            connection.scalars(of_events.union(select(schema.coverage.c.vehicle).where(drove[1])))
         )
     for table in (schema.event_days, schema.coverage_days):
         theirs = select(table.c.day).where(table.c.vehicle.in_(vehicles))

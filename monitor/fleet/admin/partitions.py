@@ -103,14 +103,14 @@ def drop_before(connection: Connection, table: str, before: float) -> int:
 
 def _exists(connection: Connection, name: str) -> bool:
     # Not `to_regclass`: after waiting for an advisory lock it still answers from a stale cache.
-    found = connection.execute(
+    row = connection.execute(
         text(
             "SELECT 1 FROM pg_class JOIN pg_namespace space ON space.oid = relnamespace "
             "WHERE relname = :name AND space.nspname = ANY (current_schemas(false))"
         ),
         {"name": name},
     )
-    return found.first() is not None
+    return row.first() is not None
 
 
 def _make(connection: Connection, table: str, column: str, start: float, end: float) -> None:
@@ -144,8 +144,8 @@ def _partitions(connection: Connection, table: str) -> list[tuple[str, float]]:
         ),
         {"table": table, "pattern": rf"^{table}_\d{{4}}_\d{{2}}$"},
     ).scalars()
-    found = []
+    partitions = []
     for name in names:
         year, month = (int(part) for part in name.rsplit("_", 2)[1:])
-        found.append((name, next_month(datetime(year, month, 1, tzinfo=UTC).timestamp())))
-    return found
+        partitions.append((name, next_month(datetime(year, month, 1, tzinfo=UTC).timestamp())))
+    return partitions

@@ -115,23 +115,23 @@ class Sorter:
         if address.channel == "state" and not self._due(vehicle, address.camera, at):
             into.skipped += 1
             return
-        told = read(address, arrival.payload)
+        content = read(address, arrival.payload)
         into.taken[address.channel] += 1
-        match told:
+        match content:
             case Alert():
-                batch.tell(told, at)
-                into.ids[vehicle].append(told.id)
+                batch.tell(content, at)
+                into.ids[vehicle].append(content.id)
             case Coverage():
-                batch.coverage.append(told)
-                into.ids[vehicle].append(told.id)
+                batch.coverage.append(content)
+                into.ids[vehicle].append(content.id)
             case State():
-                self._keep_state(told, address.camera, at, batch)
+                self._keep_state(content, address.camera, at, batch)
             case Stats():
-                batch.stats[vehicle] = told
+                batch.stats[vehicle] = content
             case Availability():
-                batch.statuses.append(Seen(vehicle, at, told))
+                batch.statuses.append(Seen(vehicle, at, content))
             case CameraStatus():
-                batch.statuses.append(Seen(vehicle, at, told, address.name))
+                batch.statuses.append(Seen(vehicle, at, content, address.name))
             case Ack():
                 raise ValueError("an acknowledgement is for vehicles, not for the fleet")
         batch.seen[vehicle] = max(at, batch.seen.get(vehicle, 0.0))
@@ -139,30 +139,30 @@ class Sorter:
     def _due(self, vehicle: str, camera: str, at: float) -> bool:
         return at - self._state_at.get((vehicle, camera), 0.0) >= self._config.state_every_s
 
-    def _keep_state(self, told: State, camera: str, at: float, batch: IngestBatch) -> None:
+    def _keep_state(self, state: State, camera: str, at: float, batch: IngestBatch) -> None:
         """`camera` is empty for the vehicle's own state, the one that is shown live."""
         if len(self._state_at) > REMEMBERED:
             self._state_at.clear()
             self._sample_at.clear()
-        self._state_at[told.vehicle, camera] = at
+        self._state_at[state.vehicle, camera] = at
         if not camera:
-            batch.states[told.vehicle] = (told, at)
-            skew_s = told.at - at
-            self._tally.skew(told.vehicle, skew_s, abs(skew_s) > self._config.skew_s)
-        key = told.vehicle, told.camera
+            batch.states[state.vehicle] = (state, at)
+            skew_s = state.at - at
+            self._tally.skew(state.vehicle, skew_s, abs(skew_s) > self._config.skew_s)
+        key = state.vehicle, state.camera
         every_s = self._config.sample_every_s
-        if _pressing(told):
+        if _pressing(state):
             every_s = min(every_s, CLOSE_STEP_S)
         # By the vehicle's own clock, either way: one that jumps back is still due.
-        if abs(told.at - self._sample_at.get(key, 0.0)) >= every_s - EARLY_S:
-            self._sample_at[key] = told.at
+        if abs(state.at - self._sample_at.get(key, 0.0)) >= every_s - EARLY_S:
+            self._sample_at[key] = state.at
             # States come live: one of a clock that was not set is as old as its arrival.
-            batch.samples.append(told if is_set(told.at) else told.model_copy(update={"at": at}))
+            batch.samples.append(state if is_set(state.at) else state.model_copy(update={"at": at}))
 
 
-def _pressing(told: State) -> bool:
+def _pressing(state: State) -> bool:
     """Whoever judges what happens now must see more of it."""
-    return told.eyes is Eyes.CLOSED or told.level not in {"none", "info"}
+    return state.eyes is Eyes.CLOSED or state.level not in {"none", "info"}
 
 
 def _claimed_id(payload: bytes) -> str | None:

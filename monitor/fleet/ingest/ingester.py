@@ -105,9 +105,9 @@ class Ingester:
             with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
                 writing = writer.submit(lambda: None)
                 for arrivals in self._batches(stop):
-                    found = self._sorter.sort(arrivals)
+                    decoded = self._sorter.sort(arrivals)
                     writing.result()
-                    writing = writer.submit(self._finish, found, arrivals, stop)
+                    writing = writer.submit(self._finish, decoded, arrivals, stop)
                 writing.result()
         finally:
             self._notify("STOPPING=1")
@@ -127,17 +127,17 @@ class Ingester:
         while time.monotonic() < until and (arrivals := self._inbox.gather(wait_s=0.2)):
             yield arrivals
 
-    def _finish(self, found: Sorted, arrivals: list[Arrival], stop: threading.Event) -> None:
+    def _finish(self, decoded: Sorted, arrivals: list[Arrival], stop: threading.Event) -> None:
         if not arrivals:
             return
-        self._metrics.states_skipped.inc(found.skipped)
-        if not found.batch.empty and not self._persist(found, arrivals, stop):
+        self._metrics.states_skipped.inc(decoded.skipped)
+        if not decoded.batch.empty and not self._persist(decoded, arrivals, stop):
             return
         self._passing("ingest.after_commit")
         self._inbox.confirm(arrivals)
         self._passing("ingest.after_confirm")
-        self._inbox.acknowledge(found.ids)
-        self._account(found, len(arrivals))
+        self._inbox.acknowledge(decoded.ids)
+        self._account(decoded, len(arrivals))
 
     def health(self) -> dict[str, Any]:
         """How it stands; `troubles` is empty when all is well."""
@@ -153,7 +153,7 @@ class Ingester:
             "last_stored_at": self._stored_at,
         }
 
-    def _persist(self, found: Sorted, arrivals: list[Arrival], stop: threading.Event) -> bool:
+    def _persist(self, decoded: Sorted, arrivals: list[Arrival], stop: threading.Event) -> bool:
         """Write the batch; False if the database was away when we were asked to stop.
 
         While the database is away nothing is confirmed: the broker holds back, the vehicles keep.
@@ -162,7 +162,7 @@ class Ingester:
         backoff = Backoff(*self._config.database.retry_s)
         while True:
             try:
-                self._store(found)
+                self._store(decoded)
             except self._faults.of_data as error:
                 return self._split(arrivals, error, stop)
             except self._faults.of_database as error:
@@ -175,13 +175,13 @@ class Ingester:
                 return False
             self._beat()
 
-    def _store(self, found: Sorted) -> None:
+    def _store(self, decoded: Sorted) -> None:
         with self._metrics.transaction.time():
             moved = upsert.write(
-                self._engine, found.batch, lambda: self._passing("ingest.before_commit")
+                self._engine, decoded.batch, lambda: self._passing("ingest.before_commit")
             )
         self._metrics.events.labels("new").inc(moved)
-        self._metrics.events.labels("repeat").inc(max(found.batch.tellings - moved, 0))
+        self._metrics.events.labels("repeat").inc(max(decoded.batch.tellings - moved, 0))
 
     def _split(self, arrivals: list[Arrival], error: Exception, stop: threading.Event) -> bool:
         """The database refuses something in this batch: find it by halves and set it aside."""
@@ -197,18 +197,18 @@ class Ingester:
         return self._persist(aside, [], stop)
 
     def _failed(self, error: Exception) -> None:
-        told = str(error).strip().splitlines() or [type(error).__name__]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         if self._trouble is None:
-            log.warning("the database does not take it; keeping on", reason=told[0])
-        self._trouble = told[0]
+            log.warning("the database does not take it; keeping on", reason=lines[0])
+        self._trouble = lines[0]
         self._metrics.failures.inc()
         self._metrics.database.set(0)
 
-    def _account(self, found: Sorted, messages: int) -> None:
+    def _account(self, decoded: Sorted, messages: int) -> None:
         now = self._stored_at = time.time()
         self._metrics.batch.observe(messages)
-        if found.batch.tellings:
-            self._metrics.lag.observe(max(now - found.batch.recorded_at, 0.0))
+        if decoded.batch.tellings:
+            self._metrics.lag.observe(max(now - decoded.batch.recorded_at, 0.0))
 
     def _beat(self) -> None:
         """Say that the loop turns: to systemd's watchdog and to Prometheus."""

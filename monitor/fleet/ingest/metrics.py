@@ -137,10 +137,10 @@ class Pages:
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ.get("PATH_INFO") == "/metrics":
             return list(self._metrics(environ, start_response))
-        known = environ.get("PATH_INFO") in {"/health", "/"}
-        health = self._health() if known else {"error": "try /health or /metrics"}
-        fine = known and not health.get("troubles")
-        status = "200 OK" if fine else "503 Service Unavailable" if known else "404 Not Found"
+        served = environ.get("PATH_INFO") in {"/health", "/"}
+        health = self._health() if served else {"error": "try /health or /metrics"}
+        fine = served and not health.get("troubles")
+        status = "200 OK" if fine else "503 Service Unavailable" if served else "404 Not Found"
         start_response(status, [("Content-Type", "application/json")])
         return [json.dumps(health).encode() + b"\n"]
 

@@ -91,18 +91,18 @@ class Intake:
 
     def gather(self, wait_s: float) -> list[Arrival]:
         """What has arrived: waits for a first message, then a moment for more of them."""
-        found, batch = self._rest, self._config.batch
+        arrived, batch = self._rest, self._config.batch
         try:
-            if not found:
-                found += self._arrivals.get(timeout=wait_s)
+            if not arrived:
+                arrived += self._arrivals.get(timeout=wait_s)
             # Asleep rather than woken by each that comes.
             if self.waiting < batch:
                 time.sleep(self._config.gather_ms / 1000)
-            while len(found) < batch:
-                found += self._arrivals.get_nowait()
+            while len(arrived) < batch:
+                arrived += self._arrivals.get_nowait()
         except queue.Empty:
             pass
-        arrivals, self._rest = found[:batch], found[batch:]
+        arrivals, self._rest = arrived[:batch], arrived[batch:]
         self._gathered += len(arrivals)
         return arrivals
 

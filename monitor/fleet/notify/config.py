@@ -129,8 +129,8 @@ class NotifyConfig(Section):
         for where, names in {**senders, "weekly": self.weekly.to}.items():
             for name in names:
                 if name not in self.recipients:
-                    known = ", ".join(self.recipients) or "none"
-                    raise ValueError(f"{where}.to: no recipient {name}; known: {known}")
+                    listed = ", ".join(self.recipients) or "none"
+                    raise ValueError(f"{where}.to: no recipient {name}; known: {listed}")
         if "weekly" in self.rules:
             raise ValueError("rules.weekly: is the weekly report's own name; choose another")
         return self

@@ -90,12 +90,12 @@ def _take_in(connection: Connection, name: str, config: NotifyConfig, now: float
     ).one()
     newest = connection.execute(select(func.max(_EVENTS.changed_at))).scalar()
     since = max(at.since, at.looked_at - LOOK_BACK_S)
-    found = _incidents(connection, _new_to(name, config.rules[name], since), MANY)
-    concerned = [(to, i) for i in found for to in recipients(name, i, config)]
+    incidents = _incidents(connection, _new_to(name, config.rules[name], since), MANY)
+    concerned = [(to, i) for i in incidents for to in recipients(name, i, config)]
     for to, incident in concerned:
         _add(connection, name, to, incident, config.rules[name], now)
     looked_at = max(at.looked_at, min(newest or 0.0, now))
-    if len(found) < MANY and looked_at > at.looked_at:
+    if len(incidents) < MANY and looked_at > at.looked_at:
         connection.execute(update(_RULES).where(_RULES.c.rule == name).values(looked_at=looked_at))
     return len({incident.id for _, incident in concerned})
 

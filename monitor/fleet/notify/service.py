@@ -212,8 +212,8 @@ def send_test(config: NotifyConfig, recipient: str) -> None:
         SendError: the message could not be handed over.
     """
     if recipient not in config.recipients:
-        known = ", ".join(config.recipients) or "none"
-        raise ConfigError(f"notify.recipients: no {recipient}; known: {known}")
+        names = ", ".join(config.recipients) or "none"
+        raise ConfigError(f"notify.recipients: no {recipient}; known: {names}")
     channel = Channel(recipient, config.recipients[recipient].address(recipient))
     text = "Wakeful can reach you here. Nothing has happened."
     channel.send(words.OutgoingMessage(f"test.{uuid.uuid4()}", "Wakeful: a test", text))

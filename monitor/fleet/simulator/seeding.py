@@ -74,8 +74,8 @@ def seed(
         _refuse_twice(connection, plan)
         partitions.ensure(connection, plan.start - DAY_S, plan.end)
         partitions.ensure_ahead(connection, plan.end)
-        for done, found in enumerate(_lives(plan), start=1):
-            for name, rows in found.items():
+        for done, life_rows in enumerate(_lives(plan), start=1):
+            for name, rows in life_rows.items():
                 _write(connection, name, rows)
                 written[name] = written.get(name, 0) + len(rows)
             progress(done, plan.vehicles)
