@@ -92,9 +92,10 @@ def _policy(config: Config) -> Check:
 
 
 def _landmarks() -> Check:
-    import mediapipe
+    from models.inference.mediapipe_import import mediapipe
 
-    return Check("landmarks", Verdict.OK, f"mediapipe {mediapipe.__version__}, models in its wheel")
+    version = mediapipe().__version__
+    return Check("landmarks", Verdict.OK, f"mediapipe {version}, models in its wheel")
 
 
 def _model(config: Config, setting: Literal["detector", "eyes", "emotion"]) -> Check:

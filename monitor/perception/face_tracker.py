@@ -196,8 +196,8 @@ class Follower:
 
 # Of the face's height: the mesh trembles by less on a still picture, a lid's way is some 0.05.
 LIDS_MOVED, HEAD_MOVED = 0.008, 0.04
-# However much moves, the detector's word on the same face holds for so long: the eye network and
-# the mesh see what moves, on every frame.
+# However much a head moves, the detector's word on the same face holds for so long while its lids
+# stay as they are.
 MOVING_S = 1 / 15
 
 
@@ -222,12 +222,14 @@ class Judgement:
         since_s = timestamp_s - self.timestamp_s
         if points is None or self.points is None or not 0 <= since_s < at_most_s - _TICK_S:
             return False
+        height_px = max(box.height_px, 1.0)
+        lids = np.abs(lid_gaps(points) - lid_gaps(self.points)).max() / height_px
+        if lids > LIDS_MOVED:
+            return False
         if since_s < MOVING_S - _TICK_S:
             return _same(box, self.box)
-        height_px = max(box.height_px, 1.0)
         moved = np.abs(points[:, :2] - self.points[:, :2]).max() / height_px
-        lids = np.abs(lid_gaps(points) - lid_gaps(self.points)).max() / height_px
-        return bool(moved <= HEAD_MOVED and lids <= LIDS_MOVED)
+        return bool(moved <= HEAD_MOVED)
 
 
 @dataclass(frozen=True, slots=True)
