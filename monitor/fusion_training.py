@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from monitor.errors import ConfigError
 from monitor.evaluation import from_zero
 from monitor.policy import Policy
 from monitor.policy.fusion_file import SHIPPED
-from monitor.scoring import ClipTruth, read_truth
+from monitor.scoring import ClipTruth, TruthInterval, read_truth
 from monitor.sinks.trace import SUFFIX, read_trace
 from monitor.types import Observation
 
@@ -65,16 +66,18 @@ CLOSED = {
     "lids": -1, "lids_recent": -1, "net_closed": 1, "net_closed_recent": 1, "net_shut": 1,
     "detector": 1, "detector_recent": 1, "lower_lid": -1, "gaze_low": -1, "pitch": 1,
 }  # fmt: skip
-# The most a step may be of a curve that tells closed eyes from lowered ones. A reader's head is
+# The most a step of a curve may speak for lowered eyes and against closed ones. A reader's head is
 # down, and so is a sleeper's; and where lids are shut, or a frame of glasses stands before them,
-# the mesh guesses irises and lower lids. They speak, but never loud enough to outvote lids and
-# networks that are sure.
-MOST = {"pitch": 0.9, "gaze_low": 0.5, "lower_lid": 0.5}
+# the mesh guesses irises and lower lids. They may speak for closed eyes as they have learned, but
+# never so loud against them that they outvote lids and networks that are sure.
+MOST_AGAINST = {"pitch": 0.9, "gaze_low": 0.5, "lower_lid": 0.5}
 OPEN_EYES, CLOSED_EYES, LOWERED_EYES, UNSURE = 0, 1, 2, -1
 # Truth is sure to about this much at the edges of an interval.
 EDGE_S = 0.12
-# What people wrote down that is neither plainly open nor plainly shut.
-_DOUBTFUL = frozenset({"half", "squint", "yawn", "laugh", "dark", "glare", "frozen", "noise"})
+# Narrow, but not shut: taught as open, so that a squint is no closure.
+_NARROW = frozenset({"half", "squint"})
+# What people wrote down in which the eyes may be anything.
+_DOUBTFUL = frozenset({"yawn", "laugh", "dark", "glare", "frozen", "noise"})
 _SHUT_KINDS = {
     "closed": CLOSED_EYES, "blink": CLOSED_EYES, "lowered": LOWERED_EYES, "look_down": LOWERED_EYES,
 }  # fmt: skip
@@ -87,6 +90,8 @@ SHUT_BY_DETECTOR = {"detector": 1}
 DETECTOR_MEANS_CLOSED = AdditiveModel(3.0, {})
 # Now and then the detector is left out, so that the others can do without it; so much it counts.
 WITHOUT_DETECTOR = 0.3
+# The condition in the truth of pictures that are no film.
+STILLS = "stills"
 _NET = ("net_shut", "net_shut_recent", "net_closed", "net_closed_recent")
 _DETECTOR = ("detector", "detector_recent")
 
@@ -100,14 +105,14 @@ class Rows:
         y: (n,) of `OPEN_EYES`, `CLOSED_EYES`, `LOWERED_EYES`.
         weight: (n,), so that every person and every state of a person counts alike.
         person: (n,) whose they are.
-        animated: (n,) not of a living face.
+        film: (n,) of a living face that moves.
     """
 
     x: Floats
     y: NDArray[np.int64]
     weight: Floats
     person: NDArray[np.str_]
-    animated: NDArray[np.bool_]
+    film: NDArray[np.bool_]
 
     def of(self, chosen: NDArray[np.bool_]) -> "Rows":
         """Some of them."""
@@ -116,7 +121,7 @@ class Rows:
             self.y[chosen],
             self.weight[chosen],
             self.person[chosen],
-            self.animated[chosen],
+            self.film[chosen],
         )
 
 
@@ -125,16 +130,19 @@ class Rows:
 
 def label_at(clip: ClipTruth, at_s: float) -> int:
     """What the eyes do at an instant by the truth; `UNSURE` near an edge and in between."""
-    label = OPEN_EYES
-    for interval in clip.intervals:
-        if interval.start_s - EDGE_S <= at_s <= interval.end_s + EDGE_S:
-            if interval.kind in _SHUT_KINDS:
-                inside = interval.start_s + EDGE_S <= at_s <= interval.end_s - EDGE_S
-                shut = _SHUT_KINDS[interval.kind] if inside and interval.sure else UNSURE
-                label = max(label, shut) if UNSURE not in (label, shut) else UNSURE
-            elif interval.kind in _DOUBTFUL and not clip.animated:
-                label = UNSURE
-    return label
+    near = [i for i in clip.intervals if i.start_s - EDGE_S <= at_s <= i.end_s + EDGE_S]
+    shut = {_shut_label(interval, at_s) for interval in near if interval.kind in _SHUT_KINDS}
+    if shut:
+        return shut.pop() if len(shut) == 1 else UNSURE
+    kinds = {interval.kind for interval in near}
+    if clip.animated or kinds & _NARROW or not kinds & _DOUBTFUL:
+        return OPEN_EYES
+    return UNSURE
+
+
+def _shut_label(interval: TruthInterval, at_s: float) -> int:
+    inside = interval.start_s + EDGE_S <= at_s <= interval.end_s - EDGE_S
+    return _SHUT_KINDS[interval.kind] if inside and interval.sure else UNSURE
 
 
 def measure_clip(
@@ -171,8 +179,8 @@ def gather(
                 continue
             count = np.bincount(y, minlength=3)
             weight = share * person_weight(clip) * np.sqrt(count[y] / 30) / count[y]
-            person, animated = np.full(len(y), clip.person), np.full(len(y), clip.animated)
-            parts.append(Rows(x, y, weight, person, animated))
+            film = np.full(len(y), not clip.animated and clip.group != STILLS)
+            parts.append(Rows(x, y, weight, np.full(len(y), clip.person), film))
     return _together(*parts)
 
 
@@ -193,7 +201,7 @@ def fit(
     weight: Floats,
     signs: Mapping[str, int],
     smoothing: float,
-    most: Mapping[str, float] | None = None,
+    most_against: Mapping[str, float] | None = None,
 ) -> AdditiveModel:
     """The most likely curves under their signs.
 
@@ -201,7 +209,7 @@ def fit(
         x: (n, measures); y: (n,); weight: (n,).
         signs: which measures speak, and which way their curves may go.
         smoothing: of the steps of the curves, and of the bends between them.
-        most: the largest step of a curve, by measure; others have no bound.
+        most_against: the largest step against, by measure; others have no bound.
     """
     names = list(MEASURES)
     blocks = [_basis(x[:, names.index(name)], KNOTS[name]) for name in signs]
@@ -218,16 +226,25 @@ def fit(
         return float(weight @ lost + coefficients @ bent / 2), design.T @ slope + bent
 
     bounds: list[tuple[float | None, float | None]] = [(None, None)]
-    for name, count in zip(signs, steps, strict=True):
-        limit = (most or {}).get(name)
-        rising = (0.0, limit)
-        falling = (None if limit is None else -limit, 0.0)
-        bounds += [rising if signs[name] > 0 else falling] * count
+    for name in signs:
+        bounds += _bounds(KNOTS[name], signs[name], (most_against or {}).get(name))
     fitted = minimize(
         loss, np.zeros(design.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B",
         options={"maxiter": 800},
     ).x  # fmt: skip
     return _model(fitted, signs)
+
+
+def _bounds(
+    knots: Sequence[float], sign: int, most_against: float | None
+) -> list[tuple[float | None, float | None]]:
+    """Of each step of a curve: up or down, and no more than so much where it speaks against."""
+    bounds: list[tuple[float | None, float | None]] = []
+    for low, high in pairwise(knots):
+        against = low >= 0 if sign < 0 else high <= 0
+        limit = most_against if against else None
+        bounds.append((0.0, limit) if sign > 0 else (None if limit is None else -limit, 0.0))
+    return bounds
 
 
 def _penalty(steps: Sequence[int]) -> Floats:
@@ -270,7 +287,7 @@ def without(rows: Rows, names: Sequence[str], share: float = 1.0) -> Rows:
     x, columns = rows.x.copy(), list(MEASURES)
     x[:, [columns.index(name) for name in names]] = np.nan
     kept = ~np.isnan(x).all(axis=1)
-    return Rows(x, rows.y, rows.weight * share, rows.person, rows.animated).of(kept)
+    return Rows(x, rows.y, rows.weight * share, rows.person, rows.film).of(kept)
 
 
 def _together(*parts: Rows) -> Rows:
@@ -279,7 +296,7 @@ def _together(*parts: Rows) -> Rows:
         np.concatenate([part.y for part in parts]),
         np.concatenate([part.weight for part in parts]),
         np.concatenate([part.person for part in parts]),
-        np.concatenate([part.animated for part in parts]),
+        np.concatenate([part.film for part in parts]),
     )
 
 
@@ -293,7 +310,7 @@ def fit_questions(
     is_closed = down.y == CLOSED_EYES
     return Questions(
         fit(rows.x, lids_down, _balanced(lids_down, rows.weight), shut, smoothing),
-        fit(down.x, is_closed, _balanced(is_closed, down.weight), closed, smoothing, MOST),
+        fit(down.x, is_closed, _balanced(is_closed, down.weight), closed, smoothing, MOST_AGAINST),
     )
 
 
@@ -303,12 +320,13 @@ def asked_of_network(rows: Rows) -> Rows:
 
 
 def asked_of_landmarks(rows: Rows) -> Rows:
-    """Those of real people, as they would be without the network.
+    """Those of people on film, as they would be without the network.
 
-    Animated ones teach the landmarks nothing: of a small animated face the mesh keeps the lids
-    further apart than any living eye taught it.
+    Of small animated faces, and of closed eyes behind glasses in pictures, the mesh keeps the lids
+    half apart. Only the network can tell that these are closed; landmarks alone would learn from
+    them to call every squint closed.
     """
-    return without(rows.of(~rows.animated), _NET)
+    return without(rows.of(rows.film), _NET)
 
 
 def fit_fusion(rows: Rows, smoothing: Mapping[str, float]) -> dict[str, Questions]:
@@ -372,6 +390,11 @@ def loss_by_smoothing(
         strength: float(np.mean([left_out(k, strength) for k in range(folds)]))
         for strength in choices
     }
+
+
+def choose_smoothing(losses: Mapping[float, float]) -> float:
+    """The least strength whose loss is within a hundredth of the best: ties keep sharp curves."""
+    return min(s for s, loss in losses.items() if loss <= 1.01 * min(losses.values()))
 
 
 def write_fusion(path: Path, asked: Mapping[str, Questions], card: Mapping[str, Any]) -> None:
@@ -452,7 +475,7 @@ def train(
             asked_of_landmarks(rows), SHUT_BY_LANDMARKS, CLOSED_BY_LANDMARKS, SMOOTHING
         ),
     }
-    smoothing = {asked: min(by, key=lambda s: by[s]) for asked, by in losses.items()}
+    smoothing = {asked: choose_smoothing(by) for asked, by in losses.items()}
     card = {
         "description": "P(open), P(closed) and P(lowered) of a driver's eyes from what a frame and "
         "the second before it measure: two sums of curves, see monitor/engine/eye_state",

@@ -12,14 +12,19 @@ everybody is looked at by the network whose training left them out. The detector
 the people of awake_sleep, so with `--folds` no detector looks along, unless a fold's folder holds
 an `awake_sleep_n.safetensors` of its own. Without `--folds` the shipped networks look, which have
 seen these people.
+
+`--traces FOLDER` keeps what was measured as traces with a truth file, to teach the fusion by
+(`wakeful train-fusion --set FOLDER/truth.json=FOLDER`): each person's open eyes first, for the
+baseline, then one picture after another, too far apart to be one film.
 """
 
 import argparse
 import csv
+import gzip
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +39,17 @@ from models.evaluation.detector import roc_area
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.engine.calibration import Baseline
 from monitor.engine.eye_state.fusion import EyeFusion
+from monitor.fusion_training import STILLS
 from monitor.perception import Perception
 from monitor.perception.networks import Parts, open_parts
 from monitor.policy import Policy, load_policy
+from monitor.sinks.trace import SUFFIX, TraceHeader, observation_line
 from monitor.types import Calibration, Eyes, Frame, Observation, Reading
 
 FRAMES = 4
 FPS = 10.0
+# Of a trace of pictures: how long open eyes teach the baseline, and how far pictures lie apart.
+LEARNING_FRAMES, LEARNING_STEP_S, APART_S = 150, 0.2, 3.0
 STATES = {"awake": "open", "sleep": "closed", "open": "open", "closed": "closed", "down": "lowered",
           "sunglasses": "hidden"}  # fmt: skip
 # Face crops are smaller than a camera's picture; the watch would never see so few pixels.
@@ -108,6 +117,33 @@ def baseline(policy: Policy, seen: list[Seen]) -> Calibration:
         observation = awake[index % len(awake)]
         learner.update(replace(observation, timestamp_s=at_s, captured_at=at_s), frozen=False)
     return learner.calibration
+
+
+def write_traces(folder: Path, person: str, seen: list[Seen]) -> dict[str, Any]:
+    """One person's pictures as a trace; returns the clip of the truth file it goes with."""
+    awake = [s.observation for s in seen if s.state == "open"]
+    shown = [(LEARNING_STEP_S * k, awake[k % len(awake)]) for k in range(LEARNING_FRAMES)]
+    intervals = []
+    for index, picture in enumerate(s for s in seen if s.state != "hidden"):
+        at_s = LEARNING_STEP_S * LEARNING_FRAMES + APART_S * (index + 1)
+        shown.append((at_s, picture.observation))
+        if picture.state != "open":
+            intervals.append({"kind": picture.state, "start_s": at_s - 1, "end_s": at_s + 1})
+    header = TraceHeader(
+        vehicle="stills", drive=person, camera="driver", policy="default", models=()
+    )
+    lines = [json.dumps(asdict(header))]
+    lines += [
+        observation_line(replace(seen_then, timestamp_s=at_s, captured_at=at_s))
+        for at_s, seen_then in shown
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    with gzip.open(folder / f"{person}{SUFFIX}", "wt", encoding="utf-8") as file:
+        file.write("".join(f"{line}\n" for line in lines))
+    return {
+        "file": f"{person}.mp4", "condition": STILLS, "seconds": shown[-1][0] + 1,
+        "intervals": intervals,
+    }  # fmt: skip
 
 
 def figures(policy: Policy, seen: list[Seen]) -> dict[str, Any]:
@@ -180,16 +216,23 @@ def main() -> None:
     parser.add_argument("--folds", type=Path)
     parser.add_argument("--policy", default="default")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--traces", type=Path)
     chosen = parser.parse_args()
     policy = load_policy(chosen.policy)
     pictures = [still for data in chosen.data for still in stills(data)]
     people = sorted({still.person for still in pictures if still.person})
     rows: dict[str, Any] = {}
+    truth = []
     for looked_at, parts in networks(chosen.folds, people):
         for person in looked_at:
             own = [still for still in pictures if still.person == person]
-            row = rows[person] = figures(policy, list(look(own, parts)))
+            seen = list(look(own, parts))
+            row = rows[person] = figures(policy, seen)
+            if chosen.traces:
+                truth.append(write_traces(chosen.traces, person, seen))
             typer.echo(line_of(person, row))
+    if chosen.traces:
+        (chosen.traces / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", "utf-8")
     if chosen.json:
         chosen.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -249,6 +249,15 @@ def test_eyes_lowered_for_long_are_distraction_and_not_sleep(fps: float) -> None
 
 
 @every_rate
+def test_lids_that_all_call_shut_are_a_closure_whatever_the_irises_do(fps: float) -> None:
+    lasts_s = C.microsleep_log_s + P.evidence.unanimous.after_s + 2 / fps
+    irises_low = eyes_closed(lasts_s, closed=0.97, sleep=0.9, gaze_down=1.0, lower_lid=1.1)
+    seen = watch(drive(irises_low), fps)
+    due_s = BEGAN_S + C.microsleep_log_s + P.evidence.unanimous.after_s
+    assert seen.first_s(Kind.MICROSLEEP) <= due_s + 1 / fps
+
+
+@every_rate
 def test_a_head_that_goes_down_with_the_lids_is_a_glance(fps: float) -> None:
     """Without a measured lower lid, five degrees of pitch tell it."""
     glance = lower_eyes(D.long.nominal_s - 0.5, pitch_deg=-8).but(lower_lid=0.69)
@@ -262,12 +271,7 @@ def test_a_head_that_goes_down_with_the_lids_is_a_glance(fps: float) -> None:
         talking(8),
         laughing(6),
         blinking(9),
-        pytest.param(
-            heavy_lids(6),
-            marks=pytest.mark.xfail(
-                reason="without networks, lids at 0.6 of the own for seconds pass for a look down"
-            ),
-        ),
+        heavy_lids(6),
         blinking(6, every_s=0.5),
     ],
 )
