@@ -37,7 +37,7 @@ def configure_logging(config: LogConfig) -> None:
     )
 
 
-def _without_secrets(_: Any, __: str, event: EventDict) -> EventDict:
+def _without_secrets(_: object, __: str, event: EventDict) -> EventDict:
     """Whatever quotes an address, a library's error too, quotes it without its password."""
     return {
         key: redacted(value) if isinstance(value, str) else value for key, value in event.items()

@@ -9,12 +9,9 @@ from tests.test_names import sources
 MOST_METHODS = 15
 MOST_ARGUMENTS = 8
 # `Any` stands where foreign data enters: YAML, JSON, other people's libraries. May only shrink.
-MOST_ANYS = 400
+MOST_ANYS = 365
 # Still to be done; may only shrink.
 ARGUMENTS_TO_DO = {
-    "models/evaluation/classifier.py: evaluate",
-    "models/training/detector_runs.py: evaluate",
-    "models/architectures/poster_v2.py: __init__",
     "monitor/evaluation.py: evaluate",
     "monitor/perception/__init__.py: __init__",
 }

@@ -13,6 +13,7 @@ the released code has one window a scale, the whole map) and `streams` (its Fig.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -232,6 +233,31 @@ class Transformer(nn.Module):
         return logits
 
 
+@dataclass(frozen=True, slots=True)
+class PosterV2Sizes:
+    """How large the parts of a POSTER V2 are; the defaults are the released network's.
+
+    Attributes:
+        windows: side of the attention windows of each scale.
+        heads: of each scale.
+        width: of the tokens.
+        vit_heads, depth, mlp_ratio: of the transformer at the end.
+        fusion_mlp_ratio: of the fusion blocks.
+        layer_scale: first gain of each residual branch.
+        drop_paths: of each scale, linspace(0, 0.5, 5)[:3].
+    """
+
+    windows: Sequence[int] = (28, 14, 7)
+    heads: Sequence[int] = (2, 4, 8)
+    width: int = 768
+    vit_heads: int = 8
+    depth: int = 2
+    mlp_ratio: float = 4.0
+    fusion_mlp_ratio: float = 4.0
+    layer_scale: float = 1e-5
+    drop_paths: Sequence[float] = (0.0, 0.125, 0.25)
+
+
 class PosterV2(nn.Module):
     """The whole network: face (B, 3, H, W) to logits (B, classes).
 
@@ -240,9 +266,7 @@ class PosterV2(nn.Module):
         image: image backbone with three maps of `widths` channels.
         landmark: landmark backbone with the same two finer maps.
         working_px: side both backbones see; other sizes are resized to it (nearest, as released).
-        windows: side of the attention windows of each scale.
-        heads: of each scale.
-        width: of the tokens.
+        sizes: of its parts; as released if None.
         streams: which way the cross-attention goes.
         freeze_landmarks: keep the landmark branch as it was loaded, as the paper does.
     """
@@ -256,20 +280,14 @@ class PosterV2(nn.Module):
         landmark: MobileFaceNet | SmallTrunk,
         *,
         working_px: int = 112,
-        windows: Sequence[int] = (28, 14, 7),
-        heads: Sequence[int] = (2, 4, 8),
-        width: int = 768,
-        vit_heads: int = 8,
-        depth: int = 2,
-        mlp_ratio: float = 4.0,
-        fusion_mlp_ratio: float = 4.0,
-        layer_scale: float = 1e-5,
-        drop_paths: Sequence[float] = (0.0, 0.125, 0.25),  # linspace(0, 0.5, 5)[:3]
+        sizes: PosterV2Sizes | None = None,
         streams: Streams = "landmark_to_image",
         freeze_landmarks: bool = True,
     ) -> None:
         super().__init__()
-        _check_windows(working_px, windows)
+        sizes = sizes or PosterV2Sizes()
+        width = sizes.width
+        _check_windows(working_px, sizes.windows)
         self.working_px, self.frozen = working_px, freeze_landmarks
         self.image, self.landmark = image, landmark
         widths = image.widths
@@ -279,10 +297,17 @@ class PosterV2(nn.Module):
             CrossFusion(
                 streams,
                 FusionArguments(
-                    w, h, side, mlp_ratio=fusion_mlp_ratio, drop_path=drop, layer_scale=layer_scale
+                    w,
+                    h,
+                    side,
+                    mlp_ratio=sizes.fusion_mlp_ratio,
+                    drop_path=drop,
+                    layer_scale=sizes.layer_scale,
                 ),
             )
-            for w, h, side, drop in zip(widths, heads, windows, drop_paths, strict=True)
+            for w, h, side, drop in zip(
+                widths, sizes.heads, sizes.windows, sizes.drop_paths, strict=True
+            )
         )
         self.embed = nn.ModuleList((
             nn.Sequential(nn.Conv2d(widths[0], width, 3, 2, 1), nn.Conv2d(width, width, 3, 2, 1)),
@@ -290,7 +315,9 @@ class PosterV2(nn.Module):
             nn.Sequential(nn.Conv2d(widths[2], width, 1)),
         ))  # fmt: skip
         tokens = 3 * (working_px // 16) ** 2
-        self.vit = Transformer(tokens, width, vit_heads, depth, mlp_ratio, len(labels))
+        self.vit = Transformer(
+            tokens, width, sizes.vit_heads, sizes.depth, sizes.mlp_ratio, len(labels)
+        )
         if freeze_landmarks:
             freeze(landmark)
 
@@ -380,9 +407,9 @@ def poster_v2(
 ) -> PosterV2:
     """POSTER V2 as released; without `windows` one window is a whole map, as in its code."""
     kind = ReleasedPosterV2 if working_px == 112 else PosterV2
+    sizes = PosterV2Sizes(windows=windows or tuple(working_px // s for s in (4, 8, 16)))
     return kind(
-        labels, IR50(), MobileFaceNet(input_px=working_px), working_px=working_px,
-        windows=windows or tuple(working_px // s for s in (4, 8, 16)),
+        labels, IR50(), MobileFaceNet(input_px=working_px), working_px=working_px, sizes=sizes,
         streams=streams, freeze_landmarks=freeze_landmarks,
     )  # fmt: skip
 
@@ -402,8 +429,11 @@ def poster_v2_s(
     """
     image = PlainTrunk()
     landmark = SmallTrunk(stem=16, depths=(1, 1, 1), stem_stride=2)
+    sizes = PosterV2Sizes(
+        windows=windows, width=192, vit_heads=6, mlp_ratio=2.0, layer_scale=0.1,
+        drop_paths=(0.0, 0.05, 0.1),
+    )  # fmt: skip
     return PosterV2(
-        labels, image, landmark, working_px=working_px, windows=windows,
-        heads=(2, 4, 8), width=192, vit_heads=6, mlp_ratio=2.0,
-        layer_scale=0.1, drop_paths=(0.0, 0.05, 0.1), streams=streams, freeze_landmarks=False,
+        labels, image, landmark, working_px=working_px, sizes=sizes, streams=streams,
+        freeze_landmarks=False,
     )  # fmt: skip

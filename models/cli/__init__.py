@@ -249,6 +249,7 @@ def evaluate(
 ) -> None:
     """Measure a model on a data set: accuracy, robustness, latency, agreement of runtimes."""
     from models.data.layouts import find_source, open_faces, read_names
+    from models.evaluation.classifier import Measurement
     from models.evaluation.classifier import evaluate as measure
     from models.training import Place
     from models.training.runs import (
@@ -269,13 +270,14 @@ def evaluate(
         command += f" --weights {Path(weights).name}"
     command += f" --without {without.name}" if without else ""
     with console.status(f"{card.name} on {len(faces)} faces of {faces.source} {split}"):
-        report = measure(
-            card, path, faces, split=split, command=command, robustness=robustness,
+        wanted = Measurement(
+            split=split, command=command, robustness=robustness,
             threads=tuple(int(t) for t in parse_list(threads) if t != "none"),
             counted=find_source(data).filter,
             left_out=read_names(without, split) if without else (),
             device=Place.find(device).device,
         )  # fmt: skip
+        report = measure(card, path, faces, wanted)
     report = report.model_copy(
         update={
             "model": name or report.model,

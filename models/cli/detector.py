@@ -273,12 +273,12 @@ def evaluate_awake_sleep(
 ) -> None:
     """Measure a detector: per class and per person, with intervals and the worst errors."""
     from models.data.yolo import parse_classes
-    from models.training.detector_runs import evaluate
+    from models.training.detector_runs import View, evaluate
 
     with _bar("looking") as report_progress:
         report, judged = evaluate(
             data, weights, people=tuple(hold_out or ()), split=split,
-            classes=parse_classes(classes or ()), input_px=input_px, closer=closer, scene=scene,
+            classes=parse_classes(classes or ()), view=View(scene, input_px, closer),
             progress=report_progress,
         )  # fmt: skip
     from models.evaluation.detector import as_report, draw_grid, worst

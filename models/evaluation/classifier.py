@@ -3,6 +3,7 @@
 import datetime as dt
 import time
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -160,34 +161,49 @@ def measure_agreement(
         )  # fmt: skip
 
 
-def evaluate(
-    card: ModelCard, weights: Path, faces: Faces, *, split: str, command: str = "",
-    robustness: bool = True, threads: tuple[int, ...] = (1,), picked_by: str = "validation",
-    counted: str = "", left_out: Collection[str] = (), device: torch.device | None = None,
-) -> Report:  # fmt: skip
-    """Everything measurable of a model on one data set.
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What is to be measured, and how it is to be called in the report.
 
-    Args:
-        card: of the model; its input size is the faces'.
-        weights: any file `models.checkpoint` can read; runtimes are measured for ours only.
-        faces: what to measure on.
+    Attributes:
         split, counted: named in the record.
         command: that gives these figures again.
         robustness: measure the spoiled pictures too.
         threads: latency at each of these; empty measures none.
         picked_by: what the weights were chosen on.
         left_out: names of faces; the accuracy without them is a second record.
-        device: where to compute.
+        device: where to compute; None is the CPU.
     """
-    device = device or torch.device("cpu")
+
+    split: str
+    command: str = ""
+    robustness: bool = True
+    threads: tuple[int, ...] = (1,)
+    picked_by: str = "validation"
+    counted: str = ""
+    left_out: Collection[str] = ()
+    device: torch.device | None = None
+
+
+def evaluate(card: ModelCard, weights: Path, faces: Faces, wanted: Measurement) -> Report:
+    """Everything measurable of a model on one data set.
+
+    Args:
+        card: of the model; its input size is the faces'.
+        weights: any file `models.checkpoint` can read; runtimes are measured for ours only.
+        faces: what to measure on.
+        wanted: what is to be measured.
+    """
+    device, threads = wanted.device or torch.device("cpu"), wanted.threads
     model = build(card, weights)
     cost = cost_of(model, card)
     faces = faces.cached()
     model = model.to(device)
     record, answers = measure_accuracy(
-        model, card, faces, split, command, device=device, picked_by=picked_by, counted=counted
-    )
-    records = (record, *_without(record, answers, faces, left_out))
+        model, card, faces, wanted.split, wanted.command, device=device,
+        picked_by=wanted.picked_by, counted=wanted.counted,
+    )  # fmt: skip
+    records = (record, *_without(record, answers, faces, wanted.left_out))
     spoiled = measure_robustness(model, card, faces, record.overall or 0.0, device)
     picture = pixels_of(faces, [0], card.channels)
     ours = weights.suffix == ".safetensors" and bool(threads)
@@ -199,7 +215,7 @@ def evaluate(
         latency, same, notes = (), (), (f"runtimes not measured: {error}",)
     return Report(
         model=card.name, task=card.task, labels=card.labels, weights_sha256=card.sha256,
-        created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"), command=command,
+        created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"), command=wanted.command,
         accuracy=records, cost=cost, latency=latency, agreement=same, notes=notes,
-        robustness=tuple(spoiled) if robustness else (),
+        robustness=tuple(spoiled) if wanted.robustness else (),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """A whole training or evaluation of the detector, from folders to files."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -280,6 +280,21 @@ def _onnx(path: Path) -> Opened:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """How pictures are looked at to measure a detector.
+
+    Attributes:
+        scene: `WIDTHxHEIGHT` of a cabin every picture is shrunk into; empty shows them as they are.
+        input_px: side of the first look's input.
+        closer: look at small faces a second time.
+    """
+
+    scene: str = ""
+    input_px: int = 320
+    closer: bool = True
+
+
 def evaluate(
     data: Path,
     weights: str,
@@ -287,9 +302,7 @@ def evaluate(
     people: tuple[str, ...] = (),
     split: str = "",
     classes: Mapping[str, str] | None = None,
-    input_px: int = 320,
-    closer: bool = True,
-    scene: str = "",
+    view: View | None = None,
     progress: ProgressNote = lambda *_: None,
 ) -> tuple[dict[str, Any], list[Judged]]:
     """Measure a detector on a set.
@@ -300,30 +313,28 @@ def evaluate(
         people: only these persons; all if empty.
         split: `train`, `val`, `test` or `all`; empty takes the best there is, see `of_split`.
         classes: what a class of the set is called here, as {"drowsy": "sleep"}.
-        input_px: side of the first look's input.
-        closer: look at small faces a second time.
-        scene: `WIDTHxHEIGHT` of a cabin every picture is shrunk into; empty shows them as they are.
+        view: how the pictures are looked at.
         progress: called with (done, all).
 
     Raises:
         PictureSetError, CheckpointError, ValueError: one line each.
     """
-    detector = open_network(weights)
+    detector, view = open_network(weights), view or View()
     whole = read_picture_set(data, detector.labels, classes)
     if people:
         _, whole = split_by_person(whole, people, everybody_may_go=True)
     pictures, split = of_split(whole, split)
-    look = looker(detector, input_px, closer=closer)
+    look = looker(detector, view.input_px, closer=view.closer)
     count = iter(range(1, len(pictures.pictures) + 1))
     done = lambda: progress(next(count), len(pictures.pictures))  # noqa: E731
-    if scene:
-        judged = judge_in_cabins(look, pictures, _size(scene), done)
+    if view.scene:
+        judged = judge_in_cabins(look, pictures, _size(view.scene), done)
     else:
         judged = judge(look, pictures.pictures, done)
     measured = report(judged, pictures)
     measured |= {
-        "model": detector.name, "dataset": data.name, "split": split, "scene": scene,
-        "input_px": input_px, "closer": closer, "notices": list(pictures.notices),
+        "model": detector.name, "dataset": data.name, "split": split, **asdict(view),
+        "notices": list(pictures.notices),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     return measured, judged

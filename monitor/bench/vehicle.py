@@ -63,7 +63,7 @@ class Ear:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _note(self, _: Any, __: Any, message: mqtt.MQTTMessage) -> None:
+    def _note(self, _: object, __: object, message: mqtt.MQTTMessage) -> None:
         now = time.time()
         kind = message.topic.rpartition("/")[2]
         if kind not in self.late_ms or message.retain:

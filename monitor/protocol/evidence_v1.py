@@ -17,7 +17,7 @@ _RULES: Final = {
     "degraded": "degraded",
 }
 # What each rule's evidence cannot do without, where nothing was written.
-LEAST: Final[Mapping[str, Mapping[str, Any]]] = {
+LEAST: Final[Mapping[str, Mapping[str, object]]] = {
     "closure": {"rule": "closure", "closed_s": 0.0},
     "perclos": {"rule": "perclos", "band": "drowsy", "window_s": 60.0},
     "distraction": {"rule": "distraction", "limit": "long", "away_s": 0.0},

@@ -270,7 +270,7 @@ def sample_row(state: State) -> SampleRow:
     }
 
 
-def coverage_rows(data: CoverageData) -> Iterator[dict[str, Any]]:
+def coverage_rows(data: CoverageData) -> Iterator[dict[str, object]]:
     """The rows of `coverage` of a report: one a cause."""
     for cause, seconds in data.seconds.items():
         yield {

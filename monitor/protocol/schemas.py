@@ -110,7 +110,7 @@ def _plain_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
     return evidence
 
 
-def _check_json(value: Any, depth: int, budget: list[int]) -> None:
+def _check_json(value: object, depth: int, budget: list[int]) -> None:
     # Every alert that an ingester reads comes through here: the commonest values come first.
     budget[0] -= 1
     if depth > 4 or budget[0] < 0:

@@ -1,7 +1,7 @@
 """What one camera's loop leaves in the event log: events, samples, status and monitored time."""
 
 from collections import defaultdict, deque
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
 from monitor.protocol.camera_status import StatusFilter
 from monitor.protocol.mapping import SampleRow, sample_row, state_payload
@@ -91,7 +91,7 @@ class Sampler:
         self._close_until_s = float("-inf")
         self._now_s = 0.0
         # What was not written; an alert that begins now wants to know how it came about.
-        self._before: deque[tuple[float, Any]] = deque()
+        self._before: deque[tuple[float, SampleRow]] = deque()
 
     def due(self, state: DriverState) -> bool:
         """Whether this instant is to be given to `keep`."""
@@ -100,7 +100,7 @@ class Sampler:
             self._close_until_s = max(self._close_until_s, now_s)
         return bool(self._every_s) and now_s >= min(self._next_s, self._next_close_s)
 
-    def keep(self, row: Any) -> list[Any]:
+    def keep(self, row: SampleRow) -> list[SampleRow]:
         """The rows to write now: this one, or none; it is remembered for a while then."""
         now_s = self._now_s
         self._next_close_s = now_s + self._step_s
@@ -110,14 +110,14 @@ class Sampler:
         self._next_s = now_s + self._every_s
         return [row]
 
-    def look_closely(self) -> list[Any]:
+    def look_closely(self) -> list[SampleRow]:
         """Something is happening: the rows that led to it, and from here on a row a step."""
         self._close_until_s = max(self._close_until_s, self._now_s + AROUND_S)
         rows = [row for at_s, row in self._before if at_s >= self._now_s - AROUND_S]
         self._before.clear()
         return rows
 
-    def _remember(self, row: Any) -> None:
+    def _remember(self, row: SampleRow) -> None:
         self._before.append((self._now_s, row))
         while self._before[0][0] < self._now_s - AROUND_S:
             self._before.popleft()

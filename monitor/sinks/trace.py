@@ -260,7 +260,7 @@ def _encoded(value: Any) -> Any:
     return encode(value) if encode else value
 
 
-def _unknown(value: Any) -> Any:
+def _unknown(value: Any) -> object:
     # A numpy scalar that slipped in.
     return value.item()
 

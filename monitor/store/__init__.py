@@ -10,7 +10,6 @@ goes on and alerts go out from memory.
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from monitor.config import Config
 from monitor.protocol.messages import Topics
@@ -105,7 +104,7 @@ class Store:
         """Note the clip of an event. Returns at once."""
         self._requests.put(Clip(event_id, file_name))
 
-    def audit(self, action: str, subject: str, detail: Mapping[str, Any] | None = None) -> None:
+    def audit(self, action: str, subject: str, detail: Mapping[str, object] | None = None) -> None:
         """Write down what was done. Returns at once."""
         values = {"at": time.time(), "actor": "watch", "action": action, "subject": subject}
         self.add(TableRow(schema.audit, {**values, "detail": detail}, vital=True))

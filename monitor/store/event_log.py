@@ -31,7 +31,7 @@ from monitor.types import Event, Phase
 BATCH_ROWS = 500
 
 
-def add_row(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+def add_row(connection: Connection, table: Table, row: Mapping[str, object]) -> None:
     """Insert a row; the same row again changes nothing."""
     connection.execute(
         insert(connection.dialect.name, table).values(dict(row)).on_conflict_do_nothing()

@@ -69,7 +69,7 @@ def explained_reading(name: str) -> Iterator[None]:
         raise StoreError(_explanation(error, name)) from None
 
 
-def _tune_sqlite(connection: Any, _record: Any) -> None:
+def _tune_sqlite(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA query_only = ON")
     # A reader takes its memory from the page cache.
     connection.execute("PRAGMA cache_size = -65536")

@@ -4,7 +4,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Table
 
@@ -22,7 +21,7 @@ class TableRow:
     """A row for one of the tables; a sample may be lost in need, an audit may not."""
 
     table: Table
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     vital: bool = False
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import JSON, Connection, Table
 from monitor.protocol.mapping import EventRow, SampleRow
 from monitor.store import schema
 
-Rows = list[tuple[Any, ...]]
+Rows = list[tuple[object, ...]]
 # From here on a staging table costs less than a statement with as many parameters.
 COPY_FROM_ROWS: Final = 20
 ONCE: Final = "ON CONFLICT DO NOTHING"
@@ -61,7 +61,7 @@ def later(one: EventRow, other: EventRow) -> EventRow:
 
 
 def insert_rows(
-    connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]], conflict: str = ""
+    connection: Connection, table: Table, rows: Iterable[Mapping[str, object]], conflict: str = ""
 ) -> int:
     """Insert rows keyed by column, in bulk; returns how many took effect.
 
@@ -105,7 +105,7 @@ def _copied(
         return int(cursor.execute(f"{insert_from} {staged} {conflict}").rowcount)
 
 
-def _in_order(table: Table, rows: Iterable[Mapping[str, Any]]) -> Rows:
+def _in_order(table: Table, rows: Iterable[Mapping[str, object]]) -> Rows:
     columns = [(name, isinstance(table.c[name].type, JSON)) for name in _filled(table)]
     return [
         tuple(_json(row[name]) if is_json else row[name] for name, is_json in columns)
@@ -118,7 +118,7 @@ def _filled(table: Table) -> tuple[str, ...]:
     return tuple(c.name for c in table.columns if c.autoincrement is not True)
 
 
-def _json(value: Any) -> str | None:
+def _json(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     # The same few lists come with every event.

@@ -20,7 +20,7 @@ from models.inference.boxes import find_faces, to_input
 from models.legacy_yolov5 import from_legacy
 from models.registry import find
 from models.report import Report
-from models.training.detector_runs import evaluate, open_network, plan_training
+from models.training.detector_runs import View, evaluate, open_network, plan_training
 from monitor.config import PerceptionConfig
 from monitor.errors import ConfigError
 from monitor.perception.networks import open_parts
@@ -115,7 +115,7 @@ def test_a_cabin_must_have_a_size(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.onnx"
     export_legacy(path, 3)
     with pytest.raises(PictureSetError, match="WIDTHxHEIGHT"):
-        evaluate(data, str(path), scene="large")
+        evaluate(data, str(path), view=View(scene="large"))
 
 
 def export_legacy(path: Path, classes: int, side: int = 320) -> Any:

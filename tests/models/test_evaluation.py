@@ -14,7 +14,13 @@ from torch import nn
 from models.checkpoint import write_weights
 from models.data import Faces, Sample
 from models.data.layouts import open_faces
-from models.evaluation.classifier import cost_of, evaluate, measure_agreement, pixels_of
+from models.evaluation.classifier import (
+    Measurement,
+    cost_of,
+    evaluate,
+    measure_agreement,
+    pixels_of,
+)
 from models.evaluation.prediction import predict
 from models.inference import load
 from models.network import build
@@ -88,7 +94,7 @@ def test_a_whole_evaluation_of_a_small_model(
     labels = card.labels
     made = [Sample(f"{i}", picture(20 * i), labels[i % 8]) for i in range(12)]
     faces = Faces(made, labels, card.input_hw, source="made")
-    report = evaluate(card, path, faces, split="test", command="told", threads=(1,))
+    report = evaluate(card, path, faces, Measurement("test", command="told", threads=(1,)))
     [record] = report.accuracy
     assert (record.n, record.dataset, record.source) == (12, "made", "told")
     assert sum(map(sum, record.confusion)) == 12

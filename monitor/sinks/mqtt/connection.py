@@ -181,7 +181,7 @@ class Connection:
         self.close()
         raise self._explained()
 
-    def _note_fault(self, _: Any, __: Any, ___: int, text: str) -> None:
+    def _note_fault(self, _: object, __: object, ___: int, text: str) -> None:
         """What ended the network thread: paho tells it to its log alone."""
         if "failed to receive" in text or "failed to send" in text:
             self._fault = text.partition(": ")[2] or text
@@ -207,14 +207,16 @@ class Connection:
         return BrokerError(f"{self._where} refuses: {name}")
 
     def _connected(
-        self, _: Any, __: Any, ___: Any, code: ReasonCode, properties: Properties | None
+        self, _: object, __: object, ___: object, code: ReasonCode, properties: Properties | None
     ) -> None:
         self.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
         if code.is_failure:
             self._refusal = code
         self._answered.set()
 
-    def _disconnected(self, _: Any, __: Any, ___: Any, code: ReasonCode, ____: Any) -> None:
+    def _disconnected(
+        self, _: object, __: object, ___: object, code: ReasonCode, ____: object
+    ) -> None:
         # Told twice where the broker said why: the second time without a reason.
         self.ended = self.ended or self._why_ended(code)
         self._answered.set()
@@ -231,7 +233,7 @@ class Connection:
             return "closed by the broker without a word"
         return self._fault or code.getName()
 
-    def _message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
+    def _message(self, _: object, __: object, message: paho.MQTTMessage) -> None:
         properties = message.properties
         self.incoming.put(
             Incoming(
@@ -244,12 +246,12 @@ class Connection:
         )
         self._on_change()
 
-    def _receipt(self, _: Any, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
+    def _receipt(self, _: object, __: object, mid: int, code: ReasonCode, ___: object) -> None:
         self.receipts.put(Receipt(mid, code.getName() if code.is_failure else None))
         self._on_change()
 
 
-def _send_at_once(_: Any, __: Any, connection: Any) -> None:
+def _send_at_once(_: object, __: object, connection: Any) -> None:
     # Nagle's algorithm and delayed ACKs together would hold a small message back for 40 ms.
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

@@ -5,8 +5,7 @@ messages are sent again whenever Home Assistant says that it has come up.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from monitor import __version__
 from monitor.protocol.messages import Message, Topics
@@ -80,7 +79,7 @@ def discovery(topics: Topics, prefix: str) -> Iterator[Message]:
         yield Message(topic, json.dumps(config, sort_keys=True).encode(), retain=True)
 
 
-def _entities(topics: Topics) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _entities(topics: Topics) -> Iterator[tuple[str, str, Mapping[str, object]]]:
     yield from _sensors(topics)
     state = {"state_topic": topics.channel("state")}
     yield (
@@ -118,11 +117,11 @@ def _entities(topics: Topics) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield from _commands(topics)
 
 
-def _sensors(topics: Topics) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _sensors(topics: Topics) -> Iterator[tuple[str, str, Mapping[str, object]]]:
     state = topics.channel("state")
     percent = {"unit_of_measurement": "%", "state_class": "measurement"}
     levels = [level.name.lower() for level in Level]
-    rows: list[tuple[str, str, str, dict[str, Any]]] = [
+    rows: list[tuple[str, str, str, Mapping[str, object]]] = [
         ("level", "Level", "value_json.level", {"device_class": "enum", "options": levels}),
         ("kind", "State", "value_json.kind or 'attentive'", {}),
         ("fatigue", "Fatigue", _signal("Driver.FatigueLevel"), percent),
@@ -155,7 +154,7 @@ def _sensors(topics: Topics) -> Iterator[tuple[str, str, dict[str, Any]]]:
     )
 
 
-def _commands(topics: Topics) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _commands(topics: Topics) -> Iterator[tuple[str, str, Mapping[str, object]]]:
     acknowledge = {"name": "Acknowledge", "command_topic": topics.command("ack")}
     yield "button", "acknowledge", {**acknowledge, "icon": "mdi:check"}
     recalibrate = {"name": "Recalibrate", "command_topic": topics.command("calibrate")}
