@@ -21,8 +21,6 @@ _BEFORE_STEP_S = 5
 _STEADY_SHARE = 0.05
 # Lids are learned on a head that looks ahead, give or take a glance at a mirror.
 _NEAR_NEUTRAL_DEG = 20.0
-# An eye more likely hidden than this says nothing of its lids.
-HIDDEN = 0.65
 # A stated mount gives way to what is seen only so near to it.
 _NEAR_MOUNT_DEG = 15.0
 
@@ -42,7 +40,7 @@ def frontal_ear(
     """
     ears = (observation.ear_left, observation.ear_right)
     eyes = (observation.eye_left, observation.eye_right)
-    hidden = [eye is not None and eye.not_visible > HIDDEN for eye in eyes]
+    hidden = [eye is not None and eye.hidden for eye in eyes]
     if any(hidden) and not all(hidden):
         weights = (weights[0] * (not hidden[0]), weights[1] * (not hidden[1]))
     measured = [

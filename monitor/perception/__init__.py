@@ -7,6 +7,7 @@ Every part arrives through a seam and may break: its name then stands in the obs
 `errors` and the rest still holds. What is not seen is `None`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -156,8 +157,9 @@ class Perception:
         self.overlay = Overlay(sighting.box, sighting.landmarks, sighting.others)
         if sighting.landmarks is not None:
             self._orientation.seen(frame.timestamp_s)
-        measured = self._stages.run("measures", {}, self._measures, sighting, image)
-        measured["eye_left"], measured["eye_right"] = self._eye_states(image, sighting)
+        eyes = self._eye_states(image, sighting)
+        measured = self._stages.run("measures", {}, self._measures, sighting, image, eyes)
+        measured["eye_left"], measured["eye_right"] = eyes
         measured["emotion"] = self._emotion(image, sighting, frame.timestamp_s)
         measured["quality"] = self._stages.run("quality", None, quality_of, image, sighting.box)
         measured["detection"] = sighting.judged()  # has been at work beside all the others
@@ -198,22 +200,31 @@ class Perception:
             if close is not None:
                 close()
 
-    def _measures(self, sighting: Sighting, image: Image) -> dict[str, Any]:
+    def _measures(self, sighting: Sighting, image: Image, eyes: EyePair) -> dict[str, Any]:
         points = sighting.landmarks
         if points is None:
             return {}
         left, right = (face.eye_aspect_ratio(points, side) for side in ("left", "right"))
         if self._mirrored:
             left, right = right, left
-        size_px = (image.shape[1], image.shape[0])
+        size_px, sides = (image.shape[1], image.shape[0]), self._seen_sides(eyes)
         return {
             "ear_left": left,
             "ear_right": right,
             "mar": face.mouth_aspect_ratio(points),
-            "gaze_down": face.gaze_lowering(points),
-            "lower_lid": face.lower_lid(points),
+            # One iris alone, beside one that is guessed, tells too little.
+            "gaze_down": face.gaze_lowering(points) if len(sides) == 2 else None,
+            "lower_lid": face.lower_lid(points, sides),
             "pose": face.head_pose(points, size_px, mirrored=self._mirrored),
         }
+
+    def _seen_sides(self, eyes: EyePair) -> Sequence[face.Side]:
+        """Both eyes of the mesh, or the one that is seen: of a hidden one it only guesses."""
+        pair = eyes[::-1] if self._mirrored else eyes
+        seen = [
+            side for side, eye in zip(face.BOTH, pair, strict=True) if eye is None or not eye.hidden
+        ]
+        return seen or face.BOTH
 
     def _eye_states(self, image: Image, sighting: Sighting) -> EyePair:
         if self._eyes is None or sighting.landmarks is None:

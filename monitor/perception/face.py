@@ -8,6 +8,7 @@ driver's left eye lies on the right.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,7 @@ from monitor.types import Box, HeadPose
 
 Points = NDArray[np.float32]
 Side = Literal["left", "right"]
+BOTH: tuple[Side, Side] = ("left", "right")
 
 LANDMARKS = 478
 
@@ -148,29 +150,31 @@ def gaze_lowering(landmarks: Points) -> float | None:
     -0.1..0.1 is told as 0..1 (measured on five clips: ahead -0.10..-0.02, lowered 0.02..0.08). A
     lid that closes drags the guessed iris along, so it tells nothing of a closed eye.
     """
-    offset = _beneath_corners(landmarks, _IRIS)
+    offset = _beneath_corners(landmarks, _IRIS, BOTH)
     return None if offset is None else min(max(offset / 0.2 + 0.5, 0.0), 1.0)
 
 
-def lower_lid(landmarks: Points) -> float | None:
-    """How far the lower lids hang beneath the eyes' corners, in eye widths, mean of both eyes.
+def lower_lid(landmarks: Points, sides: Sequence[Side] = BOTH) -> float | None:
+    """How far the lower lids hang beneath the eyes' corners, in eye widths, mean of the `sides`.
 
     What tells a lowered look from a closing eye where the aspect ratio cannot: closing raises the
     lower lid, looking down leaves it (measured on five clips: open 0.12-0.20, closed 0.25-0.66 of
     that, looking down 0.75-0.77 of it).
     """
-    return _beneath_corners(landmarks, _LOWER_LID)
+    return _beneath_corners(landmarks, _LOWER_LID, sides)
 
 
-def _beneath_corners(landmarks: Points, points: dict[Side, list[int]]) -> float | None:
-    """How far the middle of some points of an eye lies beneath its corners, mean of both eyes."""
+def _beneath_corners(
+    landmarks: Points, points: dict[Side, list[int]], sides: Sequence[Side]
+) -> float | None:
+    """How far the middle of some points of an eye lies beneath its corners, mean of the sides."""
     offsets = []
-    for side, chosen in points.items():
+    for side in sides:
         # From the corner on the right-hand side of the face to the other: what is left of this
         # direction is up, whichever eye it is and however the head is tilted.
         corners = (EYES[side][0], EYES[side][3])
         start, end = corners if side == "right" else corners[::-1]
-        (x1, y1), (x2, y2), *rest = landmarks[[start, end, *chosen], :2].tolist()
+        (x1, y1), (x2, y2), *rest = landmarks[[start, end, *points[side]], :2].tolist()
         width = math.hypot(x2 - x1, y2 - y1)
         if not width >= MIN_EYE_WIDTH_PX:
             continue

@@ -118,6 +118,10 @@ class Detection:
         return max((self.awake, "awake"), (self.sleep, "sleep"), (self.yawn, "yawn"))[1]
 
 
+# Beyond it an eye says nothing: what the fusion leaves out, too.
+_HIDDEN = 0.65
+
+
 @dataclass(frozen=True, slots=True)
 class EyeProbabilities:
     """What the eye-state network says of one eye; the four sum to 1.
@@ -140,6 +144,11 @@ class EyeProbabilities:
         total = self.open + self.closed + self.lowered + self.not_visible
         if abs(total - 1) > 1e-3:
             raise ValueError(f"EyeProbabilities must sum to 1, got {total!r}")
+
+    @property
+    def hidden(self) -> bool:
+        """Too likely not seen for its lids and iris to be more than the mesh's guess."""
+        return self.not_visible > _HIDDEN
 
 
 @dataclass(frozen=True, slots=True)
