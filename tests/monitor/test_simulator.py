@@ -327,7 +327,8 @@ def test_copies_live_the_days_of_a_few_under_names_of_their_own(
     upgrade(url)
     engine = open_engine(url, immediate=True)
     steps: list[int] = []
-    seed(engine, Plan(5, 2, END, distinct=2), lambda done, of: steps.append(done))
+    written = seed(engine, Plan(5, 2, END, distinct=2), lambda done, of: steps.append(done))
+    assert written == counted(url) | {"vehicle_groups": 5}
     assert steps == [1, 2, 4, 5]
     e = schema.events.c
     per_vehicle = (
