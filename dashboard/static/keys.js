@@ -7,8 +7,6 @@
   document.addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (event.target.closest("input, textarea, select, [contenteditable=true]")) return;
-    // Until the next item is drawn, the buttons are still those of the one before.
-    if (document.querySelector('[data-test-script-state="running"]')) return;
     const name = NAMES[event.key];
     const button = name && document.querySelector(`.st-key-press-${name} button`);
     if (!button || button.disabled) return;
