@@ -171,6 +171,21 @@ def test_the_queue_is_judged_by_keys_and_a_verdict_undone(fleet: str, open_reade
     assert before
 
 
+def test_a_key_held_down_and_let_go_is_one_request(fleet: str, open_reader: Any) -> None:
+    reader = open_reader(fleet)
+    requests: list[int] = []
+    reader.page.on(
+        "websocket", lambda socket: socket.on("framesent", lambda sent: requests.append(len(sent)))
+    )
+    reader.go("review?days=30")
+    requests.clear()
+    reader.page.keyboard.down("r")
+    reader.page.keyboard.down("r")  # a second time without `up`: the keyboard repeats it
+    reader.page.keyboard.up("r")
+    reader.sees("Saved: real")
+    assert len(requests) == 1
+
+
 def test_an_unknown_page_says_so(desk: str, open_reader: Any) -> None:
     reader = open_reader(desk)
     reader.page.goto(f"{desk}/nowhere")
