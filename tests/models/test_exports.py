@@ -15,7 +15,6 @@ from onnx import TensorProto, helper
 
 from models.checkpoint import ForeignCheckpointError
 from models.inference import onnx_import
-from models.inference.backend import InferenceError
 from models.inference.boxes import OutputError, decode
 from models.legacy_yolov5 import from_legacy, read_legacy
 
@@ -99,23 +98,6 @@ TWO = "{0: 'awake', 1: 'sleep'}"
 def test_known_layouts_are_taken(tmp_path: Path, shape: list[int]) -> None:
     card = onnx_import.card_of(a_network(tmp_path / "net.onnx", shape, TWO))
     assert card.labels == ("awake", "sleep")
-
-
-@pytest.mark.parametrize(
-    ("shape", "names"),
-    [
-        ([100, 7], TWO),  # YOLOv7 with NMS: batch, corners, class, score
-        ([1, 1], TWO),  # EfficientNMS: how many there are, then three more outputs
-        ([1, 3, 40, 40, 7], TWO),  # a head of YOLOv5 that was cut off
-        ([1, 6300, 85], TWO),  # labels of another network
-        ([1, 300, 6], "{0: 'sleep'}"),  # of one class it might be either
-    ],
-)
-def test_an_unknown_output_is_refused_before_the_watch_begins(
-    tmp_path: Path, shape: list[int], names: str
-) -> None:
-    with pytest.raises(InferenceError, match="export it without NMS"):
-        onnx_import.card_of(a_network(tmp_path / "net.onnx", shape, names))
 
 
 # --- checkpoints --------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ REFUSED = {
     "masks": (np.zeros((1, 4 + 2 + 32, GRID), np.float32), 2),
     "masks of YOLOv5": (np.zeros((1, 3 * GRID, 5 + 2 + 32), np.float32), 2),
     "key points": (np.zeros((1, 4 + 2 + 51, GRID), np.float32), 2),
+    "labels of another network": (np.zeros((1, 3 * GRID, 85), np.float32), 2),
     "a classifier": (np.zeros((1, 2), np.float32), 2),
     "raw maps": (np.zeros((1, 3, 8, 8, 7), np.float32), 2),
     "YOLOv8, transposed, of two classes": (by_cell(GRID, 2, objectness=False), 2),

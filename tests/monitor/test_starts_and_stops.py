@@ -45,11 +45,17 @@ def wakeful(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def hear_ctrl_c() -> None:
+    """A shell that starts the tests in the background lets them and their children ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def running(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [*COMMAND, *words], cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 - nothing here has threads
     ) as process:  # fmt: skip
         yield process
         process.kill()
