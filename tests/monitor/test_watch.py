@@ -77,8 +77,8 @@ def test_a_drive_gives_the_same_alerts_at_any_rate(
     assert result.perfect, [(e.name, f) for e, f in result.matches] + result.false
     for expected, event in result.matches:
         assert event is not None
-        # Half of the lids' ramp of 0.2 s, one frame to see it, two to be sure. Euro NCAP 2026 allows
-        # 0.2 s: the fusion takes up to a tenth more, by chip and face (docs/eyes.md).
+        # Half of the lids' ramp of 0.2 s, one frame to see it, two to be sure. Euro NCAP 2026
+        # allows 0.2 s: the fusion takes up to a tenth more, by chip and face (docs/eyes.md).
         tolerance_s = max(0.3, 0.1 + 3 / fps)
         if KINDS[event.kind].track == "closure":
             assert abs(event.at_s - expected.due_s) <= tolerance_s + 1e-6
