@@ -117,7 +117,10 @@ def _place(payload: bytes) -> tuple[float, float]:
     place = _first(values, _LATITUDE), _first(values, _LONGITUDE)
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in place):
         raise ValueError(f"{payload[:40]!r} holds no latitude and longitude in degrees")
-    return place
+    try:
+        return float(place[0]), float(place[1])
+    except OverflowError:  # a whole number of hundreds of digits
+        raise ValueError(f"{payload[:40]!r} is no place on earth") from None
 
 
 def _json(payload: bytes) -> Any:

@@ -99,7 +99,8 @@ def test_a_position_is_rounded_as_configured(payload: bytes) -> None:
 @pytest.mark.parametrize(
     "payload",
     [b"", b"52.5,13.4", b'{"latitude": 91, "longitude": 0}', b'{"latitude": NaN, "longitude": 1}',
-     b'{"latitude": true, "longitude": 1}', b'{"latitude": 52.5}', b"[52, 13]", b"[" * 900],
+     b'{"latitude": true, "longitude": 1}', b'{"latitude": 52.5}', b"[52, 13]", b"[" * 900,
+     b'{"latitude": 1' + b"0" * 400 + b', "longitude": 1}'],
 )  # fmt: skip
 def test_what_is_no_place_changes_nothing(payload: bytes) -> None:
     trip = source()

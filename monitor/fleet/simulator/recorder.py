@@ -75,7 +75,7 @@ class Take:
 
 @dataclass
 class Recorded:
-    """What an engine said of a scene, by the drive's clock; a state and a frame rate a second."""
+    """What an engine said of a drive, by the drive's clock; a state and a frame rate a second."""
 
     states: list[DriverState] = field(default_factory=list)
     fps: list[float] = field(default_factory=list)
@@ -86,8 +86,8 @@ class Recorded:
 # --- what is played ----------------------------------------------------------------------------
 
 
-def scenes(seen: Films) -> Iterator[Take]:
-    """Every scene."""
+def takes(seen: Films) -> Iterator[Take]:
+    """Every drive to be recorded."""
     for name, strips in [*_of_drivers(seen), *_of_drowsiness(seen)]:
         yield Take(name, strips)
         yield Take(name, strips, answers=True)
@@ -173,17 +173,17 @@ def on_one_clock(strips: Iterable[Strip]) -> Iterator[Observation]:
 # --- what the engine says of it ----------------------------------------------------------------
 
 
-def record(observations: Iterable[Observation], scene: Take, policy: Policy) -> Recorded:
+def record(observations: Iterable[Observation], take: Take, policy: Policy) -> Recorded:
     """Run a drive through a fresh engine, to its end."""
-    engine = Engine(policy, drive=f"{scene.name} {scene.speed_kmh:g} {scene.answers}")
+    engine = Engine(policy, drive=f"{take.name} {take.speed_kmh:g} {take.answers}")
     status, out, warned_s, frames = StatusFilter(), Recorded(), math.inf, 0
     for observation in observations:
         now_s = observation.timestamp_s
-        swing = math.sin(2 * math.pi * now_s / SWING_S) if scene.speed_kmh else 0.0
-        answer = scene.answers and now_s - warned_s >= ANSWERS_AFTER_S
+        swing = math.sin(2 * math.pi * now_s / SWING_S) if take.speed_kmh else 0.0
+        answer = take.answers and now_s - warned_s >= ANSWERS_AFTER_S
         state, events = engine.update(
             observation,
-            scene.speed_kmh + round(SWING_KMH * swing, 1),
+            take.speed_kmh + round(SWING_KMH * swing, 1),
             (Command.ACKNOWLEDGE,) if answer else (),
         )
         begun = any(e.phase is Phase.START and e.level >= Level.WARNING for e in events)
@@ -248,7 +248,7 @@ def _event_from(begin_s: float, event: Event) -> Event:
 
 
 def pieces(seen: Films, policy: Policy) -> Iterator[Piece]:
-    """Everything that is recorded; a scene in which nothing is raised gives none."""
+    """Everything that is recorded; a drive in which nothing is raised gives none."""
     learning, calm_s = quiet(seen, LEARNING_S), AFTER_S + QUIET_S
     calm = quiet(seen, calm_s), *(blinking(seen, "long_blink", s, calm_s) for s in (14.0, 9.0))
     for drowsiness, strip in enumerate(calm):
@@ -258,12 +258,12 @@ def pieces(seen: Films, policy: Policy) -> Iterator[Piece]:
         if drowsiness == 0:
             yield cut(drive, recording.START, 0, LEARNING_S)
         yield cut(drive, recording.QUIET, AFTER_S, AFTER_S + QUIET_S, drowsiness)
-    for scene in scenes(seen):
-        strips = [learning, *scene.strips, quiet(seen, AFTER_S)]
-        drive = record(on_one_clock(strips), scene, policy)
+    for take in takes(seen):
+        strips = [learning, *take.strips, quiet(seen, AFTER_S)]
+        drive = record(on_one_clock(strips), take, policy)
         if drive.events:
             end_s = math.ceil(max(event.at_s for event in drive.events)) + AROUND_S
-            yield cut(drive, scene.name, LEARNING_S - AROUND_S, end_s)
+            yield cut(drive, take.name, LEARNING_S - AROUND_S, end_s)
 
 
 def main(folder: Path, file: Path = recording.FILE) -> None:

@@ -22,6 +22,8 @@ from monitor.store import Store
 PART_BYTES = 32_768
 # What a part's JSON has besides its data.
 ENVELOPE_BYTES = 1024
+OFF = "this vehicle does not send clips (clips.send is off)"
+GONE = "the vehicle has no clip of this alert, or no longer"
 WAITING = 8  # requests; the fleet asks again for what is dropped here
 
 
@@ -76,10 +78,13 @@ class ClipSender(Publisher):
             raise ValueError("a request for a clip must not be retained")
         ask = messages.read_clip_ask(incoming.payload)
         path = self._folder / f"{ask.event}.mp4"
-        reason = self._reason_against(path)
-        if reason is None:
-            self._begin(ask, path)
-        else:
+        try:
+            reason = None if self._config.send else OFF
+            if reason is None:
+                self._begin(ask, path)
+        except OSError:
+            reason = GONE
+        if reason is not None:
             self._refusals.append(self._refusal(ask, reason))
         return True
 
@@ -109,11 +114,6 @@ class ClipSender(Publisher):
         self._refusals.clear()
         self._under_way = None
 
-    def _reason_against(self, path: Path) -> str | None:
-        if not self._config.send:
-            return "this vehicle does not send clips (clips.send is off)"
-        return None if path.is_file() else "the vehicle has no clip of this alert, or no longer"
-
     def _begin(self, ask: ClipAsk, path: Path) -> None:
         content = path.read_bytes()
         for other in [s for s in self._sending if s.ask.request == ask.request]:
@@ -131,7 +131,7 @@ class ClipSender(Publisher):
                 data = file.read(self._part_bytes)
         except OSError:
             self._sending.popleft()
-            return self._refusal(sending.ask, "the vehicle has no clip of this alert, or no longer")
+            return self._refusal(sending.ask, GONE)
         part = ClipPart(
             vehicle=self._topics.vehicle,
             request=sending.ask.request,
