@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TypedDict
 
 import structlog
 from rich.console import Console
@@ -128,8 +128,73 @@ def judge(clip: ClipTruth, observations: Sequence[Observation], policy: Policy) 
     return Run(score_clip(clip, events, policy), tuple(observations), tuple(states), tuple(events))
 
 
-def summary(scores: Sequence[ClipScore]) -> dict[str, Any]:
-    """Counts over some clips: JSON-ready."""
+class Hits(TypedDict):
+    """Events of one family that were expected, and how many of them were found."""
+
+    expected: int
+    found: int
+
+
+class Lateness(TypedDict):
+    """Seconds from the moment an alert was due to the alert; None without one."""
+
+    median: float | None
+    worst: float | None
+
+
+class Summary(TypedDict):
+    """Counts over some clips; `late_s` has `closure` and `distraction`."""
+
+    clips: int
+    minutes: float
+    closures: Hits
+    distractions: Hits
+    false_closure_alerts: dict[str, int]
+    false_closure_warnings_per_hour: float | None
+    false_distractions: int
+    late_s: dict[str, Lateness]
+
+
+class ExpectedRow(TypedDict):
+    """One event of the truth, the kind raised for it, and how late; None where it was missed."""
+
+    what: str
+    from_s: float
+    raised: str | None
+    late_s: float | None
+
+
+class FalseAlertRow(TypedDict):
+    """An alert that nothing in the truth explains."""
+
+    kind: str
+    level: str
+    from_s: float
+    to_s: float
+
+
+class ClipRow(TypedDict):
+    """One clip's result; `raised` counts the alerts by kind."""
+
+    clip: str
+    group: str
+    fails: bool
+    expected: list[ExpectedRow]
+    false: list[FalseAlertRow]
+    raised: dict[str, int]
+
+
+class RecordingsReport(TypedDict):
+    """What one policy makes of a folder of recordings: by clip, by group and in all."""
+
+    policy: dict[str, str]
+    all: Summary
+    groups: dict[str, Summary]
+    clips: list[ClipRow]
+
+
+def summary(scores: Sequence[ClipScore]) -> Summary:
+    """Counts over some clips."""
     hours = sum(score.clip.seconds for score in scores) / 3600
     false = [alert for score in scores for alert in score.false if alert.kinds & set(CLOSURES)]
     return {
@@ -157,7 +222,7 @@ def _rate(count: int, hours: float) -> float | None:
     return round(count / hours, 2) if hours else None
 
 
-def _hits(scores: Sequence[ClipScore], family: str) -> dict[str, int]:
+def _hits(scores: Sequence[ClipScore], family: str) -> Hits:
     of_family = [
         event for score in scores for expected, event in score.matches
         if KINDS[expected.kinds[0]].track == family
@@ -165,7 +230,7 @@ def _hits(scores: Sequence[ClipScore], family: str) -> dict[str, int]:
     return {"expected": len(of_family), "found": sum(event is not None for event in of_family)}
 
 
-def _late(scores: Sequence[ClipScore], family: Kind) -> dict[str, float | None]:
+def _late(scores: Sequence[ClipScore], family: Kind) -> Lateness:
     late = [value for score in scores for value in score.late_s(family)]
     return {
         "median": round(median(late), 3) if late else None,
@@ -176,8 +241,8 @@ def _late(scores: Sequence[ClipScore], family: Kind) -> dict[str, float | None]:
 # --- showing -----------------------------------------------------------------------------------
 
 
-def clip_row(score: ClipScore) -> dict[str, Any]:
-    """One clip's result: JSON-ready."""
+def clip_row(score: ClipScore) -> ClipRow:
+    """One clip's result."""
     return {
         "clip": score.clip.name,
         "group": score.clip.group,
@@ -204,8 +269,8 @@ def clip_row(score: ClipScore) -> dict[str, Any]:
     }
 
 
-def report_of(scores: Sequence[ClipScore], policy: Policy) -> dict[str, Any]:
-    """Everything that was counted, by clip, by group and in all: JSON-ready."""
+def report_of(scores: Sequence[ClipScore], policy: Policy) -> RecordingsReport:
+    """Everything that was counted."""
     groups = sorted({score.clip.group for score in scores if score.clip.group})
     return {
         "policy": {"id": policy.id, "hash": policy.hash},
@@ -215,7 +280,7 @@ def report_of(scores: Sequence[ClipScore], policy: Policy) -> dict[str, Any]:
     }
 
 
-def show(console: Console, report: dict[str, Any]) -> None:
+def show(console: Console, report: RecordingsReport) -> None:
     """Print a report as tables."""
     table = Table(title=f"policy {report['policy']['id']}", title_justify="left")
     for column in ("clip", "expected: raised, late by", "false alerts", "raised"):
@@ -237,13 +302,13 @@ def show(console: Console, report: dict[str, Any]) -> None:
         console.print(f"[bold]{name}[/]: {_sentence(counts)}", highlight=False)
 
 
-def _expected_cell(row: dict[str, Any]) -> str:
-    if row["raised"] is None:
+def _expected_cell(row: ExpectedRow) -> str:
+    if row["raised"] is None or row["late_s"] is None:
         return f"{row['what']} at {row['from_s']:.1f} s: [bold dark_orange]MISSED[/]"
     return f"{row['what']} at {row['from_s']:.1f} s: {row['raised']}, {row['late_s']:+.2f} s"
 
 
-def _sentence(counts: dict[str, Any]) -> str:
+def _sentence(counts: Summary) -> str:
     closures, away = counts["closures"], counts["distractions"]
     levels = ", ".join(f"{n} {level}" for level, n in counts["false_closure_alerts"].items() if n)
     late = counts["late_s"]
@@ -256,7 +321,7 @@ def _sentence(counts: dict[str, Any]) -> str:
     )
 
 
-def _span(late: dict[str, float | None]) -> str:
+def _span(late: Lateness) -> str:
     if late["median"] is None:
         return "-"
     return f"{late['median']:+.2f} s median, {late['worst']:+.2f} s worst"
@@ -271,8 +336,7 @@ def evaluate(
     truth: Path,
     *,
     perception: PerceptionConfig,
-    policy: str,
-    against: str | None = None,
+    policies: Sequence[str],
     traces: Path | None = None,
     pictures: Path | None = None,
     json_file: Path | None = None,
@@ -284,36 +348,37 @@ def evaluate(
         recordings: folder of the clips that the truth names.
         truth: a truth file, see `monitor.scoring`.
         perception: which networks look.
-        policy, against: whose thresholds judge; the second is shown beside the first.
+        policies: whose thresholds judge; a second is shown beside the first.
         traces: folder where what was measured is kept.
         pictures: folder for a timeline of each clip that fails.
         json_file: the report as JSON.
 
     Returns:
-        True when no clip fails under `policy`.
+        True when no clip fails under the first policy.
 
     Raises:
         ConfigError: the truth, a policy or a recording is not there.
         SourceError: a recording cannot be read.
     """
     clips = read_truth(truth)
-    policies = [load_policy(name) for name in (policy, against) if name is not None]
+    loaded = [load_policy(name) for name in policies]
     missing = [clip.file for clip in clips if not (recordings / clip.file).is_file()]
     if missing:
         raise ConfigError(f"{recordings}: has no {missing[0]}, which {truth} names")
-    look, reports = Looker(perception, traces), []
+    look = Looker(perception, traces)
+    reports: list[RecordingsReport] = []
     seen = [
         look(recordings / clip.file)
         for clip in track(clips, "looking", console=console, transient=True)
     ]
-    for chosen in policies:
+    for chosen in loaded:
         runs = [judge(clip, given, chosen) for clip, given in zip(clips, seen, strict=True)]
         reports.append(report_of([run.score for run in runs], chosen))
         show(console, reports[-1])
         if pictures is not None:
             _draw_failing(runs, pictures / chosen.id, console)
     if json_file is not None:
-        content = reports[0] if against is None else {"policy": reports[0], "against": reports[1]}
+        content = reports[0] if len(reports) == 1 else {"policy": reports[0], "against": reports[1]}
         json_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return not any(row["fails"] for row in reports[0]["clips"])
 

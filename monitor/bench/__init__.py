@@ -10,13 +10,13 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import numpy as np
 import psutil
@@ -28,6 +28,20 @@ from models import extras
 from models.inference.cache import own_environment
 from monitor import __version__
 from monitor.bench.contestants import FPS, NAMES, random_poster
+from monitor.bench.figures import (
+    BenchDocument,
+    CamerasFigures,
+    CamerasTurn,
+    ContestantFigures,
+    ContestantStart,
+    ContestantTurn,
+    Machine,
+    ModelFloor,
+    Percentiles,
+    Roofline,
+    SoakDocument,
+    SoakStretch,
+)
 from monitor.bench.report import draw_plot, print_report, print_soak, stretch_line
 from monitor.config import LogConfig
 from monitor.errors import ConfigError, WakefulError
@@ -36,8 +50,6 @@ from monitor.logs import configure_logging, natives_silenced
 DRIVE = "attentive 3, blink, talk 2, closed 1.6, look_away 1.5, yawn 2"
 # Enough for every state of the drive to come round, few enough to stay in memory.
 FRAMES = 240
-
-Result = dict[str, Any]
 
 
 def bench(
@@ -82,29 +94,35 @@ def bench(
         tempfile.TemporaryDirectory(prefix="wakeful-") as folder,
     ):
         if soak:
-            result = _soaked(progress, Path(folder), soak)
+            soaked = _soaked(progress, Path(folder), soak)
         else:
             result = measure(
                 progress, Path(folder), names, seconds, rounds, doubling(cameras), vehicle
             )
-    print_soak(console, result) if soak else print_report(console, result)
+    if soak:
+        print_soak(console, soaked)
+    else:
+        print_report(console, result)
     if json_file is not None:
-        _write(json_file, json.dumps(result, indent=2) + "\n")
+        _write(json_file, json.dumps(soaked if soak else result, indent=2) + "\n")
     if plot is not None and not soak:
         draw_plot(result, plot)
 
 
-def _soaked(progress: Progress, folder: Path, minutes: float) -> Result:
+def _soaked(progress: Progress, folder: Path, minutes: float) -> SoakDocument:
     from monitor.bench.vehicle import measure_soak  # noqa: PLC0415 - brings the broker along
 
     step = progress.add_task("starting the whole process at 30 fps")
 
-    def tell(stretch: Result) -> None:
+    def tell(stretch: SoakStretch) -> None:
         progress.console.print(stretch_line(stretch), highlight=False)
         progress.update(step, description=f"at 30 fps, {minutes:g} minutes in all")
 
-    result: Result = {"made_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    return result | {"machine": machine(), "soak": measure_soak(folder, minutes, tell)}
+    return {
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "soak": measure_soak(folder, minutes, tell),
+    }
 
 
 def measure(
@@ -115,37 +133,40 @@ def measure(
     rounds: int,
     cameras: Sequence[int],
     vehicle_s: float,
-) -> Result:
-    """Everything, as one JSON-ready document."""
+) -> BenchDocument:
+    """Everything, as one document."""
     from monitor.bench.vehicle import measure_vehicle  # noqa: PLC0415 - brings the broker along
 
     step = progress.add_task("")
     frames = _render(folder, lambda text: progress.update(step, description=text))
-    result: Result = {"made_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    result["machine"] = machine()
-    result["settings"] = {"seconds": seconds, "rounds": rounds, "drive": DRIVE, "fps": FPS}
     progress.update(step, description="measuring the machine's own rates")
-    result["roofline"] = _roofline()
-    result["contestants"] = {}
+    result: BenchDocument = {
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "settings": {"seconds": seconds, "rounds": rounds, "drive": DRIVE, "fps": FPS},
+        "roofline": _roofline(),
+        "contestants": {},
+        "ratios": {},
+        "cameras": [],
+    }
     with ExitStack() as stack:
         racers: dict[str, RacerProcess] = {}
         for name in names:
             progress.update(step, description=f"starting {name}")
             racers[name] = stack.enter_context(RacerProcess(name, frames))
-        turns: dict[str, list[Result]] = {name: [] for name in names}
+        turns: dict[str, list[ContestantTurn]] = {name: [] for name in names}
         for number in range(rounds):
             for name, racer in racers.items():
                 progress.update(step, description=f"round {number + 1} of {rounds}: {name}")
-                turns[name].append(racer.ask("run", seconds=seconds))
+                turns[name].append(racer.run(seconds))
         for name, racer in racers.items():
-            result["contestants"][name] = racer.ready | summary(turns[name])
+            result["contestants"][name] = summary(racer.ready, turns[name])
     result["ratios"] = ratios(result["contestants"])
-    result["cameras"] = []
     for count in cameras:
         progress.update(step, description=f"{count} camera(s) in one process")
         with RacerProcess("shipped", frames) as racer:
-            answer = racer.ask("cameras", number=count, seconds=max(seconds, 1.0) * 2)
-        result["cameras"].append({"cameras": count} | _rig(answer))
+            turn = racer.cameras(count, max(seconds, 1.0) * 2)
+        result["cameras"].append(_cameras_figures(count, turn))
     if vehicle_s:
         progress.update(step, description="the whole process at 30 fps, down to MQTT")
         result["vehicle"] = measure_vehicle(folder, vehicle_s)
@@ -172,7 +193,7 @@ class RacerProcess:
             text=True,
             env=own_environment(),
         )
-        self.ready: Result = self._answer()
+        self.ready: ContestantStart = json.loads(self._answer())
 
     def __enter__(self) -> Self:
         return self
@@ -180,14 +201,23 @@ class RacerProcess:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def ask(self, what: str, **arguments: float) -> Result:
-        """A command and its answer."""
+    def run(self, seconds: float) -> ContestantTurn:
+        """A turn of so many seconds."""
+        turn: ContestantTurn = json.loads(self._ask("run", seconds=seconds))
+        return turn
+
+    def cameras(self, number: int, seconds: float) -> CamerasTurn:
+        """A turn with so many cameras in the process."""
+        turn: CamerasTurn = json.loads(self._ask("cameras", number=number, seconds=seconds))
+        return turn
+
+    def _ask(self, what: str, **arguments: float) -> str:
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
         self._process.stdin.flush()
         return self._answer()
 
-    def _answer(self) -> Result:
+    def _answer(self) -> str:
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
         line = self._process.stdout.readline()
         if not line:
@@ -196,8 +226,7 @@ class RacerProcess:
             stderr = self._words.read().strip().splitlines()
             self._close()
             raise WakefulError(f"bench: {self._name} broke: {stderr[-1] if stderr else 'no word'}")
-        answer: Result = json.loads(line)
-        return answer
+        return line
 
     def _close(self) -> None:
         """End of commands: the process ends by itself."""
@@ -217,8 +246,8 @@ class RacerProcess:
             raise WakefulError(f"bench: POSTER V2 cannot be made: {done.stderr.splitlines()[-1]}")
 
 
-def summary(turns: Sequence[Result]) -> Result:
-    """Rates and percentiles of all turns of one contestant."""
+def summary(start: ContestantStart, turns: Sequence[ContestantTurn]) -> ContestantFigures:
+    """Start-up, rates and percentiles of all turns of one contestant."""
     stages: dict[str, list[float]] = {}
     for turn in turns:
         for stage, took_ms in turn["stages"].items():
@@ -234,17 +263,20 @@ def summary(turns: Sequence[Result]) -> Result:
         "cpu_ms_per_frame": cpu_s / len(took_ms) * 1000,
         "cores": cpu_s / wall_s,
         "memory_mb": max(turn["memory_mb"] for turn in turns),
+        "start_s": start["start_s"],
+        "torch": start["torch"],
+        "how": start["how"],
         "stages_ms": {stage: percentiles(values) for stage, values in stages.items()},
     }
 
 
-def percentiles(values: Sequence[float]) -> Result:
+def percentiles(values: Sequence[float]) -> Percentiles:
     """Median, 95th and 99th percentile, and of how many."""
     p50, p95, p99 = np.percentile(values, [50, 95, 99]).tolist()
     return {"p50": p50, "p95": p95, "p99": p99, "n": len(values)}
 
 
-def ratios(contestants: dict[str, Result]) -> Result:
+def ratios(contestants: Mapping[str, ContestantFigures]) -> dict[str, dict[str, float]]:
     """How many times the frames of either naive loop each of ours makes."""
     return {
         name: {
@@ -262,13 +294,14 @@ def doubling(most: int) -> tuple[int, ...]:
     return tuple(2**k for k in range(most.bit_length()) if 2**k < most) + (most,) * bool(most)
 
 
-def _rig(answer: Result) -> Result:
-    flat, paced = answer["flat_out"], answer["paced"]
+def _cameras_figures(cameras: int, turn: CamerasTurn) -> CamerasFigures:
+    flat, paced = turn["flat_out"], turn["paced"]
     looked = len(paced["late_ms"])
     return {
+        "cameras": cameras,
         "fps": flat["frames"] / flat["wall_s"],
         "cores": flat["cpu_s"] / flat["wall_s"],
-        "memory_mb": answer["memory_mb"],
+        "memory_mb": turn["memory_mb"],
         "paced": {
             "fps": FPS,
             "cores": paced["cpu_s"] / paced["wall_s"],
@@ -278,7 +311,7 @@ def _rig(answer: Result) -> Result:
     }
 
 
-def _roofline() -> Result:
+def _roofline() -> Roofline:
     """The ceilings of the device that runs the models, and each one's floor beside its time."""
     from models.inference.cache import derived  # noqa: PLC0415
     from monitor.bench.roofline import gflops_of, measure_rates  # noqa: PLC0415
@@ -287,7 +320,7 @@ def _roofline() -> Result:
 
     networks = open_parts(PerceptionConfig()).networks
     rates = measure_rates(networks[0].choice.device if networks else "cpu")
-    models = []
+    models: list[ModelFloor] = []
     for network in networks:
         # Torch runs no graph; the one that other runtimes would run needs the same arithmetic.
         made_of = network.card, network.weights, network.input_hw, network.feed
@@ -313,7 +346,7 @@ def _roofline() -> Result:
     }
 
 
-def machine() -> Result:
+def machine() -> Machine:
     """What it was measured on."""
     return {
         "cpu": _cpu_name(),
@@ -342,7 +375,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _render(folder: Path, tell: Any) -> Path:
+def _render(folder: Path, tell: Callable[[str], None]) -> Path:
     from models.synthesis import Portrait  # noqa: PLC0415
     from models.synthesis.drive import Drive  # noqa: PLC0415 - a second of imports
     from models.synthesis.film import animate  # noqa: PLC0415

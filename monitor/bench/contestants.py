@@ -17,51 +17,79 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 import psutil
 
 from models.inference.cache import cache_folder
-from monitor.types import Frame, Image
+from monitor.bench.figures import CamerasTurn, ContestantStart, ContestantTurn
+from monitor.types import Box, Detection, Emotion, Frame, Image
+
+if TYPE_CHECKING:
+    from monitor.perception.expression import EmotionNet
+    from monitor.perception.face_tracker import Detector
 
 FPS = 30.0
 NAMES = ("naive", "naive-threads", "poster-every", "poster-fifth", "shipped")
 
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 Stages = dict[str, list[float]]
 
 
-class Timed:
-    """A part of perception that notes how long each call takes, in ms."""
+def timed(
+    name: str, work: Callable[Arguments, Answer], notes: Stages
+) -> Callable[Arguments, Answer]:
+    """The same work, which notes under a name how long each call takes, in ms."""
 
-    def __init__(self, name: str, part: Any, notes: Stages) -> None:
-        self._name = name
-        self._part = part
-        self._notes = notes
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the part gives."""
+    def timed_work(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
         began_s = time.perf_counter()
         try:
-            return self._part(*args, **kwargs)
+            return work(*args, **kwargs)
         finally:
-            self._notes[self._name].append((time.perf_counter() - began_s) * 1000)
+            notes[name].append((time.perf_counter() - began_s) * 1000)
 
-    def start(self, *args: Any) -> Callable[[], Any]:
-        """Begin; the time noted runs until the answer was waited for, beside whatever else."""
+    return timed_work
+
+
+class TimedDetector:
+    """The detector, its looks timed; a close one until its answer was waited for."""
+
+    def __init__(self, detector: "Detector", notes: Stages) -> None:
+        self._start = detector.start
+        self._notes = notes
+        self._look = timed("detector", detector.__call__, notes)
+
+    def __call__(self, image: Image, near: Box | None = None) -> list[Detection]:
+        """As the detector's."""
+        return self._look(image, near)
+
+    def start(self, image: Image, near: Box) -> Callable[[], list[Detection]]:
+        """As the detector's."""
         began_s = time.perf_counter()
-        wait = self._part.start(*args)
+        wait = self._start(image, near)
 
-        def waited() -> Any:
-            answer = wait()
-            self._notes[f"{self._name} (beside)"].append((time.perf_counter() - began_s) * 1000)
-            return answer
+        def waited() -> list[Detection]:
+            detections = wait()
+            self._notes["detector (beside)"].append((time.perf_counter() - began_s) * 1000)
+            return detections
 
         return waited
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._part, name)
+
+class TimedEmotionNet:
+    """The expression network, its looks timed."""
+
+    def __init__(self, network: "EmotionNet", notes: Stages) -> None:
+        self.framing, self.at_once = network.framing, network.at_once
+        self._look = timed("expression (beside)", network.__call__, notes)
+
+    def __call__(self, crop: Image) -> Emotion:
+        """As the network's."""
+        return self._look(crop)
 
 
 class Naive:
@@ -90,9 +118,9 @@ class Naive:
             torch.tensor(values, device=self._device).view(1, 3, 1, 1)
             for values in (card.mean, card.std)
         )
-        self._detect = Timed("detector", self._predict, notes)
-        self._fit = Timed("landmarks", self._landmarks, notes)
-        self._read = Timed("expression", self._emotion, notes)
+        self._detect = timed("detector", self._predict, notes)
+        self._fit = timed("landmarks", self._landmarks, notes)
+        self._read = timed("expression", self._emotion, notes)
         self._predict(np.zeros((480, 640, 3), np.uint8))
         if threads is not None:  # ultralytics' first prediction sets them for the whole process
             torch.set_num_threads(threads)
@@ -138,17 +166,17 @@ class Ours:
         config = PerceptionConfig(emotion=emotion or "auto", emotion_hz=emotion_hz)
         parts = open_parts(config)
 
-        def timed(name: str, part: Any) -> Any:
-            return Timed(name, part, notes) if part is not None else None
-
         self._perceive = Perception(
             config,
             CameraConfig(),
-            detector=timed("detector", parts.detector),
-            eyes=timed("eye state", parts.eyes),
-            emotion=timed("expression (beside)", parts.emotion),
-            landmarker=timed("landmarks", Landmarker()),
-            finder=timed("face finder", MediaPipeFaceFinder()),
+            replace(
+                parts,
+                detector=TimedDetector(parts.detector, notes) if parts.detector else None,
+                eyes=timed("eye state", parts.eyes, notes) if parts.eyes else None,
+                emotion=TimedEmotionNet(parts.emotion, notes) if parts.emotion else None,
+            ),
+            landmarker=timed("landmarks", Landmarker(), notes),
+            finder=timed("face finder", MediaPipeFaceFinder(), notes),
         )
         self._notes = notes
         self._how = [network.describe() for network in parts.networks]
@@ -209,7 +237,7 @@ class Racer:
         self._contestant = make(name, self._notes)
         self._contestant(np.asarray(self._frames[0]), 0)
 
-    def ready(self) -> dict[str, Any]:
+    def ready(self) -> ContestantStart:
         """How it started: seconds from the birth of its process to the first result."""
         return {
             "start_s": time.time() - psutil.Process().create_time(),
@@ -218,7 +246,7 @@ class Racer:
             "how": self._contestant.describe(),
         }
 
-    def run(self, seconds: float) -> dict[str, Any]:
+    def run(self, seconds: float) -> ContestantTurn:
         """Frames as fast as they go, for so long."""
         self._notes.clear()
         cpu_s, began_s = time.process_time(), time.perf_counter()
@@ -238,12 +266,12 @@ class Racer:
             "stages": dict(self._notes),
         }
 
-    def cameras(self, number: int, seconds: float) -> dict[str, Any]:
+    def cameras(self, number: int, seconds: float) -> CamerasTurn:
         """Several cameras at once in this process: as fast as they go, then at 30 fps."""
         from monitor.bench.rig import Rig  # noqa: PLC0415 - not for the naive
 
         rig = Rig(number, self._frames, FPS)
-        answer = {
+        answer: CamerasTurn = {
             "flat_out": rig.flat_out(seconds),
             "paced": rig.paced(seconds),
             "memory_mb": memory_mb(),

@@ -1,12 +1,20 @@
 """What `wakeful bench` measured, as tables and as a picture."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from monitor.bench.figures import (
+    BenchDocument,
+    CamerasFigures,
+    ContestantFigures,
+    Roofline,
+    SoakDocument,
+    SoakStretch,
+    VehicleFigures,
+)
 from monitor.errors import ConfigError
 
 TITLES = {
@@ -25,10 +33,8 @@ KEEPS_UP_MS = 500.0
 # A camera is served where its pictures are answered this soon, and nearly all of them.
 SERVED_MS, SERVED_SKIPPED = 100.0, 0.01
 
-Result = dict[str, Any]
 
-
-def print_report(console: Console, result: Result) -> None:
+def print_report(console: Console, result: BenchDocument) -> None:
     """All tables."""
     about = result["machine"]
     console.print(
@@ -40,7 +46,8 @@ def print_report(console: Console, result: Result) -> None:
     console.print(_speed(result))
     console.print(LEGEND, highlight=False)
     console.print(_cost(result["contestants"]))
-    for line in result["contestants"].get("shipped", {}).get("how", []):
+    shipped = result["contestants"].get("shipped")
+    for line in shipped["how"] if shipped else ():
         console.print(f"  {line}", highlight=False)
     console.print(_stages(result["contestants"]))
     if result["cameras"]:
@@ -52,7 +59,7 @@ def print_report(console: Console, result: Result) -> None:
             console.print(line)
 
 
-def stretch_line(stretch: Result) -> str:
+def stretch_line(stretch: SoakStretch) -> str:
     """One stretch of a soak."""
     late = stretch["late_ms"]["state"]
     latency = f"p50 {late['p50']:.1f}, p99 {late['p99']:.1f} ms" if late["n"] else "nothing told"
@@ -64,7 +71,7 @@ def stretch_line(stretch: Result) -> str:
     )
 
 
-def print_soak(console: Console, result: Result) -> None:
+def print_soak(console: Console, result: SoakDocument) -> None:
     """What became of memory and latency; the stretches were told as they ended."""
     soak = result["soak"]
     start, first, last = soak["start"], soak["stretches"][0], soak["stretches"][-1]
@@ -77,7 +84,7 @@ def print_soak(console: Console, result: Result) -> None:
     )
 
 
-def _speed(result: Result) -> Table:
+def _speed(result: BenchDocument) -> Table:
     columns = ("", "fps", "x naive", "x all cores", "p50", "p95", "p99 ms")
     table = _table("frames as fast as they go: 640x480, animated drive, in turns", columns)
     for name, one in result["contestants"].items():
@@ -91,7 +98,7 @@ def _speed(result: Result) -> Table:
     return table
 
 
-def _cost(contestants: Result) -> Table:
+def _cost(contestants: Mapping[str, ContestantFigures]) -> Table:
     columns = ("", "CPU ms a frame", "cores", "MB", "start s", "torch loaded")
     table = _table("what it costs", columns)
     for name, one in contestants.items():
@@ -110,7 +117,7 @@ def _times(ratio: float | None) -> str:
     return "" if ratio is None else f"{ratio:.1f}x"
 
 
-def _stages(contestants: Result) -> Table:
+def _stages(contestants: Mapping[str, ContestantFigures]) -> Table:
     table = _table(
         "stage by stage, ms a call", ("contestant", "stage", "p50", "p95", "p99", "calls")
     )
@@ -121,13 +128,13 @@ def _stages(contestants: Result) -> Table:
     return table
 
 
-def _cameras(rows: Iterable[Result]) -> Table:
+def _cameras(rows: Iterable[CamerasFigures]) -> Table:
     columns = (
         "cameras", "fps together", "fps each", "cores", "MB", "MB a camera more",
         "at 30 fps: skipped", "p50", "p99 ms", "cores",
     )  # fmt: skip
     table = _table("cameras in one process: as fast as they go, then at 30 fps each", columns)
-    before: Result | None = None
+    before: CamerasFigures | None = None
     for row in rows:
         more = ""
         if before is not None:
@@ -144,7 +151,7 @@ def _cameras(rows: Iterable[Result]) -> Table:
     return table
 
 
-def _kept_up(rows: Iterable[Result]) -> str:
+def _kept_up(rows: Iterable[CamerasFigures]) -> str:
     """The most cameras that this machine serves at 30 fps."""
     served = [
         row["cameras"]
@@ -158,7 +165,7 @@ def _kept_up(rows: Iterable[Result]) -> str:
     )
 
 
-def _roofline(measured: Result) -> Table:
+def _roofline(measured: Roofline) -> Table:
     rates = ", ".join(
         f"{name} {rate:.0f} GFLOP/s" for name, rate in measured["gflops_per_s"].items()
     )
@@ -174,7 +181,7 @@ def _roofline(measured: Result) -> Table:
     return table
 
 
-def _vehicle(measured: Result) -> list[str]:
+def _vehicle(measured: VehicleFigures) -> list[str]:
     torch = "torch loaded" if measured["torch"] else "no torch"
     whole = (
         f"`wakeful run` at {measured['fps']} fps with {measured['broker']}: first state after "
@@ -205,7 +212,7 @@ def _table(title: str, columns: Iterable[str]) -> Table:
     return table
 
 
-def draw_plot(result: Result, path: Path) -> None:
+def draw_plot(result: BenchDocument, path: Path) -> None:
     """Frames a second of every contestant, and of more cameras, as a PNG.
 
     Raises:

@@ -4,20 +4,22 @@ As fast as they go, then at a camera's rate: there a picture that a newer one ha
 skipped, as from a real camera, and what counts is how late the others are.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.bench.figures import FlatOut, Paced
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.perception import open_perception
 from monitor.perception.networks import open_parts
 from monitor.types import Frame
 
 WARM_UP_FRAMES = 10
+Result = TypeVar("Result")
 
 
 class Rig:
@@ -43,8 +45,8 @@ class Rig:
             for _ in range(WARM_UP_FRAMES):
                 self._look(which)
 
-    def flat_out(self, seconds: float) -> dict[str, Any]:
-        """Frames as fast as they go; `frames`, `wall_s`, `cpu_s`."""
+    def flat_out(self, seconds: float) -> FlatOut:
+        """Frames as fast as they go."""
 
         def watch(which: int, end_s: float) -> int:
             before = self._seen[which]
@@ -56,7 +58,7 @@ class Rig:
         frames = sum(self._together(watch, seconds))
         return {"frames": frames, "wall_s": seconds, "cpu_s": time.process_time() - cpu_s}
 
-    def paced(self, seconds: float) -> dict[str, Any]:
+    def paced(self, seconds: float) -> Paced:
         """At the drive's rate; `late_ms` from a picture's time to its end, and `skipped`."""
 
         def watch(which: int, end_s: float) -> tuple[list[float], int]:
@@ -98,16 +100,7 @@ class Rig:
         t_s = index / self._fps
         self._watchers[which](Frame(image, t_s, 1e9 + t_s, index))
 
-    def _together(self, watch: Callable[[int, float], Any], seconds: float) -> list[Any]:
-        results: list[Any] = [None] * len(self._watchers)
-        end_s = time.perf_counter() + seconds
-
-        def run(which: int) -> None:
-            results[which] = watch(which, end_s)
-
-        threads = [threading.Thread(target=run, args=(k,)) for k in range(len(results))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return results
+    def _together(self, watch: Callable[[int, float], Result], seconds: float) -> list[Result]:
+        end_s, number = time.perf_counter() + seconds, len(self._watchers)
+        with ThreadPoolExecutor(number) as threads:
+            return list(threads.map(watch, range(number), [end_s] * number))

@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.inference.backend import openvino_core, this_machine
+
+if TYPE_CHECKING:
+    from openvino import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def torch_rates(device: str, side: int, seconds: float) -> Rates:
     on_gpu = device == "cuda"
     precisions = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-    def fastest_s(work: Callable[[], Any]) -> float:
+    def fastest_s(work: Callable[[], object]) -> float:
         def finished() -> None:
             work()
             if on_gpu:
@@ -93,7 +96,7 @@ def _matmul_gflops(precision: str, seconds: float) -> float:
     return 2 * side**3 / _fastest_s(request.infer, seconds) / 1e9
 
 
-def _fastest_s(work: Callable[[], Any], seconds: float) -> float:
+def _fastest_s(work: Callable[[], object], seconds: float) -> float:
     """The best of many runs: a ceiling is what the machine can do when nothing disturbs it."""
     end_s = time.perf_counter() + seconds
     best_s = float("inf")
@@ -124,7 +127,7 @@ def gflops_of(graph: Path, sides_px: tuple[int, int] | None = None) -> float:
     return sum(_operations(node) for node in model.get_ops()) / 1e9
 
 
-def _operations(node: Any) -> float:
+def _operations(node: "Node") -> float:
     kind = node.get_type_name()
     if kind not in {"Convolution", "GroupConvolution", "MatMul"}:
         return 0.0

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paho.mqtt.client as mqtt
@@ -23,6 +22,7 @@ import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
 from models.inference.cache import own_environment
+from monitor.bench.figures import Percentiles, Soak, SoakStretch, Stretch, VehicleFigures
 from monitor.errors import WakefulError
 from monitor.sinks.mqtt.broker import LOOPBACK, EmbeddedBroker
 
@@ -115,7 +115,7 @@ def watched_vehicle(folder: Path) -> Iterator[Watched]:
             yield Watched(ear, psutil.Process(process.pid), broker, began_at)
 
 
-def measure_stretch(watched: Watched, seconds: float) -> dict[str, Any]:
+def measure_stretch(watched: Watched, seconds: float) -> Stretch:
     """Processor time, memory and latency over some seconds from now.
 
     Raises:
@@ -145,7 +145,7 @@ def measure_stretch(watched: Watched, seconds: float) -> dict[str, Any]:
     }
 
 
-def measure_vehicle(folder: Path, seconds: float) -> dict[str, Any]:
+def measure_vehicle(folder: Path, seconds: float) -> VehicleFigures:
     """Start-up, memory, CPU share and latency of `wakeful run` on a looped drive.
 
     Args:
@@ -162,9 +162,7 @@ def measure_vehicle(folder: Path, seconds: float) -> dict[str, Any]:
     return {"broker": watched.broker, "fps": FPS, "start_s": start_s, "torch": torch, **measured}
 
 
-def measure_soak(
-    folder: Path, minutes: float, tell: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:
+def measure_soak(folder: Path, minutes: float, tell: Callable[[SoakStretch], None]) -> Soak:
     """The same for long, in `STRETCHES` stretches: memory must stay flat and latency where it is.
 
     Args:
@@ -175,15 +173,17 @@ def measure_soak(
     Raises:
         WakefulError: the process ended or told nothing.
     """
-    stretches: list[dict[str, Any]] = []
+    stretches: list[SoakStretch] = []
     with watched_vehicle(folder) as watched:
         first = watched.process.memory_full_info()
         for number in range(1, STRETCHES + 1):
-            stretch = measure_stretch(watched, minutes * 60 / STRETCHES)
-            stretch["minute"] = minutes * number / STRETCHES
-            stretch["load"] = os.getloadavg()[0]
-            stretch["threads"] = watched.process.num_threads()
-            stretch["files"] = watched.process.num_fds()
+            stretch: SoakStretch = {
+                **measure_stretch(watched, minutes * 60 / STRETCHES),
+                "minute": minutes * number / STRETCHES,
+                "load": os.getloadavg()[0],
+                "threads": watched.process.num_threads(),
+                "files": watched.process.num_fds(),
+            }
             stretches.append(stretch)
             tell(stretch)
     return {
@@ -194,7 +194,7 @@ def measure_soak(
     }
 
 
-def _late(values: list[float]) -> dict[str, float]:
+def _late(values: list[float]) -> Percentiles:
     if not values:
         return {"n": 0}
     p50, p95, p99 = np.percentile(values, [50, 95, 99]).tolist()

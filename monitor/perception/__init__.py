@@ -9,16 +9,15 @@ Every part arrives through a seam and may break: its name then stands in the obs
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypedDict
 
 import cv2
 
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.perception import face
-from monitor.perception.expression import EmotionNet, ExpressionReader, Framing, cut
+from monitor.perception.expression import ExpressionReader, Framing, cut
 from monitor.perception.face import Points
 from monitor.perception.face_tracker import (
-    Detector,
     FaceFinder,
     Follower,
     LandmarkNet,
@@ -35,6 +34,7 @@ from monitor.types import (
     Emotion,
     EyeProbabilities,
     Frame,
+    HeadPose,
     Image,
     Observation,
     Quality,
@@ -70,15 +70,25 @@ class Overlay:
     others: tuple[Box, ...] = ()
 
 
+class FaceMeasures(TypedDict, total=False):
+    """Geometry of the driver's face, as the observation names it; empty without a mesh."""
+
+    ear_left: float | None
+    ear_right: float | None
+    mar: float | None
+    gaze_down: float | None
+    lower_lid: float | None
+    pose: HeadPose | None
+
+
 class Perception:
     """Looks at frames of one camera, one after another.
 
     Args:
         config: how to look.
         camera: where the driver sits, and whether the picture is mirrored.
-        detector: the awake/sleep detector; None leaves faces to MediaPipe.
-        eyes: the eye-state net; None leaves eyes to their aspect ratio.
-        emotion: the expression net; None reads none.
+        parts: the networks. Without a detector faces are left to MediaPipe, without an eye-state
+            network the eyes to their aspect ratio; without an expression network none is read.
         landmarker: fits the face mesh; None opens MediaPipe's.
         finder: finds faces without a detector; None opens MediaPipe's.
         live: expressions are read when the net is free; otherwise in step with the frames.
@@ -92,35 +102,32 @@ class Perception:
         self,
         config: PerceptionConfig,
         camera: CameraConfig,
+        parts: "Parts",
         *,
-        detector: Detector | None = None,
-        eyes: EyeNet | None = None,
-        emotion: EmotionNet | None = None,
         landmarker: LandmarkNet | None = None,
         finder: FaceFinder | None = None,
         live: bool = False,
-        models: tuple[str, ...] = (),
     ) -> None:
         self._mirrored = camera.mirrored
-        self._eyes = eyes
+        self._eyes = parts.eyes
         self._stages = Stages()
         landmarker, finder = landmarker or Landmarker(), finder or MediaPipeFaceFinder()
-        self._parts = (landmarker, finder, detector, eyes, emotion)
+        self._parts = (landmarker, finder, parts.detector, parts.eyes, parts.emotion)
         self._follow = Follower(
             DriverTrack(zone=camera.drivers_zone),
             landmarker,
             finder,
-            detector,
+            parts.detector,
             config.detector_hz,
             self._stages,
         )
-        self._orientation = Orientation(detector, finder, self._stages, camera.id)
+        self._orientation = Orientation(parts.detector, finder, self._stages, camera.id)
         self._expression = (
-            ExpressionReader(emotion, config.emotion_hz, live=live) if emotion else None
+            ExpressionReader(parts.emotion, config.emotion_hz, live=live) if parts.emotion else None
         )
         self._rest = Rest(config.still_hz)
         self.overlay = Overlay()
-        self.models = models
+        self.models = parts.models
 
     def __call__(self, frame: Frame) -> Observation:
         """Measure what can be measured on `frame`; never raises for what a picture holds."""
@@ -158,17 +165,20 @@ class Perception:
         if sighting.landmarks is not None:
             self._orientation.seen(frame.timestamp_s)
         eyes = self._eye_states(image, sighting)
-        measured = self._stages.run("measures", {}, self._measures, sighting, image, eyes)
-        measured["eye_left"], measured["eye_right"] = eyes
-        measured["emotion"] = self._emotion(image, sighting, frame.timestamp_s)
-        measured["quality"] = self._stages.run("quality", None, quality_of, image, sighting.box)
-        measured["detection"] = sighting.judged()  # has been at work beside all the others
-        observation = _observation(
-            frame,
+        measures = self._stages.run(
+            "measures", FaceMeasures(), self._measures, sighting, image, eyes
+        )
+        observation = replace(
+            _observation(frame),
             size_px=(image.shape[1], image.shape[0]),
             face=sighting.box,
             faces=sighting.faces,
-            **measured,
+            **measures,
+            eye_left=eyes[0],
+            eye_right=eyes[1],
+            emotion=self._emotion(image, sighting, frame.timestamp_s),
+            quality=self._stages.run("quality", None, quality_of, image, sighting.box),
+            detection=sighting.judged(),  # has been at work beside all the others
             errors=self._stages.failed,
         )
         self._rest.looked(observation, image, sighting.landmarks)
@@ -178,8 +188,9 @@ class Perception:
         """A face that lies or hangs is not measured: whatever came of it would be wrong."""
         fine = frame.condition is CameraCondition.OK
         condition = CameraCondition.TURNED if fine else frame.condition
-        return _observation(
-            replace(frame, condition=condition),
+        return replace(
+            _observation(frame),
+            condition=condition,
             size_px=(image.shape[1], image.shape[0]),
             quality=self._stages.run("quality", None, quality_of, image, None),
             errors=self._stages.failed,
@@ -200,7 +211,7 @@ class Perception:
             if close is not None:
                 close()
 
-    def _measures(self, sighting: Sighting, image: Image, eyes: EyePair) -> dict[str, Any]:
+    def _measures(self, sighting: Sighting, image: Image, eyes: EyePair) -> FaceMeasures:
         points = sighting.landmarks
         if points is None:
             return {}
@@ -271,7 +282,8 @@ def quality_of(image: Image, box: Box | None) -> Quality:
     return Quality(mean, deviation, float(edges[0, 0]) ** 2, box.height_px)
 
 
-def _observation(frame: Frame, **measured: Any) -> Observation:
+def _observation(frame: Frame) -> Observation:
+    """Of a frame on which nothing was measured."""
     return Observation(
         timestamp_s=frame.timestamp_s,
         captured_at=frame.captured_at,
@@ -279,7 +291,6 @@ def _observation(frame: Frame, **measured: Any) -> Observation:
         camera=frame.camera,
         condition=frame.condition,
         skipped=frame.skipped,
-        **measured,
     )
 
 
@@ -303,13 +314,4 @@ def open_perception(
     """
     from monitor.perception.networks import open_parts  # noqa: PLC0415 - inference runtimes load when needed
 
-    parts = parts or open_parts(config)
-    return Perception(
-        config,
-        camera,
-        detector=parts.detector,
-        eyes=parts.eyes,
-        emotion=parts.emotion,
-        live=live,
-        models=parts.models,
-    )
+    return Perception(config, camera, parts or open_parts(config), live=live)

@@ -20,8 +20,10 @@ from models.inference.backend import this_machine
 from models.registry import MODELS, ModelCard, Task, find, shipped
 from monitor.config import PerceptionConfig
 from monitor.errors import ConfigError
-from monitor.perception.expression import Framing
+from monitor.perception import EyeNet, EyePair
+from monitor.perception.expression import EmotionNet, Framing
 from monitor.perception.face import Points
+from monitor.perception.face_tracker import Detector
 from monitor.types import Box, Detection, Emotion, EyeProbabilities, Image
 
 log = structlog.get_logger(__name__)
@@ -52,26 +54,23 @@ AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the configuration asks for; None where it is switched off or does not ship.
+    """The networks that look; None where one is switched off or does not ship.
 
     One set serves as many cameras as it was opened for, each from its own threads.
+
+    Attributes:
+        detector: finds faces, awake or asleep.
+        eyes: judges each eye by its pixels.
+        emotion: reads the expression.
+        models: ids as written on every event.
+        networks: everything loaded, to be described.
     """
 
-    detector: "AwakeDetector | None" = None
-    eyes: "EyeStateNet | None" = None
-    emotion: "ExpressionNet | ExpressionDetector | None" = None
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Ids as written on every event."""
-        parts = (self.detector, self.eyes, self.emotion)
-        return tuple(part.card.id for part in parts if part is not None)
-
-    @property
-    def networks(self) -> tuple[inference.Network, ...]:
-        """Everything loaded, to be described."""
-        parts = (self.detector, self.eyes, self.emotion)
-        return tuple(network for part in parts if part is not None for network in part.networks)
+    detector: Detector | None = None
+    eyes: EyeNet | None = None
+    emotion: EmotionNet | None = None
+    models: tuple[str, ...] = ()
+    networks: tuple[inference.Network, ...] = ()
 
 
 def open_parts(config: PerceptionConfig, cameras: int = 1) -> Parts:
@@ -86,13 +85,19 @@ def open_parts(config: PerceptionConfig, cameras: int = 1) -> Parts:
     """
     # OpenCV's own threads would wait for the cores that the networks are using.
     cv2.setNumThreads(1)
-    detector = _model(config.detector, "detection", "detector")
-    eyes = _model(config.eyes, "eyes", "eyes")
-    emotion = _model(config.emotion, "expression", "emotion")
+    faces = _model(config.detector, "detection", "detector")
+    lids = _model(config.eyes, "eyes", "eyes")
+    expressions = _model(config.emotion, "expression", "emotion")
+    detector = AwakeDetector(faces, config, cameras) if faces else None
+    eyes = EyeStateNet(lids, config, cameras) if lids else None
+    emotion = _expression_net(expressions, config, cameras) if expressions else None
+    loaded = [part for part in (detector, eyes, emotion) if part is not None]
     return Parts(
-        detector=AwakeDetector(detector, config, cameras) if detector else None,
-        eyes=EyeStateNet(eyes, config, cameras) if eyes else None,
-        emotion=_expression_net(emotion, config, cameras) if emotion else None,
+        detector,
+        eyes,
+        emotion,
+        tuple(part.card.id for part in loaded),
+        tuple(network for part in loaded for network in part.networks),
     )
 
 
@@ -235,9 +240,7 @@ class EyeStateNet(_OnNetworks):
         self.networks = (self._network,)
         self.card = self._network.card
 
-    def __call__(
-        self, image: Image, landmarks: Points
-    ) -> tuple[EyeProbabilities | None, EyeProbabilities | None]:
+    def __call__(self, image: Image, landmarks: Points) -> EyePair:
         """Left and right eye; None for one that is too few pixels wide."""
         left, right = eye_crops.eye_probabilities(self._run, image, landmarks)
         return (

@@ -98,7 +98,7 @@ def look(pictures: list[Still], parts: Parts) -> Iterator[Seen]:
             scale = LEAST_PX / min(image.shape[:2])
             grown = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
             image = np.asarray(grown, np.uint8)
-        with Perception(config, CameraConfig(), detector=parts.detector, eyes=parts.eyes) as watch:
+        with Perception(config, CameraConfig(), parts) as watch:
             for index in range(FRAMES):
                 at_s = index / FPS
                 observation = watch(Frame(image, at_s, at_s, index, "still"))

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from monitor import bench
 from monitor.bench import roofline
 from monitor.bench.contestants import FPS, NAMES, Racer, make
+from monitor.bench.figures import BenchDocument, ContestantTurn, Percentiles, SoakStretch
 from monitor.bench.report import draw_plot, print_report, print_soak, stretch_line
 from monitor.bench.vehicle import Ear, measure_soak
 from monitor.config import PerceptionConfig
@@ -41,7 +42,7 @@ def own_logging() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def turn(*took_ms: float, cpu_s: float = 0.1) -> bench.Result:
+def turn(*took_ms: float, cpu_s: float = 0.1) -> ContestantTurn:
     return {
         "ms": list(took_ms),
         "wall_s": sum(took_ms) / 1000,
@@ -51,15 +52,15 @@ def turn(*took_ms: float, cpu_s: float = 0.1) -> bench.Result:
     }
 
 
+READY = {"start_s": 1.5, "memory_mb": 150.0, "torch": False, "how": ["yolov5n on openvino"]}
 LATE_MS = {"p50": 8.0, "p95": 11.0, "p99": 14.5}
 PACED = {"cores": 0.4, "skipped": 0.015, "late_ms": LATE_MS}
 
 
-def a_result() -> bench.Result:
+def a_result() -> BenchDocument:
     """A whole result as `measure` makes it, with made-up turns."""
-    ready = {"start_s": 1.5, "memory_mb": 150.0, "torch": False, "how": ["yolov5n on openvino"]}
     contestants = {
-        name: ready | {"torch": name.startswith("naive")} | bench.summary([turn(*[ms] * 20)])
+        name: bench.summary(READY | {"torch": name.startswith("naive")}, [turn(*[ms] * 20)])
         for name, ms in zip(NAMES, (200.0, 160.0, 30.0, 10.0, 5.0), strict=True)
     }
     return {
@@ -105,7 +106,7 @@ def a_result() -> bench.Result:
 
 
 def test_frames_a_second_are_frames_over_time_not_a_mean_of_rates() -> None:
-    summed = bench.summary([turn(10, 10), turn(40)])
+    summed = bench.summary(READY, [turn(10, 10), turn(40)])
     assert summed["fps"] == pytest.approx(3 / 0.060)
     assert summed["frames"] == 3
     assert summed["cpu_ms_per_frame"] == pytest.approx(200 / 3)
@@ -287,7 +288,7 @@ def test_cameras_share_a_process_and_are_looked_at_apart(tmp_path: Path) -> None
 # --- the soak --------------------------------------------------------------------------------
 
 
-def a_stretch(minute: float, memory_mb: float, late_ms: bench.Result) -> bench.Result:
+def a_stretch(minute: float, memory_mb: float, late_ms: Percentiles) -> SoakStretch:
     return {
         "minute": minute,
         "memory_mb": memory_mb,

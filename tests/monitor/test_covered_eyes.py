@@ -103,7 +103,7 @@ def painted(frames: list[Frame], cover: Cover, side: EyeName) -> list[Frame]:
 def events(parts: Parts, frames: list[Frame]) -> list[Event]:
     engine = Engine(POLICY, drive="covered")
     seen: list[Event] = []
-    with Perception(LOOK, CameraConfig(), detector=parts.detector, eyes=parts.eyes) as perceive:
+    with Perception(LOOK, CameraConfig(), parts) as perceive:
         for frame in frames:
             seen += engine.update(perceive(frame))[1]
     return seen + engine.finish()

@@ -62,9 +62,7 @@ Paths = Callable[[CameraConfig, str], list[tuple[Any, ...]]]
 def told(camera: CameraConfig, config: PerceptionConfig, parts: Parts) -> list[Event]:
     engine = Engine(load_policy("default"), drive="drive")
     events: list[Event] = []
-    perceive = Perception(
-        config, camera, detector=parts.detector, eyes=parts.eyes, emotion=parts.emotion
-    )
+    perceive = Perception(config, camera, parts)
     with open_source(camera) as source:
         for frame in source:
             observation = perceive(frame)

@@ -36,7 +36,7 @@ def drive(rotate: int = 0) -> Iterator[Frame]:
 def events(parts: Parts, frames: Iterator[Frame]) -> list[Event]:
     engine = Engine(load_policy("default"), drive="test")
     found: list[Event] = []
-    with Perception(LOOK, CameraConfig(), detector=parts.detector, eyes=parts.eyes) as perceive:
+    with Perception(LOOK, CameraConfig(), parts) as perceive:
         for frame in frames:
             found += engine.update(perceive(frame))[1]
     return found + engine.finish()

@@ -18,6 +18,7 @@ from monitor.errors import ConfigError
 from monitor.perception import Perception, open_perception, quality_of
 from monitor.perception.face import Points, Region
 from monitor.perception.face_tracker import COUNT_EVERY_S
+from monitor.perception.networks import Parts
 from monitor.perception.orientation import EMPTY_S, TURNS
 from monitor.perception.rest import LOST_HZ
 from monitor.policy import load_policy
@@ -62,9 +63,7 @@ class Cabin:
         self.perceive = Perception(
             LOOKS,
             CameraConfig(**camera),  # type: ignore[arg-type]
-            detector=detector,
-            eyes=self.eyes,
-            emotion=self.emotion,
+            Parts(detector, self.eyes, self.emotion),
             landmarker=self.landmarker,
             finder=self.finder,
         )
@@ -164,7 +163,7 @@ def test_each_eye_has_the_drivers_own_name_in_a_mirror_image_too(*, mirrored: bo
     perceive = Perception(
         PerceptionConfig(),
         CameraConfig(mirrored=mirrored),
-        eyes=FakeEyes(LEFT_EYE, RIGHT_EYE),
+        Parts(eyes=FakeEyes(LEFT_EYE, RIGHT_EYE)),
         landmarker=Winking(DRIVER),
         finder=FakeFinder(DRIVER),
     )
@@ -384,7 +383,7 @@ def test_a_stage_that_breaks_on_every_frame_is_logged_now_and_then() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Iterator[Perception]:
-    with Perception(PerceptionConfig(), CameraConfig()) as perceive:
+    with Perception(PerceptionConfig(), CameraConfig(), Parts()) as perceive:
         yield perceive
 
 

@@ -11,6 +11,7 @@ import skimage.data
 
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.perception import Perception
+from monitor.perception.networks import Parts
 from monitor.types import Frame
 
 # Of the allocator; an opening that leaked kept two threads and 3.5 MB.
@@ -23,7 +24,7 @@ def test_opening_and_closing_leaves_threads_memory_and_files_where_they_were(ope
     image = np.ascontiguousarray(skimage.data.astronaut()[:, :, ::-1])
 
     def open_and_close() -> None:
-        with Perception(PerceptionConfig(), CameraConfig()) as perceive:
+        with Perception(PerceptionConfig(), CameraConfig(), Parts()) as perceive:
             assert perceive(Frame(image, 1.0, 1_780_000_001.0, 0)).ear_left is not None
 
     def held() -> tuple[int, int, float]:
