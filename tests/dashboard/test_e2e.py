@@ -129,7 +129,8 @@ def test_the_filter_stands_in_the_address_and_a_link_repeats_it(
 
 def test_pages_turn_there_and_back(fleet: str, open_reader: Any) -> None:
     reader = open_reader(fleet).go("events")
-    reader.page.get_by_role("button", name="Next").click()
+    with reader.answered():
+        reader.page.get_by_role("button", name="Next").click()
     reader.page.wait_for_url("**after=*")
     reader.page.get_by_role("button", name="Back").click()
     reader.page.wait_for_url("**before=*")
@@ -160,15 +161,12 @@ def test_the_queue_is_judged_by_keys_and_a_verdict_undone(fleet: str, open_reade
     reader = open_reader(fleet).go("review?days=30")
     waiting = reader.page.locator("p:has-text('alerts wait')").first
     before = waiting.inner_text()
-    reader.page.keyboard.press("r")
-    reader.sees("Saved: real")
-    reader.page.keyboard.press("f")
-    reader.sees("1 glasses or reflections")
-    reader.page.keyboard.press("1")
-    reader.sees("Saved: glasses or reflections")
-    reader.page.keyboard.press("u")
-    reader.sees("Undone")
-    assert before
+    for key, words in (("r", "Saved: real"), ("f", "1 glasses or reflections"),
+                       ("1", "Saved: glasses or reflections"), ("u", "Undone")):  # fmt: skip
+        with reader.answered():
+            reader.page.keyboard.press(key)
+        reader.sees(words)
+    assert waiting.inner_text() != before
 
 
 def test_a_key_held_down_and_let_go_is_one_request(fleet: str, open_reader: Any) -> None:
@@ -202,10 +200,12 @@ def test_an_alert_is_opened_judged_and_remembered(desk: str, open_reader: Any) -
     reader = open_reader(desk).go("events?event=e0002")
     reader.sees("The eyes stayed closed for 1.6 s")
     reader.charts(1)
-    reader.page.get_by_text("False alarm", exact=True).click()
-    reader.page.get_by_text("glasses or reflections", exact=True).click()
+    for words in ("False alarm", "glasses or reflections"):
+        with reader.answered():
+            reader.page.get_by_text(words, exact=True).click()
     reader.page.get_by_label("Note", exact=True).fill("sun <b>low</b>")
-    reader.page.get_by_label("Note", exact=True).press("Tab")
+    with reader.answered():
+        reader.page.get_by_label("Note", exact=True).press("Tab")
     reader.page.get_by_role("button", name="Save review").click()
     reader.sees("False alarm: glasses or reflections")
     again = open_reader(desk).go("events?event=e0002")
@@ -249,9 +249,11 @@ def test_a_dial_changes_the_alerts_and_the_policy_can_be_saved(
     reader = open_reader(desk).go("replay")
     reader.sees("Both policies raise the same alerts")
     slider = reader.page.get_by_role("slider").nth(1)
-    slider.focus()
     for _ in range(4):
-        slider.press("ArrowRight")
+        before = slider.input_value()
+        with reader.answered():
+            slider.press("ArrowRight")
+        assert slider.input_value() != before
     reader.sees("1 → 0")
     with reader.page.expect_download() as download:
         reader.page.get_by_role("button", name="Save as a policy file").click()
@@ -301,7 +303,8 @@ def test_a_picture_nobody_can_use_is_told_in_words(
 
 def test_a_webcam_shot_is_looked_at(desk: str, open_reader: Any) -> None:
     reader = open_reader(desk).go("models")
-    reader.page.get_by_text("The webcam", exact=True).click()
+    with reader.answered():
+        reader.page.get_by_text("The webcam", exact=True).click()
     reader.page.get_by_role("button", name="Take Photo").click()
     # Chromium's own test picture: a green disc.
     reader.sees("No face was found in this picture")
@@ -312,6 +315,7 @@ def test_from_the_fleet_to_one_vehicle_and_its_alerts(fleet: str, open_reader: A
     reader.click_cell(40, 60)
     reader.page.wait_for_url("**of=truck-*")
     reader.sees("the fleet's median is")
+    reader.settled()
     reader.page.get_by_text("Its alerts").click()
     reader.page.wait_for_url("**/events?vehicles=truck-*")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tests.support.servers import free_port, listening, until
 
@@ -58,6 +59,15 @@ def dashboard(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
+# Streamlit's own mark for its tests; "initial" in place of it before the first run.
+IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+
+
+def _script_finished(payload: str | bytes) -> bool:
+    """Whether this message ends a run that was not cut short for another."""
+    message = ForwardMsg.FromString(payload) if isinstance(payload, bytes) else ForwardMsg()
+    ended = message.WhichOneof("type") == "script_finished"
+    return ended and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN
 
 
 @dataclass
@@ -75,24 +85,33 @@ class Reader:
     base: str
     faults: list[str] = field(default_factory=list)
     received: int = 0
+    _socket: Any = None
 
     def __post_init__(self) -> None:
         self.page.on("console", self._console)
         self.page.on("response", self._response)
-        self.page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
+        self.page.on("websocket", self._connected)
 
     def go(self, path: str = "") -> "Reader":
         """Open a page and wait until it is drawn to its foot."""
         self.page.goto(f"{self.base}/{path}")
+        self.page.wait_for_selector(".wk-foot", timeout=60_000)
         return self.settled()
 
     def settled(self) -> "Reader":
-        """Wait until the script has run to its end."""
-        self.page.wait_for_selector(".wk-foot", timeout=60_000)
-        self.page.wait_for_function(
-            "() => !document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=60_000
-        )
+        """Wait until the script has run to its end, and what it sent is drawn."""
+        self.page.wait_for_selector(IDLE, timeout=60_000)
         return self
+
+    @contextlib.contextmanager
+    def answered(self) -> Iterator[None]:
+        """One click or key, then wait until the script has run for it and the page is drawn.
+
+        A page that is being drawn again loses the next key: there is no second one before this ends.
+        """
+        with self._socket.expect_event("framereceived", _script_finished, timeout=60_000):
+            yield
+        self.settled()
 
     def text(self) -> str:
         """Everything readable."""
@@ -125,6 +144,10 @@ class Reader:
     def forget(self) -> None:
         """Count from here."""
         self.received = 0
+
+    def _connected(self, socket: Any) -> None:
+        self._socket = socket
+        socket.on("framereceived", self._frame)
 
     def _console(self, message: Any) -> None:
         place = (message.location or {}).get("url", "")
