@@ -224,9 +224,7 @@ def test_a_click_in_the_list_opens_the_alert(desk: str, open_reader: Any) -> Non
 def test_a_clip_plays_in_the_browser(desk: str, open_reader: Any) -> None:
     reader = open_reader(desk).go("events?event=e0001")
     reader.page.wait_for_selector("video")
-    reader.page.wait_for_function(
-        "() => document.querySelector('video').readyState == 4", timeout=30_000
-    )
+    reader.page.wait_for_function("() => document.querySelector('video').readyState == 4")
 
 
 def test_an_export_holds_what_the_filters_show(desk: str, open_reader: Any, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_page_that_would_stay_blank_says_why(
     with behind(config, base, tmp_path) as proxy:
         reader.page.goto(f"{proxy}{path}")
         # Not the script that says it, but what is shown.
-        reader.page.locator("p", has_text=says).first.wait_for(timeout=60_000)
+        reader.page.locator("p", has_text=says).first.wait_for()
     if config == OWN_HOST:
         lines = (home / "dashboard.log").read_text()
         assert f"a page of {proxy} is not connected: the proxy sends Host inner.example" in lines

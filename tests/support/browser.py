@@ -59,6 +59,10 @@ def dashboard(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
+
+
+# How long a wait may last where ten other things run beside the tests.
+PATIENCE_MS = 120_000
 # Streamlit's own mark for its tests; "initial" in place of it before the first run.
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 
@@ -88,6 +92,7 @@ class Reader:
     _socket: Any = None
 
     def __post_init__(self) -> None:
+        self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("console", self._console)
         self.page.on("response", self._response)
         self.page.on("websocket", self._connected)
@@ -95,21 +100,21 @@ class Reader:
     def go(self, path: str = "") -> "Reader":
         """Open a page and wait until it is drawn to its foot."""
         self.page.goto(f"{self.base}/{path}")
-        self.page.wait_for_selector(".wk-foot", timeout=60_000)
+        self.page.wait_for_selector(".wk-foot")
         return self.settled()
 
     def settled(self) -> "Reader":
         """Wait until the script has run to its end, and what it sent is drawn."""
-        self.page.wait_for_selector(IDLE, timeout=60_000)
+        self.page.wait_for_selector(IDLE)
         return self
 
     @contextlib.contextmanager
     def answered(self) -> Iterator[None]:
         """One click or key, then wait until the script has run for it and the page is drawn.
 
-        A page that is being drawn again loses the next key: there is no second one before this ends.
+        A page that is being drawn again loses the next key: no second one before this ends.
         """
-        with self._socket.expect_event("framereceived", _script_finished, timeout=60_000):
+        with self._socket.expect_event("framereceived", _script_finished):
             yield
         self.settled()
 
@@ -119,12 +124,12 @@ class Reader:
 
     def sees(self, words: str) -> None:
         """Wait until these words stand on the page."""
-        self.page.get_by_text(words, exact=False).first.wait_for(timeout=30_000)
+        self.page.get_by_text(words, exact=False).first.wait_for()
 
     def charts(self, at_least: int) -> None:
         """Wait until so many charts are drawn."""
         self.page.wait_for_function(
-            f"() => document.querySelectorAll('{DRAWN}').length >= {at_least}", timeout=30_000
+            f"() => document.querySelectorAll('{DRAWN}').length >= {at_least}"
         )
 
     def count(self) -> str:
@@ -133,7 +138,11 @@ class Reader:
 
     def counts_other_than(self, known: str) -> str:
         """Wait until the list says another number, and return it."""
-        return str(until(lambda: (now := self.count()) != known and now, 60, "another count"))
+        return str(
+            until(
+                lambda: (now := self.count()) != known and now, PATIENCE_MS / 1000, "another count"
+            )
+        )
 
     def click_cell(self, x: int, y: int) -> None:
         """Click into the first table; its cells are painted, so only a place can be clicked."""
