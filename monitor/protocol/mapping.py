@@ -70,6 +70,7 @@ class EventRow(TypedDict):
     latitude: float | None
     longitude: float | None
     changed_at: float | None
+    redated_from: float | None  # no column: where the row stood until now
 
 
 class SampleRow(TypedDict):
@@ -138,6 +139,7 @@ def event_row(
         "clip": clip,
         **_trip_columns(event.trip),
         "changed_at": None,
+        "redated_from": event.redated_from,
     }
 
 
@@ -170,6 +172,8 @@ def event_line(event: Event) -> str:
     values["evidence"] = evidence_json(event.evidence)
     values["trip"] = asdict(event.trip)
     values["duration_s"] = event.duration_s
+    if event.redated_from is None:
+        del values["redated_from"]
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -21,7 +21,7 @@ of them or with a `ValueError` that says why in one line, and never with anythin
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 from uuid import UUID, uuid5
@@ -201,7 +201,9 @@ class Narrator:
         level, acknowledged, updates = self._open.get(event.id, (event.level, False, 0))
         if event.phase is Phase.END:
             self._open.pop(event.id, None)
-            return Telling(event, "org.wakeful.alert.cleared", f"{event.id}.end.0")
+            # What has ended is told once more when its date is put right.
+            again = 0 if event.redated_from is None else round(event.started_at)
+            return Telling(event, "org.wakeful.alert.cleared", f"{event.id}.end.{again}")
         if event.phase is Phase.START:
             self._open[event.id] = (event.level, event.acknowledged, 0)
             return Telling(event, "org.wakeful.alert.raised", f"{event.id}.start.0")
@@ -239,6 +241,25 @@ def alert(topics: Topics, telling: Telling, sequence: int, recorded_at: float) -
     return Message(
         topics.channel("alert"), payload.encode(), telling.id, content_type=CLOUDEVENTS_JSON
     )
+
+
+def redated(message: Message, started_at: float) -> Message:
+    """An alert's message whose event began at `started_at` (epoch seconds), by a clock set since.
+
+    Raises:
+        ValueError: it is no alert's message.
+    """
+    told = _validated(Alert, message.payload)
+    at = round(told.data.at + started_at - told.data.started_at, 3)
+    first_at = told.data.redated_from
+    moved = {
+        "started_at": started_at,
+        "at": at,
+        "redated_from": told.data.started_at if first_at is None else first_at,
+    }
+    data = told.data.model_copy(update=moved)
+    alert = told.model_copy(update={"time": utc(at), "data": data})
+    return replace(message, payload=alert.encode())
 
 
 def coverage(topics: Topics, data: CoverageData, sequence: int, recorded_at: float) -> Message:

@@ -309,6 +309,11 @@ class EventPayload(Payload):
     calibration: Text64
     models: tuple[Text64, ...] = Field(max_length=16)
     signals: TripSignals
+    redated_from: Epoch | None = Field(
+        None,
+        exclude_if=lambda at: at is None,
+        description="`started_at` as it was told until the vehicle's clock was set right.",
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -7,6 +7,7 @@ from monitor.protocol.camera_status import StatusFilter
 from monitor.protocol.mapping import SampleRow, sample_row, state_payload
 from monitor.protocol.schemas import MONITORED, CoverageData, Watched
 from monitor.sinks.base import Sink, Step
+from monitor.sinks.event_dates import CLOCK_STEP_S, EventDates
 from monitor.store import Store, schema
 from monitor.store.requests import TableRow
 from monitor.types import DriverState, Event, Eyes, Kind, Level
@@ -17,8 +18,6 @@ CLOSE_STEP_S: Final = 1.0
 AROUND_S: Final = 20.0
 # Frames come at least once a second, a lost camera's too. A longer gap was watched by nobody.
 LONGEST_STEP_S = 2.0
-# A wall clock that differs from the monotonic one by more was set.
-CLOCK_STEP_S = 1.0
 
 
 class MonitoredTime:
@@ -162,12 +161,15 @@ class StoreSink(Sink):
         self._coverage_every_s = coverage_every_s
         self._monitored = MonitoredTime()
         self._status = StatusFilter()
+        self._dates = EventDates()
         self._frames = 0
         self._sampled_s: float | None = None
 
     def on_step(self, step: Step) -> None:
-        """Count the time, and write a sample now and then."""
+        """Count the time, write a sample now and then, date events anew once the clock is right."""
         state = step.state
+        for event in self._dates.follow(state):
+            self._store.record(event)
         if self._monitored.driver != state.trip.driver:
             self._report()  # a report is one driver's
         self._monitored.add(state)
@@ -188,7 +190,7 @@ class StoreSink(Sink):
 
     def on_event(self, event: Event) -> None:
         """Write the event down; the store sends it on its way."""
-        self._store.record(event)
+        self._store.record(self._dates.dated(event))
         if event.kind is not Kind.DEGRADED:
             self._write(self._sampler.look_closely())
 

@@ -74,7 +74,13 @@ class MessageEncoder:
         number, vehicle = self.sequence, self._topics.vehicle
         pending = self._pending(lambda at: messages.alert(self._topics, telling, number, at))
         row = event_row(event, vehicle, sequence=number)
-        return self._job(lambda c: upsert_events(c, [row]), pending)
+
+        def write(connection: Connection) -> None:
+            if self._outbox is not None and event.redated_from is not None:
+                self._outbox.redate(connection, event)
+            upsert_events(connection, [row])
+
+        return self._job(write, pending)
 
     def _coverage(self, data: CoverageData) -> Job:
         self.sequence += 1

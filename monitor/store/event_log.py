@@ -9,9 +9,9 @@ from sqlalchemy import (
     Table,
     and_,
     delete,
-    false,
     func,
     literal_column,
+    not_,
     or_,
     select,
     text,
@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError
 
-from monitor.clock import SET_AT
+from monitor.clock import SET_AT, UNTIL_AT
 from monitor.protocol.mapping import event_from_row
 from monitor.protocol.schemas import Availability
 from monitor.store import schema
@@ -95,11 +95,16 @@ def forget_before(
 ) -> int:
     """Delete at most a batch of rows older than `before`; returns how many went.
 
-    A row dated before the clock was set is as old as the rows written after it.
+    A row of a clock that was not set, or set to a far future, is as old as the rows written after
+    it.
     """
     at = table.c[column]
-    aged = or_(at >= SET_AT, _written_before_aged(connection, table, column, before))
-    conditions = [at < before, aged, *(table.c[k] == v for k, v in only.items())]
+    dated = and_(at >= SET_AT, at < UNTIL_AT)
+    aged = or_(
+        and_(dated, at < before),
+        and_(not_(dated), _written_before_aged(connection, table, column, before)),
+    )
+    conditions = [aged, *(table.c[k] == v for k, v in only.items())]
     if table is schema.events:
         conditions.append(table.c.phase == Phase.END.value)
     return _delete_oldest(connection, table, column, BATCH_ROWS, conditions)
@@ -108,21 +113,29 @@ def forget_before(
 def _written_before_aged(
     connection: Connection, table: Table, column: str, before: float
 ) -> ColumnElement[bool]:
-    """Written before a row that is itself older than `before`; PostgreSQL knows no such order."""
-    if connection.dialect.name != "sqlite":
-        return false()
+    """Written before a row that is itself older than `before`.
+
+    SQLite numbers rows in the order of writing. PostgreSQL knows by which transaction a row was
+    last written, and how many there have been since: its age, the largest for a frozen row.
+    """
     aged = table.alias("aged")
-    row_id: ColumnElement[int] = literal_column("aged.rowid")
-    last = select(func.max(row_id)).select_from(aged)
-    last = last.where(aged.c[column] >= SET_AT, aged.c[column] < before)
-    written: ColumnElement[int] = literal_column(f"{table.name}.rowid")
-    return written < last.scalar_subquery()
+    of_aged = and_(aged.c[column] >= SET_AT, aged.c[column] < before)
+    if connection.dialect.name == "sqlite":
+        row_id: ColumnElement[int] = literal_column("aged.rowid")
+        last = select(func.max(row_id)).select_from(aged).where(of_aged)
+        written: ColumnElement[int] = literal_column(f"{table.name}.rowid")
+        return written < last.scalar_subquery()
+    since: ColumnElement[int] = func.age(literal_column("aged.xmin"))
+    youngest = select(func.min(since)).select_from(aged).where(of_aged)
+    written = func.age(literal_column(f"{table.name}.xmin"))
+    return written > youngest.scalar_subquery()
 
 
 def newest_at(connection: Connection) -> float | None:
-    """The latest time in the log, epoch seconds; None in a new one."""
+    """The latest time in the log, epoch seconds; None in a new one. A far future is none."""
     columns = (schema.samples.c.at, schema.events.c.started_at, schema.availability.c.at)
-    times = [connection.scalar(select(func.max(column))) for column in columns]
+    latest = [select(func.max(column)).where(column < UNTIL_AT) for column in columns]
+    times = [connection.scalar(query) for query in latest]
     return max((at for at in times if at is not None), default=None)
 
 

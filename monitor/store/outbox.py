@@ -9,15 +9,18 @@ wait in memory and are delivered from there. The statements are in `monitor.stor
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from monitor.protocol.messages import redated
 from monitor.store import outbox_table
 from monitor.store.event_log import BATCH_ROWS
 from monitor.store.outbox_table import Pending, Size
+from monitor.types import Event
 
 log = structlog.get_logger(__name__)
 
@@ -135,6 +138,15 @@ class Outbox:
             delivered = pending.id in self._confirmed
         if not delivered:
             outbox_table.add(connection, pending)
+
+    def redate(self, connection: Connection, event: Event) -> None:
+        """Date anew what is still to be told of `event`, in the transaction of its row."""
+        outbox_table.redate(connection, event)
+        with self._lock:
+            for id_, pending in self._memory.items():
+                if id_.startswith(f"{event.id}."):
+                    message = redated(pending.message, event.started_at)
+                    self._memory[id_] = replace(pending, message=message)
 
     def committed(self, batch: Sequence[Pending]) -> None:
         """The rows of `batch` are on disk."""

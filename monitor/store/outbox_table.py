@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from monitor.clock import is_set
-from monitor.protocol.messages import CLOUDEVENTS_JSON, Message
+from monitor.protocol.messages import CLOUDEVENTS_JSON, Message, redated
 from monitor.store import schema
 from monitor.store.database import insert
 from monitor.store.event_log import BATCH_ROWS
+from monitor.types import Event
 
 LOST: Final = "outbox.lost"  # the audit's word for messages dropped undelivered
 _TABLE = schema.outbox
@@ -69,6 +70,15 @@ def oldest(connection: Connection, limit: int | None = None, after: int = 0) -> 
     query = select(_TABLE).where(_TABLE.c.sequence > after).order_by(_TABLE.c.sequence)
     for row in connection.execute(query.limit(limit)).mappings():
         yield _pending(row)
+
+
+def redate(connection: Connection, event: Event) -> None:
+    """Date anew what is still to be told of an event whose date was put right."""
+    mine = _TABLE.c.message.startswith(f"{event.id}.", autoescape=True)
+    for row in connection.execute(select(_TABLE).where(mine)).mappings().all():
+        message = redated(_pending(row).message, event.started_at)
+        moved = update(_TABLE).where(_TABLE.c.sequence == row["sequence"])
+        connection.execute(moved.values(payload=message.payload))
 
 
 def remove(connection: Connection, ids: Sequence[str]) -> Size:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from sqlalchemy import JSON, Connection, Table
+from sqlalchemy import JSON, Connection, Table, text
 
 from monitor.protocol.mapping import EventRow, SampleRow
 from monitor.store import schema
@@ -40,9 +40,30 @@ _FORWARD: Final = (
 )
 
 
+# The row of an event whose date was put right; the second one goes if both dates have a row.
+_STALE: Final = (
+    "id = :id AND started_at = :redated_from AND vehicle = :vehicle "
+    "AND coalesce(sequence, 0) < :sequence"
+)
+_MOVE: Final = text(
+    f"UPDATE events SET started_at = :started_at WHERE {_STALE} AND NOT EXISTS "  # noqa: S608 - ours
+    "(SELECT 1 FROM events AS there WHERE there.id = :id AND there.started_at = :started_at)"
+)
+_DROP: Final = text(f"DELETE FROM events WHERE {_STALE}")  # noqa: S608 - our own words
+
+
 def upsert_events(connection: Connection, rows: Iterable[EventRow]) -> int:
     """Write events as they stand; returns how many were new or moved forward."""
-    return insert_rows(connection, schema.events, rows, _FORWARD)
+    rows = list(rows)
+    moved = [row for row in rows if row["redated_from"] is not None]
+    for row in moved:
+        names = ("id", "started_at", "redated_from", "vehicle", "sequence")
+        values = {name: row.get(name) for name in names}
+        connection.execute(_MOVE, values)
+        connection.execute(_DROP, values)
+    left = {(row["id"], row["redated_from"]) for row in moved}
+    current = [row for row in rows if (row["id"], row["started_at"]) not in left]
+    return insert_rows(connection, schema.events, current, _FORWARD)
 
 
 def insert_samples(connection: Connection, rows: Iterable[SampleRow]) -> int:

@@ -154,6 +154,7 @@ class Event:
         evidence: the numbers that made it, as the rule that found it gave them.
         policy, calibration, models: provenance: policy hash, calibration id, model ids.
         trip: who drove and where when it began, as far as somebody said.
+        redated_from: `started_at` as it was told until the clock was set right; None otherwise.
     """
 
     id: str
@@ -172,9 +173,10 @@ class Event:
     calibration: str = ""
     models: tuple[str, ...] = ()
     trip: Trip = NO_TRIP
+    redated_from: float | None = None
 
     def __post_init__(self) -> None:
-        finite(self, "started_at", "at", "started_s", "at_s")
+        finite(self, "started_at", "at", "started_s", "at_s", "redated_from")
         if self.at_s < self.started_s:
             raise ValueError(f"Event {self.id} at {self.at_s} is before its start")
 

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 import structlog
 from sqlalchemy import insert
 
-from monitor.clock import LEAP_S, SET_AT, Calendar
+from monitor.clock import LEAP_S, SET_AT, Calendar, fault_of
 from monitor.engine import Engine
 from monitor.fleet.admin.operation import retire
 from monitor.fleet.config import RetentionConfig
+from monitor.protocol.messages import Message
+from monitor.protocol.schemas import Alert, AlertData
 from monitor.sinks.clips import ClipsSink
 from monitor.sinks.store import StoreSink
 from monitor.store import Store, open_store, schema
@@ -32,7 +35,16 @@ from tests.support.drivers import (
     eyes_closed,
 )
 from tests.support.events import rows, sample, settings, step
-from tests.support.fleet_stories import NOON, Vehicle, an_event, arrived, desk, sqlite_url
+from tests.support.fleet_stories import (
+    NOON,
+    Desk,
+    Vehicle,
+    an_event,
+    arrived,
+    desk,
+    on_both,
+    sqlite_url,
+)
 from tests.support.servers import until
 
 # What a box shows that does not know the time, and what one shows whose battery is bad.
@@ -144,6 +156,124 @@ def test_the_log_keeps_order_and_lengths_over_the_step(wrong_s: float, tmp_path:
     assert sum(abs(at - WALL_S) < 1000 for at in sampled) > SLEEP.seconds / 2
 
 
+def logged_parts(store: Store, wrong_s: float) -> tuple[list[Message], list[Message]]:
+    """What is told of a sleep before and one after the clock is set right: until then, and all."""
+    wall = set_right(wrong_s, SLEEP.seconds)
+    frames = (SLEEP * 2).at(FPS, wall=wall)
+    sink = StoreSink(
+        store, vehicle="car-7", drive="d", camera="driver", sample_every_s=5.0,
+        coverage_every_s=600.0,
+    )  # fmt: skip
+    before: list[Message] | None = None
+    assert store.outbox is not None
+    for (observation, _, _), (state, events) in zip(frames, watched(SLEEP * 2, wall), strict=False):
+        if before is None and observation.timestamp_s - 100 >= SLEEP.seconds:
+            assert store.flush()
+            before = [pending.message for pending in store.outbox.next(99)]
+        for event in events:
+            sink.on_event(event)
+        frame = Frame(None, observation.timestamp_s, observation.captured_at, observation.index)
+        sink.on_step(step(frame, state, observation))
+    assert store.flush()
+    told = [p.message for p in store.outbox.next(99)]
+    sink.close()
+    return before or [], told
+
+
+def alerts_in(messages: list[Message]) -> list[AlertData]:
+    alerts = [m for m in messages if m.topic.endswith("/alert")]
+    return [Alert.model_validate_json(message.payload).data for message in alerts]
+
+
+@WRONG
+def test_what_began_before_the_clock_was_right_is_dated_anew(
+    wrong_s: float, tmp_path: Path
+) -> None:
+    """In the log and in what is still to be told, each by its own monotonic start."""
+    config = settings(tmp_path, store={"samples_keep_days": 3650, "events_keep_days": 3650})
+    with closing(open_store(config)) as store:
+        before, told = logged_parts(store, wrong_s)
+    assert alerts_in(before)
+    assert all(abs(alert.started_at - wrong_s) < 1000 for alert in alerts_in(before))
+    logged_events = rows(config, schema.events)
+    assert len({row["id"] for row in logged_events}) == len(logged_events)
+    assert {alert.id for alert in alerts_in(before)} < {row["id"] for row in logged_events}
+    starts = {alert.id: alert.started_s - 100 for alert in alerts_in(told)}
+    for row in logged_events:
+        assert row["started_at"] == pytest.approx(WALL_S + starts[row["id"]], abs=0.01)
+    for alert in alerts_in(told):
+        assert alert.started_at == pytest.approx(WALL_S + alert.started_s - 100, abs=0.01)
+        assert alert.at == pytest.approx(WALL_S + alert.at_s - 100, abs=0.01)
+        first = alert.id in {known.id for known in alerts_in(before)}
+        assert (alert.redated_from is not None) == first
+
+
+@WRONG
+def test_an_open_alert_that_is_dated_anew_goes_on_under_its_id(
+    wrong_s: float, tmp_path: Path
+) -> None:
+    opened_s = next(
+        e.at_s for _, events in watched(SLEEP, lambda t: wrong_s + t) for e in events
+        if e.kind in (Kind.MICROSLEEP, Kind.SLEEP)
+    ) - 100  # fmt: skip
+    config = settings(tmp_path, store={"events_keep_days": 36500})
+    with closing(open_store(config)) as store:
+        logged(store, SLEEP, set_right(wrong_s, opened_s + 0.5))
+        assert store.flush()
+    slept = [row for row in rows(config, schema.events) if row["kind"] == Kind.SLEEP.value]
+    assert len(slept) == 1
+    assert slept[0]["phase"] == Phase.END.value
+    assert abs(slept[0]["started_at"] - WALL_S) < SLEEP.seconds
+    assert CLOSED_S - 0.2 < slept[0]["duration_s"] < CLOSED_S + 5
+
+
+@on_both
+@pytest.mark.parametrize("again", [False, True], ids=["in order", "sent again late"])
+def test_the_fleet_moves_what_it_was_told_under_another_date(
+    office: Desk, again: bool, tmp_path: Path
+) -> None:
+    config = settings(tmp_path)
+    with closing(open_store(config)) as store:
+        before, told = logged_parts(store, NINETEEN_SEVENTY)
+    office.take(*before)
+    assert {row["started_at"] < 1000 for row in office.rows("events")} == {True}
+    office.take(*told, *(told if again else ()))
+    starts = {alert.id: alert.started_at for alert in alerts_in(told)}
+    assert {row["id"]: row["started_at"] for row in office.rows("events")} == starts
+    assert len(office.rows("events")) == len(starts)
+    assert office.rows("dead_letters") == []
+
+
+def test_the_fleet_takes_both_dates_in_one_batch(tmp_path: Path) -> None:
+    with closing(open_store(settings(tmp_path))) as store:
+        before, told = logged_parts(store, NINETEEN_SEVENTY)
+    with desk(sqlite_url(tmp_path)) as office:
+        office.take(*before, *told)
+        assert all(row["started_at"] > SET_AT for row in office.rows("events"))
+        assert len(office.rows("events")) == len({alert.id for alert in alerts_in(told)})
+
+
+def test_a_vehicle_moves_no_event_of_another(tmp_path: Path) -> None:
+    with desk(sqlite_url(tmp_path)) as office:
+        theirs = an_event()
+        office.take(Vehicle("car-1").tell(theirs))
+        lie = replace(theirs, started_at=NOON + 60, at=NOON + 61, redated_from=NOON)
+        office.take(Vehicle("car-2").tell(lie))
+        held = {(row["vehicle"], row["started_at"]) for row in office.rows("events")}
+        assert ("car-1", NOON) in held
+
+
+def test_a_clock_that_goes_wrong_dates_nothing_anew(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    with closing(open_store(config)) as store:
+        logged(
+            store, SLEEP * 2, lambda t: t + (TWENTY_NINETY_NINE if t > SLEEP.seconds else WALL_S)
+        )
+        assert store.flush()
+    dates = {row["started_at"] > TWENTY_NINETY_NINE for row in rows(config, schema.events)}
+    assert dates == {False, True}
+
+
 # --- what is forgotten ---
 
 
@@ -200,6 +330,45 @@ def test_a_lost_count_goes_on_beyond_any_other_even_in_1970(
         assert store.outbox is not None
         until(lambda: store.outbox and store.outbox.waiting, what="in memory")
         assert store.outbox.next(1)[0].sequence > 1_000_000_000
+
+
+def test_a_clock_that_says_2099_is_not_believed_at_the_second_start_either(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    upgrade(config.store.url)
+    engine = open_engine(config.store.url)
+    with engine.begin() as connection:
+        times = [WALL_S, TWENTY_NINETY_NINE]  # of the first start's rows
+        connection.execute(insert(schema.samples), [dict(sample(at).values) for at in times])
+    with engine.connect() as connection:
+        assert newest_at(connection) == WALL_S
+        assert the_day(TWENTY_NINETY_NINE + DAY_S, newest_at(connection)).now_at() is None
+    # Nor in a new log, where nothing contradicts it.
+    assert the_day(TWENTY_NINETY_NINE).now_at() is None
+    engine.dispose()
+
+
+def test_a_clock_set_to_a_far_future_is_named() -> None:
+    assert "2099-06-24" in (fault_of(TWENTY_NINETY_NINE) or "")
+    assert "1970-01-01" in (fault_of(NINETEEN_SEVENTY) or "")
+    assert fault_of(WALL_S) is None
+
+
+@pytest.mark.postgres
+def test_postgres_forgets_what_an_unset_clock_dated_when_what_followed_is_old(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """1970 before and after, and 2099: each goes with the rows that were written after it."""
+    config = settings(tmp_path, store={"samples_keep_days": 2, "url": postgres_url})
+    upgrade(postgres_url)
+    engine = open_engine(postgres_url)
+    for at in (NINETEEN_SEVENTY, TWENTY_NINETY_NINE, WALL_S, NINETEEN_SEVENTY + 5):
+        with engine.begin() as connection:
+            connection.execute(insert(schema.samples), [dict(sample(at).values)])
+    Retention(config.store, None, the_day(WALL_S + DAY_S)).apply(engine)
+    assert len(rows(config, schema.samples)) == 4
+    Retention(config.store, None, the_day(WALL_S + 3 * DAY_S)).apply(engine)
+    assert [row["at"] for row in rows(config, schema.samples)] == [NINETEEN_SEVENTY + 5]
+    engine.dispose()
 
 
 def test_a_clock_that_says_2099_forgets_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    not_,
     null,
     or_,
     select,
@@ -23,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from monitor.clock import SET_AT
+from monitor.clock import SET_AT, UNTIL_AT
 from monitor.errors import StoreError
 from monitor.fleet.admin.partitions import DELETE_BATCH, PARTITIONED, drop_before, ensure_ahead
 from monitor.fleet.config import RetentionConfig
@@ -203,7 +204,7 @@ def _too_old(
     sent = schema.notifications
     yield sent.name, sent, sent.c.created_at < before(longest)
     coverage = schema.coverage
-    # Monitored time that was dated before the clock was set has no age.
+    # Monitored time of a clock that was not set has no age.
     began = coverage.c.started_at
     too_old = and_(began >= SET_AT, began < before(config.coverage_days))
     yield "coverage", coverage, too_old
@@ -214,9 +215,10 @@ def _too_old(
 
 
 def _began(before: float) -> ColumnElement[bool]:
-    """Events older than `before`; one dated before its vehicle's clock was set, by its arrival."""
+    """Events older than `before`; one of a clock that was not set or broken, by its arrival."""
     started, arrived = _EVENTS.started_at, _EVENTS.received_at
-    return or_(and_(started >= SET_AT, started < before), and_(started < SET_AT, arrived < before))
+    dated = and_(started >= SET_AT, started < UNTIL_AT)
+    return or_(and_(dated, started < before), and_(not_(dated), arrived < before))
 
 
 def _delete_in_batches(engine: Engine, table: Table, where: ColumnElement[bool]) -> int:
