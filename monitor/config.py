@@ -382,6 +382,9 @@ class Config(Settings):
     """The whole tree, as `wakeful config` prints it."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)
+    other_variables = tuple(
+        f"{ENV_PREFIX}{name}" for name in ("HOME", "CACHE", "FLEET_", "DASHBOARD_", "METRICS")
+    )
 
     vehicle: Identifier = Field(
         "auto",

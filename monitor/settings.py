@@ -1,12 +1,13 @@
 """Trees of settings: where their values come from, and one line for each that is wrong.
 
 A setting is taken from, in this order: the command line, the environment, the YAML file, the
-schema's default. An unknown key is refused with the nearest right one.
+schema's default. An unknown key or variable is refused with the nearest right one.
 """
 
 import difflib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -14,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -36,6 +38,8 @@ class Settings(BaseSettings):
     )
 
     file_values: ClassVar[dict[str, Any]] = {}
+    # What variables of this prefix begin with that are no settings of this tree.
+    other_variables: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def settings_customise_sources(
@@ -47,8 +51,35 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line over environment over file."""
-        del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, InitSettingsSource(settings_cls, cls.file_values)
+        del env_settings, dotenv_settings, file_secret_settings
+        file_settings = InitSettingsSource(settings_cls, cls.file_values)
+        return init_settings, Environment(settings_cls), file_settings
+
+
+class Environment(EnvSettingsSource):
+    """The environment, in which `null` for a whole section switches off what can be."""
+
+    def __call__(self) -> dict[str, Any]:
+        """The values by setting."""
+        values = super().__call__()
+        for name, info in self.settings_cls.model_fields.items():
+            section = _section_of(info.annotation)
+            if section is not None and name in values and values[name] is None:
+                values[name] = _switched_off(section) or None
+        return values
+
+
+def _switched_off(section: type[BaseModel]) -> dict[str, Any]:
+    """`enabled: false`, or null for every setting that may be null."""
+    fields = section.model_fields
+    if "enabled" in fields:
+        return {"enabled": False}
+    return {name: None for name, info in fields.items() if _may_be_null(info.annotation)}
+
+
+def _may_be_null(annotation: Any) -> bool:
+    inner = getattr(annotation, "__args__", ())
+    return annotation is type(None) or any(map(_may_be_null, inner))
 
 
 Tree = TypeVar("Tree", bound=Settings)
@@ -61,6 +92,9 @@ def load_as(schema: type[Tree], path: Path | None, overrides: Mapping[str, Any])
         ConfigError: unreadable file, broken YAML, unknown key or wrong value: one line a fault.
     """
     prefix = schema.model_config["env_prefix"]
+    faults = list(_unknown_variables(schema))
+    if faults:
+        raise ConfigError("\n".join(faults))
     where = str(path) if path else f"{prefix}* environment or command line"
     own = {"__module__": __name__, "file_values": read_yaml(path) if path else {}}
     # A class of its own, so that no two loads share a file's values.
@@ -76,6 +110,25 @@ def load_as(schema: type[Tree], path: Path | None, overrides: Mapping[str, Any])
             f'{name}: is no JSON; write a list as {name}=\'[{{"source": "0"}}]\', or a file of '
             "settings"
         ) from None
+
+
+def _unknown_variables(schema: type[Settings]) -> Iterator[str]:
+    """A line for each variable that begins as a setting's does and names none."""
+    prefix = schema.model_config["env_prefix"]
+    known = {f"{prefix}{name}".upper(): "" for name in schema.model_fields}
+    for name, info in schema.model_fields.items():
+        section = _section_of(info.annotation)
+        for inner in section.model_fields if section else ():
+            known[f"{prefix}{name}__{inner}".upper()] = f"{prefix}{inner}".upper()
+    for variable in map(str.upper, os.environ):
+        if not variable.startswith(prefix) or variable.startswith(schema.other_variables):
+            continue
+        if variable.partition("__")[0] not in known:
+            # `WAKEFUL_EYES`, where the setting lies in a section.
+            right = [name for name, short in known.items() if short == variable]
+            right += difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
+            hint = f"; did you mean {right[0]}?" if right else "; `wakeful config` shows them"
+            yield f"{variable}: the environment sets what is no setting{hint}"
 
 
 def _shipped_configs() -> Path:

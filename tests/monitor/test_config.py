@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from monitor.config import Config, dump, load
 from monitor.errors import ConfigError
+from monitor.fleet.config import load_fleet
 from tests.support.paths import ROOT
 
 
@@ -131,6 +132,63 @@ def test_the_environment_can_take_a_value_away(
     (tmp_path / "w.yaml").write_text(f"{section}: {{{key}: something}}\n")
     monkeypatch.setenv(variable, "null")
     assert getattr(getattr(load(tmp_path / "w.yaml"), section), key) is None
+
+
+@pytest.mark.parametrize("section", ["mqtt", "chime", "trace", "clips"])
+def test_the_environment_switches_a_whole_section_off(
+    section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "wakeful.yaml"
+    file.write_text(f"{section}: {{enabled: true}}\n")
+    assert getattr(load(file), section).enabled
+    monkeypatch.setenv(f"WAKEFUL_{section.upper()}", "null")
+    assert not getattr(load(file), section).enabled
+
+
+def test_the_environment_switches_every_model_off_or_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "wakeful.yaml"
+    file.write_text("perception: {detector: auto, emotion_hz: 2}\nspeed: {topic: car/speed}\n")
+    for model in ("detector", "emotion", "eyes"):
+        with monkeypatch.context() as alone:
+            alone.setenv(f"WAKEFUL_PERCEPTION__{model.upper()}", "null")
+            assert getattr(load(file).perception, model) is None
+    monkeypatch.setenv("WAKEFUL_PERCEPTION", "null")
+    monkeypatch.setenv("WAKEFUL_SPEED", "null")
+    config = load(file)
+    models = (config.perception.detector, config.perception.emotion, config.perception.eyes)
+    assert models == (None, None, None)
+    assert config.perception.emotion_hz == 2
+    assert config.speed.topic is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "right"),
+    [
+        ("WAKEFUL_EYES", "WAKEFUL_PERCEPTION__EYES"),
+        ("WAKEFUL_DETECTOR", "WAKEFUL_PERCEPTION__DETECTOR"),
+        ("WAKEFUL_MQQT__HOST", "WAKEFUL_MQTT__HOST"),
+        ("WAKEFUL_NOTHING", "`wakeful config`"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_named_with_the_right_one(
+    variable: str, right: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "null")
+    with pytest.raises(ConfigError) as refused:
+        load(None)
+    assert str(refused.value).startswith(f"{variable}: ")
+    assert right in str(refused.value)
+
+
+def test_variables_of_the_other_programs_are_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "CACHE", "FLEET_DATABASE__URL", "DASHBOARD_CONFIG", "METRICS__PORT"):
+        monkeypatch.setenv(f"WAKEFUL_{name}", "/tmp")  # noqa: S108 - no file
+    assert load(None).chime.enabled
+    monkeypatch.setenv("WAKEFUL_FLEET_DATABSE__URL", "sqlite://")
+    with pytest.raises(ConfigError, match="WAKEFUL_FLEET_DATABASE__URL"):
+        load_fleet(None)
 
 
 @pytest.mark.parametrize("value", ["", "rtsp://me:s3cret@cam/1", "0", "[{source: 0}]", "["])
