@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import structlog
 import typer
 from rich.console import Console
-from rich.table import Table
 from typer.core import TyperGroup
 
 from models import extras
+from models.tables import narrow_table
 from monitor import __version__
 from monitor.errors import ConfigError, WakefulError
 
@@ -270,7 +270,7 @@ def evaluate(
 
 
 def _print_differences(differences: list[Any], began_s: float, before: str, after: str) -> None:
-    table = Table("at", "alert", before, after, "")
+    table = narrow_table("at", "alert", before, after, "")
     for row in differences:
         event = row.before or row.after
         table.add_row(

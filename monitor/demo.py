@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from models.tables import narrow_table
 from monitor.config import CameraConfig, Config, LogConfig, load, state_dir
 from monitor.errors import ConfigError
 from monitor.policy import load_policy
@@ -207,7 +207,7 @@ def _ms(value: float | None) -> str:
 
 
 def _print_score(console: Console, result: Score) -> None:
-    table = Table(
+    table = narrow_table(
         "scripted", "from", "expected", "found", "raised at", "late by", title="The score"
     )
     for expected, event in result.matches:

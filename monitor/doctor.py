@@ -4,6 +4,7 @@ Each part is opened by the very code that `run` opens it with: what is fine here
 """
 
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +12,7 @@ from functools import partial
 from typing import Literal
 
 from monitor.addresses import redacted, shown_host
+from monitor.clock import fault_of
 from monitor.config import CameraConfig, Config, MqttConfig, state_dir
 from monitor.errors import BrokerError, ConfigError, WakefulError
 
@@ -53,6 +55,7 @@ def examine(config: Config, only: Collection[str] = ()) -> Iterator[Check]:
         ("broker", lambda: _broker(config)),
         ("database", lambda: _database(config)),
         ("disk", _disk),
+        ("clock", _clock),
         ("sound", lambda: _sound(config)),
         ("gpu", _gpu),
     ]
@@ -172,6 +175,14 @@ def _database(config: Config) -> Check:
         cure = "alerts are sent all the same, and written once it can be"
         return Check("database", Verdict.FAIL, trouble, cure)
     return Check("database", Verdict.OK, where)
+
+
+def _clock() -> Check:
+    fault = fault_of(time.time())
+    if fault is None:
+        return Check("clock", Verdict.OK, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    cure = "set it, or let NTP: alerts are dated by it; what began before is dated anew then"
+    return Check("clock", Verdict.NOTICE, fault, cure)
 
 
 def _disk() -> Check:

@@ -16,8 +16,8 @@ from typing import TypedDict
 import structlog
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
+from models.tables import narrow_table
 from monitor.camera import open_source
 from monitor.config import CameraConfig, PerceptionConfig
 from monitor.engine import Engine
@@ -282,9 +282,9 @@ def report_of(scores: Sequence[ClipScore], policy: Policy) -> RecordingsReport:
 
 def show(console: Console, report: RecordingsReport) -> None:
     """Print a report as tables."""
-    table = Table(title=f"policy {report['policy']['id']}", title_justify="left")
+    table = narrow_table(title=f"policy {report['policy']['id']}")
     for column in ("clip", "expected: raised, late by", "false alerts", "raised"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in report["clips"]:
         mark = "[bold dark_orange]" if row["fails"] else ""
         table.add_row(

@@ -115,18 +115,18 @@ def load_as(schema: type[Tree], path: Path | None, overrides: Mapping[str, Any])
 def _unknown_variables(schema: type[Settings]) -> Iterator[str]:
     """A line for each variable that begins as a setting's does and names none."""
     prefix = schema.model_config["env_prefix"]
-    known = {f"{prefix}{name}".upper(): "" for name in schema.model_fields}
+    variables = {f"{prefix}{name}".upper(): "" for name in schema.model_fields}
     for name, info in schema.model_fields.items():
         section = _section_of(info.annotation)
         for inner in section.model_fields if section else ():
-            known[f"{prefix}{name}__{inner}".upper()] = f"{prefix}{inner}".upper()
+            variables[f"{prefix}{name}__{inner}".upper()] = f"{prefix}{inner}".upper()
     for variable in map(str.upper, os.environ):
         if not variable.startswith(prefix) or variable.startswith(schema.other_variables):
             continue
-        if variable.partition("__")[0] not in known:
+        if variable.partition("__")[0] not in variables:
             # `WAKEFUL_EYES`, where the setting lies in a section.
-            right = [name for name, short in known.items() if short == variable]
-            right += difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
+            right = [name for name, short in variables.items() if short == variable]
+            right += difflib.get_close_matches(variable, variables, n=1, cutoff=0.85)
             hint = f"; did you mean {right[0]}?" if right else "; `wakeful config` shows them"
             yield f"{variable}: the environment sets what is no setting{hint}"
 

@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import ProgressColumn, Task
-from rich.table import Table
 from rich.text import Text
 
 from models.report import Report
+from models.tables import narrow_table
 
 
 class DoneOfTotal(ProgressColumn):
@@ -22,19 +21,13 @@ class DoneOfTotal(ProgressColumn):
 
 def show_models(console: Console, rows: list[dict[str, Any]]) -> None:
     """One line a model: task, input, parameters, multiply-accumulates, weights."""
-    table = Table(
-        title="Models; parameters and multiply-accumulates in millions",
-        title_justify="left",
-        box=SIMPLE,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = narrow_table(title="Models; parameters and multiply-accumulates in millions")
     table.add_column("model", no_wrap=True)
     for column in ("task", "input"):
         table.add_column(column, no_wrap=True)
     for column in ("total", "live", "trained", "MACs"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("weights", no_wrap=True)
+    table.add_column("weights")
     for row in rows:
         counted = [row[k] for k in ("params_total", "params_live", "params_trainable")]
         table.add_row(
@@ -70,9 +63,7 @@ def show_comparison(
     shown = len(columns) - 1
     while shown > 2 and sum(widths[:shown]) + 2 * shown > console.width:
         shown -= 1
-    table = Table(
-        title=title, title_justify="left", box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    table = narrow_table(title=title)
     for column in columns[:shown]:
         table.add_column(column, no_wrap=True)
     for line in lines:
@@ -95,12 +86,7 @@ def show_report(console: Console, report: Report) -> None:
             f"mean class {100 * (a.mean_class or 0):.2f} %",
             highlight=False,
         )
-        table = Table(
-            title="rows: truth, columns: answer",
-            title_justify="left",
-            box=SIMPLE,
-            padding=(0, 1, 0, 0),
-        )
+        table = narrow_table(title="rows: truth, columns: answer")
         for column in ("", *(label[:4] for label in a.labels), "recall %"):
             table.add_column(column, justify="right", no_wrap=True)
         for label, row in zip(a.labels, a.confusion, strict=True):

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from models.cli.console import DoneOfTotal
+from models.tables import figure, narrow_table
 
 console = Console()
 
@@ -226,9 +226,19 @@ def _tell_eyes(crops: Any, judged: Any, json_file: Path | None) -> None:
             ):
                 figures[name] = eye_figures(crops.only(here & worn), judged[here & worn])
         report[source] = figures | {"people": dict(by_person(crops.only(here), judged[here]))}
-    table = Table(title="eyes", title_justify="left")
-    for column in ("", "closed", "open", "balanced accuracy", "ROC", "lowered", "not visible"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=not column)
+    tell_eyes(report)
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        console.print(f"figures: {json_file}", highlight=False)
+
+
+def tell_eyes(report: dict[str, Any]) -> None:
+    """Print the figures of sets of eyes as a table."""
+    table = narrow_table(title="eyes, balanced accuracy and ROC with 95 % intervals")
+    table.add_column("", overflow="fold")
+    for column in ("closed", "open", "balanced", "ROC", "lowered", "not visible"):
+        table.add_column(column, justify="right", no_wrap=True)
     for source, figures in report.items():
         table.add_row(source, *_eye_cells(figures))
         for name in ("with_glasses", "without_glasses"):
@@ -237,17 +247,13 @@ def _tell_eyes(crops: Any, judged: Any, json_file: Path | None) -> None:
         for person, row in figures["people"].items():
             table.add_row(f"  {person}", *_eye_cells(row))
     console.print(table)
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        console.print(f"figures: {json_file}", highlight=False)
 
 
 def _eye_cells(row: dict[str, Any]) -> list[str]:
     interval = row.get("intervals_95", {})
-    two = [_shown(row.get(key), interval.get(key)) for key in ("balanced_accuracy", "roc")]
+    two = [figure(row.get(key), interval.get(key)) for key in ("balanced_accuracy", "roc")]
     called = [
-        f"{row[name]['called_so']:.3f} of {row[name]['n']}" if name in row else "-"
+        f"{row[name]['called_so']:.3f}\nof {row[name]['n']}" if name in row else "-"
         for name in ("lowered", "not_visible")
     ]
     return [str(row["closed"]), str(row["open"]), *two, *called]
@@ -319,20 +325,21 @@ def tell(report: dict[str, Any]) -> None:
     """Print a report as tables."""
     _say(report["notices"])
     title = f"{report['model']} on {report['dataset']}, split {report['split']}"
-    table = Table(title=title, title_justify="left")
-    for column in ("", "n", "mAP50 awake/sleep", "mAP50", "mAP50-95", "right", "ROC of sleep"):
-        table.add_column(column, justify="left" if not column else "right")
+    table = narrow_table(title=f"{title}, with 95 % intervals")
+    table.add_column("", overflow="fold")
+    for column in ("n", "mAP50\nawake/sleep", "mAP50", "mAP50-95", "right", "ROC of\nsleep"):
+        table.add_column(column, justify="right", no_wrap=True)
     groups = {**report["people"], "all": report["all"]}
     for name, row in groups.items():
         interval = row["intervals_95"]
         table.add_row(
             name, str(row["n"]), *(
-                _shown(row.get(key), interval.get(key))
+                figure(row.get(key), interval.get(key))
                 for key in ("awake_sleep_map50", "map50", "map50_95", "accuracy", "sleep_roc")
             ),
         )  # fmt: skip
     console.print(table)
-    classes = Table(title="classes, all pictures", title_justify="left")
+    classes = narrow_table(title="classes, all pictures")
     for column in ("class", "n", "precision", "recall", "mAP50", "mAP50-95"):
         classes.add_column(column, justify="left" if column == "class" else "right")
     for label, row in report["all"]["classes"].items():
@@ -342,14 +349,6 @@ def tell(report: dict[str, Any]) -> None:
     for truth, counts in (report["all"].get("confusion") or {}).items():
         answers = ", ".join(f"{answer} {count}" for answer, count in counts.items())
         console.print(f"{truth} pictures were called: {answers}", highlight=False)
-
-
-def _shown(value: float | None, interval: list[float] | None) -> str:
-    if value is None:
-        return "-"
-    if interval is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} ({interval[0]:.2f}-{interval[1]:.2f})"
 
 
 def synthesize(

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from models.tables import narrow_table
 from monitor.bench.figures import (
     BenchDocument,
     CamerasFigures,
@@ -205,7 +206,7 @@ def _vehicle(measured: VehicleFigures) -> list[str]:
 
 
 def _table(title: str, columns: Iterable[str]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = narrow_table(title=title)
     for number, name in enumerate(columns):
         words = number == 0 or name == "stage"
         table.add_column(name, justify="left" if words else "right", no_wrap=words)

@@ -8,7 +8,7 @@ import getpass
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from models.tables import narrow_table
 from monitor.addresses import host_alone
 from monitor.config import broker_address
 from monitor.errors import ConfigError
@@ -28,7 +28,7 @@ from monitor.settings import CONFIGS
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from monitor.fleet.admin.operation import Subject
+    from monitor.fleet.admin.operation import Standing, Subject
     from monitor.fleet.simulator.seeding import Plan
 
 fleet_app = typer.Typer(
@@ -260,12 +260,19 @@ def status(database: DatabaseOption = None, config: ConfigOption = None) -> None
     """List the vehicles: availability, when last heard of, events of the last day."""
     from monitor.fleet.admin.operation import vehicles
 
-    table = Table("vehicle", "availability", "last seen (UTC)", "events in 24 h", "clock off by")
     with _database(database, config) as engine:
-        for row in vehicles(engine, time.time()):
-            seen = datetime.fromtimestamp(row.last_seen_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-            skew = "" if row.clock_skew_s is None else f"{row.clock_skew_s:+.1f} s"
-            table.add_row(row.vehicle, row.availability, seen, str(row.events), skew)
+        print_status(vehicles(engine, time.time()))
+
+
+def print_status(rows: "Iterable[Standing]") -> None:
+    """Print how vehicles are."""
+    table = narrow_table(
+        "vehicle", "availability", "last seen (UTC)", "events in 24 h", "clock off by"
+    )
+    for row in rows:
+        seen = datetime.fromtimestamp(row.last_seen_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        skew = "" if row.clock_skew_s is None else f"{row.clock_skew_s:+.1f} s"
+        table.add_row(row.vehicle, row.availability, seen, str(row.events), skew)
     Console().print(table)
 
 
@@ -464,7 +471,7 @@ def _instant(text: str) -> float:
 
 
 def _print_rows(title: str, rows: dict[str, int]) -> None:
-    table = Table("what", "rows", title=title)
+    table = narrow_table("what", "rows", title=title)
     for name, count in rows.items():
         table.add_row(name, f"{count:,}")
     Console().print(table)

@@ -249,16 +249,16 @@ def redated(message: Message, started_at: float) -> Message:
     Raises:
         ValueError: it is no alert's message.
     """
-    told = _validated(Alert, message.payload)
-    at = round(told.data.at + started_at - told.data.started_at, 3)
-    first_at = told.data.redated_from
+    before = _validated(Alert, message.payload)
+    at = round(before.data.at + started_at - before.data.started_at, 3)
+    first_at = before.data.redated_from
     moved = {
         "started_at": started_at,
         "at": at,
-        "redated_from": told.data.started_at if first_at is None else first_at,
+        "redated_from": before.data.started_at if first_at is None else first_at,
     }
-    data = told.data.model_copy(update=moved)
-    alert = told.model_copy(update={"time": utc(at), "data": data})
+    data = before.data.model_copy(update=moved)
+    alert = before.model_copy(update={"time": utc(at), "data": data})
     return replace(message, payload=alert.encode())
 
 

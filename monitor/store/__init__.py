@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from monitor.clock import fault_of
 from monitor.config import Config
 from monitor.protocol.messages import Topics
 from monitor.protocol.schemas import Availability, CoverageData
@@ -129,7 +130,7 @@ class Store:
             return self._writer.trouble
         if dropped := self._requests.dropped:
             return f"{dropped} entries of the log were lost while it could not be written"
-        return self._writer.notice
+        return self._writer.notice or fault_of(time.time())
 
     def close(self) -> None:
         """Write what is waiting, for a few seconds at most, and let go."""

@@ -79,7 +79,9 @@ def test_every_variable_is_taken(
 ) -> None:
     name, _, value = cure.partition("=")
     if value == "null":  # takes away what a file says
-        (tmp_path / "w.yaml").write_text("mqtt: {username: me}\nperception: {eyes: auto}\n")
+        (tmp_path / "w.yaml").write_text(
+            "mqtt: {username: me}\nperception: {eyes: auto}\nclips: {enabled: true}\n"
+        )
     before = load(tmp_path / "w.yaml" if value == "null" else None)
     monkeypatch.setenv(name, value)
     assert load(tmp_path / "w.yaml" if value == "null" else None) != before
