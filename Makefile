@@ -21,9 +21,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The dashboard in a real browser.
+# The dashboard in a real browser. A file's tests share its dashboards, so they stay together.
 e2e: $(STAMP)
-	$(BIN)/python -m pytest -m browser $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m browser $(TESTS)
 
 # Minutes: long fault injection, fuzzing, resumed trainings.
 slow: $(STAMP)

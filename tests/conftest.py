@@ -157,7 +157,8 @@ def open_reader(context: Any) -> Iterator[Any]:
     yield opened
     for reader in readers:
         reader.page.close()
-        assert reader.faults == []
+    context.clear_cookies()
+    assert [fault for reader in readers for fault in reader.faults] == []
 
 
 @pytest.fixture(scope="module")

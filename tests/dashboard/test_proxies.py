@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from dashboard.auth import accounts
 from dashboard.auth.accounts import Role
 from dashboard.proxies import same_site
-from tests.support.browser import Reader, chromium, dashboard
+from tests.support.browser import Reader, dashboard
 from tests.support.dashboards import event, told, vehicle
 from tests.support.paths import ROOT
 from tests.support.servers import free_port, listening, until
@@ -153,18 +153,13 @@ def _caddy(config: str, port: int, folder: Path) -> list[str]:
     return ["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as context:
-        yield context
-
-
 @pytest.fixture
-def reader(browser: Any) -> Iterator[Reader]:
-    browser.clear_cookies()
-    opened = Reader(browser.new_page(), "")
+def reader(context: Any) -> Iterator[Reader]:
+    """Its faults are the proxies'."""
+    opened = Reader(context.new_page(), "")
     yield opened
     opened.page.close()
+    context.clear_cookies()
 
 
 @pytest.mark.browser
@@ -187,7 +182,7 @@ def test_as_documented_one_signs_in_once_and_stays(
         reader.page.goto(f"{proxy}{path}/events?event=e0001")
         reader.sees("Sign in")
         with reader.page.expect_response(f"{proxy}{path}/session") as kept:
-            reader.page.get_by_label("Name").fill("rita")
+            reader.settled().page.get_by_label("Name").fill("rita")
             reader.page.get_by_label("Password", exact=True).fill(PASSWORD)
             reader.page.get_by_role("button", name="Sign in").click()
         assert kept.value.status == 204
