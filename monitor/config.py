@@ -151,7 +151,13 @@ class PerceptionConfig(Section):
     runtime: Literal["auto", "openvino", "onnxruntime", "torch"] = Field("auto")
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field("auto")
     threads: int = Field(0, ge=0, le=256, description="Inference threads; 0 decides by the cores.")
-    detector_input_px: int = Field(320, ge=64, le=1280, multiple_of=32)
+    detector_input_px: int | None = Field(
+        None,
+        ge=64,
+        le=1280,
+        multiple_of=32,
+        description="Side of the detector's first look; null is the size that it was trained at.",
+    )
     detector_hz: float = Field(
         5.0,
         gt=0,

@@ -18,6 +18,7 @@ from models.cli import detector as detection_cli
 from models.cli import expression_detector
 from models.cli.console import DoneOfTotal, show_comparison, show_models, show_report
 from models.cli.drives import drives
+from models.cli.threads import ThreadsOption, use_threads
 from models.evaluation.comparison import (
     COLUMNS,
     PUBLISHED_COLUMNS,
@@ -130,17 +131,14 @@ def train(
     lr: Annotated[float | None, typer.Option(min=0, help="In place of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
     device: DeviceOption = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
+    threads: ThreadsOption = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on where a killed run stopped.")] = False,
 ) -> None:
     """Train a model, or fine-tune it from weights; the best epoch is kept."""
-    import torch
-
     from models.training.runs import TrainingOptions, draw_curves, parse_list, plan
 
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     folder = into or Path("runs") / model
     given = {"epochs": epochs, "batch": batch, "lr": lr, "seed": seed}
     with _bar() as bar:

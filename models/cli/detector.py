@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from models.cli.console import DoneOfTotal
+from models.cli.threads import ThreadsOption, use_threads
 from models.tables import figure, narrow_table
 
 console = Console()
@@ -97,17 +98,14 @@ def train_awake_sleep(
     freeze: Annotated[int, typer.Option(min=0, help="First layers that stay as they are.")] = 0,
     seed: Annotated[int, typer.Option()] = 0,
     device: Annotated[str, typer.Option(help="cpu, or 0 for the first GPU.")] = "cpu",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
+    threads: ThreadsOption = 0,
     resume: Annotated[bool, typer.Option(help="Go on where a killed run stopped.")] = False,
 ) -> None:
     """Train the awake/sleep detector on pictures in the YOLO layout."""
-    import torch
-
     from models.data.yolo import parse_classes
-    from models.training.detector_runs import plan_training, run_training
+    from models.training.detector_runs import final_figures, plan_training, run_training
 
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     plan = plan_training(
         data, into, start=start, hold_out=tuple(hold_out or ()),
         classes=parse_classes(classes or ()), size=size, image_px=image_px,
@@ -123,6 +121,11 @@ def train_awake_sleep(
     )
     with _bar("training") as report_progress:
         weights = run_training(plan, device=device, resume=resume, progress=report_progress)
+    if plan.val:
+        reached = ", ".join(f"{name} {value:.3f}" for name, value in final_figures(into).items())
+        console.print(f"on the {len(plan.val.pictures)} validated: {reached}", highlight=False)
+    else:
+        console.print("nobody was held out, so there is no mAP: --hold-out PERSON measures one")
     console.print(f"weights and card: {weights}; curves and pictures: {into}", highlight=False)
 
 
@@ -271,7 +274,10 @@ def evaluate_awake_sleep(
     classes: ClassesOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
     grid: Annotated[Path | None, typer.Option(help="Draw the worst errors here.")] = None,
-    input_px: Annotated[int, typer.Option(min=64, help="Side of the first look's input.")] = 320,
+    input_px: Annotated[
+        int | None,
+        typer.Option(min=64, help="Side of the first look's input.", show_default="the card's"),
+    ] = None,
     closer: Annotated[bool, typer.Option(help="Look at small faces a second time.")] = True,
     scene: Annotated[
         str, typer.Option(help="Shrink every picture into a cabin of this size, e.g. 1920x1080.")

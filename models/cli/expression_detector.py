@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from models.cli.threads import ThreadsOption, use_threads
 from models.registry import MODELS, with_labels
 from models.report import Budget, Report, accuracy_of
 
@@ -39,7 +40,7 @@ def train(
         Path | None, typer.Option(help="To start from: ours, or a legacy YOLOv5 .pt.")
     ] = None,
     seed: int = 0,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
+    threads: ThreadsOption = 0,
     device: Annotated[str, typer.Option(help="cpu, or 0 for the first GPU.")] = "cpu",
     resume: Annotated[bool, typer.Option(help="Go on where a killed run stopped.")] = False,
 ) -> None:
@@ -54,8 +55,7 @@ def train(
     from models.training.detector_runs import starting_tensors
     from models.training.runs import labels_for
 
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     card = with_labels(MODELS[NAME], labels_for(MODELS[NAME], find_source(data)))
     learn, _ = open_for_training(data, card.labels, FACE_HW, soft=False, validation=HELD_OUT)
     learn = learn.part(range(min(faces, len(learn)))).cached()

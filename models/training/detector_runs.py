@@ -92,11 +92,17 @@ def plan_training(
     tensors, origin = starting_tensors(start, chosen["size"])
     card = replace(
         with_labels(find(NAME), pictures.labels), arguments={"size": chosen["size"]},
+        input_hw=(_whole(chosen["image_px"]),) * 2,
         training_data=f"{len(train.pictures)} pictures of {data.name}", licence="AGPL-3.0-only",
     )  # fmt: skip
     return DetectorPlan(
         train, val, run, DetectorRecipe(**chosen), tensors, origin, card, teach_steps
     )
+
+
+def _whole(side_px: int) -> int:
+    """The side that ultralytics trains at: whole strides of 32 pixels."""
+    return -(-side_px // 32) * 32
 
 
 def starting_tensors(start: str, size: str) -> tuple[dict[str, Tensor] | None, str]:
@@ -141,7 +147,8 @@ def run_training(plan: DetectorPlan, *, device: str, resume: bool, progress: Pro
     write_weights(network, replace(plan.card, name=path.stem), path)
     draw_curves(plan.run)
     shown = plan.val or plan.train
-    look = looker(Opened(_eager(network.fuse()), plan.train.labels, NAME))
+    side_px = plan.card.input_hw[0]
+    look = looker(Opened(_eager(network.fuse()), plan.train.labels, NAME, trained_px=side_px))
     judged = judge(look, shown.pictures[:: max(len(shown.pictures) // 60, 1)])
     draw_grid(worst(judged), plan.train.labels, plan.run / "predictions.jpg")
     return path
@@ -170,6 +177,19 @@ def _taught(plan: DetectorPlan, progress: ProgressNote) -> dict[str, Tensor]:
 
 def _losses(losses: Any) -> str:
     return "  ".join(f"{name.removesuffix('_loss')} {value:.2f}" for name, value in losses.items())
+
+
+def final_figures(run: Path) -> dict[str, float]:
+    """Precision, recall, mAP50 and mAP50-95 on the people held out, after the last epoch."""
+    table = np.atleast_1d(np.genfromtxt(run / CURVES_FILE, delimiter=",", names=True))
+    shown = {"precision": "precision", "recall": "recall", "mAP50": "mAP50", "mAP5095": "mAP50-95"}
+    columns = {
+        name: column
+        for column in table.dtype.names or ()
+        for name in shown
+        if column.removeprefix("metrics").removesuffix("B").strip("_/()") == name
+    }
+    return {shown[name]: float(table[column][-1]) for name, column in columns.items()}
 
 
 def draw_curves(run: Path) -> None:
@@ -203,19 +223,22 @@ class Opened:
         labels: in the order of its scores.
         name: what to call it.
         input_hw: the one input it takes; None takes any.
+        trained_px: side of the pictures it was trained on.
     """
 
     network: boxes.Network
     labels: tuple[str, ...]
     name: str
     input_hw: tuple[int, int] | None = None
+    trained_px: int = 320
 
 
 def looker(
-    detector: Opened, input_px: int = 320, *, closer: bool = True
+    detector: Opened, input_px: int | None = None, *, closer: bool = True
 ) -> Callable[[NDArray[np.uint8]], FaceBoxes]:
-    """A detector as the report asks for it."""
-    first = detector.input_hw or (input_px, input_px)
+    """A detector as the report asks for it; without `input_px` at the size it was trained at."""
+    side_px = input_px or detector.trained_px
+    first = detector.input_hw or (side_px, side_px)
     second = detector.input_hw or (256, 256)
     return lambda image: boxes.find_faces(
         detector.network, image, detector.labels, MIN_SCORE, input_hw=first,
@@ -240,7 +263,8 @@ def open_network(weights: str) -> Opened:
         card = read_card(path)
         network = yolov5(card.labels, **card.arguments)
         load_tensors(network, read_tensors(path, card.sha256))
-        return Opened(_eager(network.fuse()), card.labels, card.id)
+        own_px = card.input_hw[0]
+        return Opened(_eager(network.fuse()), card.labels, card.id, trained_px=own_px)
     legacy = from_legacy(path)
     return Opened(_eager(legacy.fuse()), legacy.labels, path.name)
 
@@ -286,12 +310,12 @@ class View:
 
     Attributes:
         scene: `WIDTHxHEIGHT` of a cabin every picture is shrunk into; empty shows them as they are.
-        input_px: side of the first look's input.
+        input_px: side of the first look's input; None is the one it was trained at.
         closer: look at small faces a second time.
     """
 
     scene: str = ""
-    input_px: int = 320
+    input_px: int | None = None
     closer: bool = True
 
 
@@ -320,6 +344,7 @@ def evaluate(
         PictureSetError, CheckpointError, ValueError: one line each.
     """
     detector, view = open_network(weights), view or View()
+    view = replace(view, input_px=view.input_px or detector.trained_px)
     whole = read_picture_set(data, detector.labels, classes)
     if people:
         _, whole = split_by_person(whole, people, everybody_may_go=True)

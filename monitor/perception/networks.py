@@ -165,12 +165,13 @@ class AwakeDetector(_OnNetworks):
     """YOLOv5 with the classes awake and sleep, and perhaps yawn."""
 
     def __init__(self, model: ModelCard | Path, config: PerceptionConfig, cameras: int = 1) -> None:
+        # Without a side the card's, which is the size of the training.
         wide, close = config.detector_input_px, CLOSE_PX
 
-        def load(side: int, threads: int) -> inference.Network:
+        def load(side: int | None, threads: int) -> inference.Network:
             # An ONNX file of the original repository takes the one size it was exported for.
             fixed = isinstance(model, Path) and model.suffix == ".onnx"
-            input_hw = None if fixed else (side, side)
+            input_hw = None if fixed or side is None else (side, side)
             options = {"input_hw": input_hw, "streams": cameras, "threads": threads}
             return _load(model, "detector", config, **options)
 

@@ -1,5 +1,7 @@
 """From a folder of pictures to weights and a report, through the door a user comes by."""
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch
 from typer.testing import CliRunner
 
 from models.architectures.yolov5 import yolov5
-from models.checkpoint import CheckpointError
+from models.checkpoint import CheckpointError, read_card
 from models.cli import models_app
+from models.cli.threads import free_cores
 from models.data.yolo import PictureSetError
 from models.inference import load
 from models.inference.backend import InferenceError
@@ -56,17 +59,33 @@ def test_a_set_is_trained_and_evaluated_by_two_commands(data: Path, tmp_path: Pa
     folder = tmp_path / "run"
     trained = run(
         "train", "awake_sleep", "--data", data, "--into", folder, "--hold-out", "berta",
-        "--start", "none", "--epochs", 2, "--image-px", 64, "--batch", 4, "--threads", 1,
+        "--start", "none", "--epochs", 2, "--image-px", 90, "--batch", 4, "--threads", 1,
     )  # fmt: skip
     assert trained.exit_code == 0, trained.output
+    last = (folder / "results.csv").read_text().splitlines()[-1].split(",")
+    assert re.search(r"on the 6 validated: precision .*mAP50 [\d.]+, mAP50-95 ", trained.output)
+    assert len(last) > 5
     made = {"awake_sleep_n.safetensors", "curves.png", "predictions.jpg", "results.csv"}
     assert made <= {path.name for path in folder.iterdir()}
     weights, stored = folder / "awake_sleep_n.safetensors", tmp_path / "report.json"
     told = run(
         "evaluate", "awake_sleep", "--data", data, "--weights", weights, "--json", stored,
-        "--grid", tmp_path / "worst.jpg", "--input-px", 64,
+        "--grid", tmp_path / "worst.jpg",
     )  # fmt: skip
     assert told.exit_code == 0, told.output
+    # Whole strides of the network; evaluation and watch ask at the size of the training.
+    assert read_card(weights).input_hw == (96, 96)
+    assert open_network(str(weights)).trained_px == 96
+    look = {"eyes": None, "emotion": None, "detector": str(weights), "runtime": "torch"}
+    detector = open_parts(PerceptionConfig.model_validate(look)).detector
+    assert detector is not None
+    assert detector.networks[0].input_hw == (96, 96)
+    detector.close()
+    set_size = PerceptionConfig.model_validate({**look, "detector_input_px": 64})
+    detector = open_parts(set_size).detector
+    assert detector is not None
+    assert detector.networks[0].input_hw == (64, 64)
+    detector.close()
     report = Report.load(stored)
     assert [group.split for group in report.detection] == ["all people", "anna", "berta"]
     assert set(report.detection[0].per_class) >= {"awake", "sleep", "yawn"}
@@ -89,6 +108,43 @@ def test_bad_input_is_one_line(data: Path, tmp_path: Path, words: list[str], tol
     assert told in result.output
     assert "Traceback" not in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_the_shipped_detector_is_measured_on_the_tutorial_s_two_classes(data: Path) -> None:
+    (data / "data.yaml").write_text("names: [awake, sleep]\n")
+    for index in range(12):
+        (data / "labels" / f"{index}.txt").write_text(f"{index % 2} 0.5 0.525 0.4 0.55\n")
+    done = run("evaluate", "awake_sleep", "--data", data)
+    assert done.exit_code == 0, done.output
+    assert "mAP50" in done.output
+    assert "yawn" not in done.output.partition("classes, all pictures")[2].partition("called")[0]
+
+
+def test_nobody_held_out_is_no_figure(data: Path, tmp_path: Path) -> None:
+    done = run(
+        "train", "awake_sleep", "--data", data, "--into", tmp_path / "run", "--epochs", 1,
+        "--image-px", 64, "--batch", 4, "--threads", 1, "--mosaic", 0,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "nobody was held out, so there is no mAP" in done.output
+
+
+@pytest.mark.parametrize(
+    ("cores", "load", "quota", "threads"),
+    [
+        (2, 0.1, "max 100000", 2), (2, 1.2, "max 100000", 1), (2, 16.0, "max 100000", 1),
+        (64, 4.0, "max 100000", 60), (64, 4.0, "200000 100000", 2), (64, 0.0, "50000 100000", 1),
+    ],
+)  # fmt: skip
+def test_a_training_takes_the_cores_that_are_free(
+    cores: int, load: float, quota: str, threads: int, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    assert free_cores(tmp_path / "cpu.max") == threads
 
 
 def test_damaged_weights_and_another_sha_are_refused(data: Path, tmp_path: Path) -> None:
