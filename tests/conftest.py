@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from monitor.store import Store
     from tests.support.fleet_stories import Desk
 
+# Before torch is loaded, here and in what the tests start: its threads wait for each other by
+# spinning, and with a worker on every core they take the time from the others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REAL_PARTS = {"broker", "postgres", "browser", "mosquitto", "postgres_url"}
 
 

@@ -55,7 +55,7 @@ def test_what_the_frame_loop_needs_imports_no_torch() -> None:
     assert done.returncode == 0
 
 
-def test_two_hundred_pictures_are_read_as_ultralytics_reads_them(portrait: Actor) -> None:
+def test_fifty_pictures_are_read_as_ultralytics_reads_them(portrait: Actor) -> None:
     import torch
 
     from models.checkpoint import read_tensors
@@ -72,7 +72,7 @@ def test_two_hundred_pictures_are_read_as_ultralytics_reads_them(portrait: Actor
     theirs.load_state_dict(tensors, strict=False)
     shipped = open_network("shipped")
     rng, found = np.random.default_rng(0), 0
-    for _ in range(200):
+    for _ in range(50):
         size = (int(rng.integers(96, 400)), int(rng.integers(96, 500)))
         image = compose([portrait], size, rng, (0.25, 0.7)).image
         planes = boxes.to_input(np.asarray(LetterBox((192, 192), auto=False)(image=image)))
@@ -85,7 +85,7 @@ def test_two_hundred_pictures_are_read_as_ultralytics_reads_them(portrait: Actor
         np.testing.assert_allclose(faces.xyxy, expected, atol=1.0)
         np.testing.assert_allclose(faces.scores.max(1), kept[:, 4].numpy(), atol=0.01)
         found += len(expected)
-    assert found > 150
+    assert found > 37
 
 
 def sleep_share(faces: boxes.FaceBoxes) -> float:
