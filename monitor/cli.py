@@ -269,7 +269,7 @@ def evaluate(
     raise typer.Exit(0 if passed else 1)
 
 
-def _print_differences(differences: list[Any], began_s: float, before: str, after: str) -> None:
+def _print_differences(differences: list["Difference"], began_s: float, before: str, after: str) -> None:
     table = narrow_table("at", "alert", before, after, "")
     for row in differences:
         event = row.before or row.after
@@ -282,7 +282,7 @@ def _print_differences(differences: list[Any], began_s: float, before: str, afte
     Console().print(table)
 
 
-def _cell(event: Any) -> str:
+def _cell(event: "Event | None") -> str:
     if event is None:
         return "-"
     return f"{event.kind.value} {event.level.name.lower()} {event.duration_s:.2f} s"

@@ -69,7 +69,7 @@ class Environment(EnvSettingsSource):
         return values
 
 
-def _switched_off(section: type[BaseModel]) -> dict[str, Any]:
+def _switched_off(section: type[BaseModel]) -> dict[str, object]:
     """`enabled: false`, or null for every setting that may be null."""
     fields = section.model_fields
     if "enabled" in fields:
@@ -77,7 +77,7 @@ def _switched_off(section: type[BaseModel]) -> dict[str, Any]:
     return {name: None for name, info in fields.items() if _may_be_null(info.annotation)}
 
 
-def _may_be_null(annotation: Any) -> bool:
+def _may_be_null(annotation: object) -> bool:
     inner = getattr(annotation, "__args__", ())
     return annotation is type(None) or any(map(_may_be_null, inner))
 

@@ -61,8 +61,12 @@ def dashboard(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
+    said = (home / "dashboard.log").read_text(errors="replace")
+    assert not [word for word in STRAY if word in said], said
 
 
+# Of libraries, and of ours where nobody caught it.
+STRAY = ("ScriptRunContext", "Traceback", "You can now view", "Collecting usage statistics")
 # How long a wait may last where ten other things run beside the tests.
 PATIENCE_MS = 120_000
 # Streamlit's own mark for its tests; "initial" in place of it before the first run.
