@@ -9,7 +9,7 @@ import logging
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 import typer
@@ -20,6 +20,10 @@ from models import extras
 from models.tables import narrow_table
 from monitor import __version__
 from monitor.errors import ConfigError, WakefulError
+
+if TYPE_CHECKING:
+    from monitor.replay import Difference
+    from monitor.types import Event
 
 
 class Door(TyperGroup):
@@ -269,10 +273,14 @@ def evaluate(
     raise typer.Exit(0 if passed else 1)
 
 
-def _print_differences(differences: list["Difference"], began_s: float, before: str, after: str) -> None:
+def _print_differences(
+    differences: list["Difference"], began_s: float, before: str, after: str
+) -> None:
     table = narrow_table("at", "alert", before, after, "")
     for row in differences:
         event = row.before or row.after
+        if event is None:
+            continue
         table.add_row(
             f"{event.started_s - began_s:.2f} s",
             event.kind.track,
