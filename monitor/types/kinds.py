@@ -91,7 +91,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
     ),
     Kind.DEGRADED: KindSpec(
         "degraded",
-        "Watch impaired",
+        "Not monitored",
         about="watch",
         latched=False,
         ends_with_driver=False,
@@ -131,5 +131,5 @@ CAUSES: Final[Mapping[Cause, CauseSpec]] = {
     Cause.EYES_NOT_VISIBLE: CauseSpec("eyes not visible", suppressed_by="closure"),
     Cause.MULTIPLE_FACES: CauseSpec("several faces"),
     Cause.LOW_FPS: CauseSpec("too few frames"),
-    Cause.UNCALIBRATED: CauseSpec("still calibrating"),
+    Cause.UNCALIBRATED: CauseSpec("still learning the driver"),
 }

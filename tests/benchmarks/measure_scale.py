@@ -1,6 +1,6 @@
 """How long a fleet's database works for each page's questions, beside reading the table whole.
 
-    wakeful fleet simulate --vehicles 10000 --distinct 100 --days 32 --database URL
+    wakeful fleet simulate --vehicles 10000 --distinct 100 --days 66 --database URL
     python -m tests.benchmarks.measure_scale URL
 
 Each question is asked several times about other vehicles and times, past every cache; what a page

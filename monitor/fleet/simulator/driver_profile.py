@@ -7,6 +7,7 @@ below 7 sleepiness intrudes. It drives the *rates* of the simulator and nothing 
 """
 
 import math
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -25,6 +26,11 @@ C_AMPLITUDE, C_PEAK_H = 2.5, 16.8
 U_AMPLITUDE, U_PEAK_H = 0.5, 21.0
 # Where sleepiness begins to show, and the span over which it grows by one.
 SLEEPY_BELOW, SLEEPY_SPAN = 10.0, 3.0
+# The recorded camera's frames a second (`films.FPS`).
+RECORDED_FPS = 10.0
+# For so long a face looks the same; the shares of its looks, added up to 100.
+EXPRESSION_S = 40
+EXPRESSIONS = ((84, "neutral"), (91, "happiness"), (96, "sadness"), (98, "surprise"), (100, "anger"))
 # EU 561/2006, article 7: a break of 45 minutes after 4.5 hours of driving.
 LEG_H, BREAK_H = 4.5, 0.75
 
@@ -96,6 +102,7 @@ class SimulatedVehicle:
         tunnels: factor on tunnels and other places without network.
         rollout: share 0..1 of the simulated time after which the new policy is installed.
         version: of the software.
+        camera_fps: frames a second of its camera.
     """
 
     id: str
@@ -106,6 +113,11 @@ class SimulatedVehicle:
     tunnels: float
     rollout: float
     version: str
+    camera_fps: float
+
+    def fps(self, recorded: float) -> float:
+        """Frames a second of this camera where the recorded one had so many."""
+        return recorded * self.camera_fps / RECORDED_FPS
 
 
 def draw_vehicle(
@@ -127,6 +139,7 @@ def draw_vehicle(
         tunnels=float(rng.gamma(2.0, 0.5)),
         rollout=float(rng.random() * 1.4),
         version=str(rng.choice(["0.1.0", "0.1.0", "0.1.0", "0.0.9"])),
+        camera_fps=float(rng.choice([15.0, 25.0, 30.0])),
     )
 
 
@@ -150,6 +163,14 @@ class Leg:
     habits: Habits
     calibration: str
     policy: str
+
+    def expression(self, second: int) -> str:
+        """What the driver's face looks like at a second of the leg: mostly nothing in particular.
+
+        The recorded portrait smiles for ever, as no driver does: like the rates this is assumed.
+        """
+        chance = zlib.crc32(f"{self.id}/{second // EXPRESSION_S}".encode()) % 100
+        return next(label for below, label in EXPRESSIONS if chance < below)
 
 
 def hour_of_day(at: Array) -> Array:

@@ -1,10 +1,11 @@
 """What befalls a leg: how often, for how long, and what it only looked like.
 
-A happening's rate is per hour of driving, as a function of the mood of the moment. Rates are of
-the order that naturalistic driving studies report: yawns and looks away are hourly, microsleeps
-are rare by day and several a night for a tired driver; the camera's own troubles are the most
-frequent of all. They are the simulator's assumptions, written here in one place to be argued with.
-What a vehicle says of it is no assumption: that is recorded (`recording`).
+A happening's rate is per hour of driving, as a function of the mood of the moment. Looks away that
+last long enough to warn come once in about ten hours, yawns hourly, microsleeps once in hundreds of
+hours by day and once in tens for a tired driver at night; the camera's own troubles are the most
+frequent of all. A fleet then has about one alert (caution and up) in six hours of driving. These are
+the simulator's assumptions, written here in one place to be argued with. What a vehicle says of it
+is no assumption: that is recorded (`recording`).
 """
 
 from collections.abc import Callable
@@ -101,19 +102,19 @@ DISTRACTION = ("distraction", None, False)
 ABSENT, AWAY = ("absence", None, False), ("absence", None, True)
 
 HAPPENINGS: tuple[Happening, ...] = (
-    Happening(DROWSY, lambda m: 0.004 + 0.22 * m.sleepiness**2, 200.0, 0.6),
-    _closure(lambda m: 0.002 + 0.16 * m.sleepiness**2, None),
-    _closure(lambda m: (0.03 + 0.25 * m.low_sun) * m.habits.glasses, "glasses", 1.3),
-    _closure(lambda m: 0.05 * m.low_sun, "light", 1.2),
-    _closure(_restless(0.06), "looking_down", 1.4),
+    Happening(DROWSY, lambda m: 0.002 + 0.05 * m.sleepiness**2, 200.0, 0.6),
+    _closure(lambda m: 0.001 + 0.03 * m.sleepiness**2, None),
+    _closure(lambda m: (0.005 + 0.05 * m.low_sun) * m.habits.glasses, "glasses", 1.6),
+    _closure(lambda m: 0.012 * m.low_sun, "light", 1.6),
+    _closure(_restless(0.015), "looking_down", 1.6),
     Happening(YAWNING, lambda m: 0.5 + 1.1 * m.sleepiness, 3.6, 0.25),
     Happening(YAWNING, _talkative(0.25), 2.4, 0.2, "talking"),
-    Happening(DISTRACTION, _restless(1.8), 4.2, 0.35),
-    Happening(DISTRACTION, _talkative(0.15), 4.0, 0.3, "passenger"),
+    Happening(DISTRACTION, _restless(0.09), 4.0, 0.28),
+    Happening(DISTRACTION, _talkative(0.015), 4.0, 0.2, "passenger"),
     # Out of the seat at a stop, leaning out of the picture on the way, or in it and not found.
     Happening(AWAY, _steady(0.25), 45.0, 1.0),
-    Happening(ABSENT, _restless(0.12), 5.0, 0.4),
-    Happening(ABSENT, _steady(0.03), 8.0, 0.5, "camera"),
+    Happening(ABSENT, _restless(0.006), 5.0, 0.4),
+    Happening(ABSENT, _steady(0.004), 8.0, 0.5, "camera"),
     _degraded(Cause.EYES_NOT_VISIBLE, lambda m: 0.25 + 0.9 * m.habits.glasses * m.low_sun, 25.0),
     _degraded(Cause.GLARE, lambda m: 0.1 + 1.2 * m.low_sun, 16.0),
     _degraded(Cause.LOW_LIGHT, lambda m: 0.45 * m.tunnels + 0.5 * m.dark, 30.0),

@@ -33,6 +33,7 @@ _SAMPLE_COLUMNS = list(schema.samples.columns.keys())
 _EVENT_COLUMNS = list(schema.events.columns.keys())
 # The columns of `samples` that are the vehicle's; the others are the recorded driver's.
 _OWN = 4
+_EMOTION, _FPS = _SAMPLE_COLUMNS.index("emotion"), _SAMPLE_COLUMNS.index("fps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,10 @@ def sample_row(life: Life, leg: Leg, at: float) -> Row:
 def _sample(life: Life, leg: Leg, second: int) -> Row:
     piece, recorded, _ = life.timelines[leg.id].at(second)
     at = round(leg.started_at + second, 3)
-    return (life.vehicle.id, CAMERA, at, leg.id, *_recorded_sample(piece, recorded))
+    row = [life.vehicle.id, CAMERA, at, leg.id, *_recorded_sample(piece, recorded)]
+    row[_EMOTION] = row[_EMOTION] and leg.expression(second)
+    row[_FPS] = life.vehicle.fps(piece.fps[recorded])
+    return tuple(row)
 
 
 @cache

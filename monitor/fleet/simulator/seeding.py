@@ -92,7 +92,7 @@ def everything(plan: Plan, number: int) -> dict[str, list[Row]]:
     """All rows of one vehicle, by table."""
     life = plan.life(number)
     rows = {"vehicles": [vehicle_row(life)], **tables(life, plan.detail)}
-    return with_whereabouts(rows, plan.seed, number)
+    return with_whereabouts(rows, life.whereabouts)
 
 
 def _lives(plan: Plan) -> Iterable[dict[str, list[Row]]]:

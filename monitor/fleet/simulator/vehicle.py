@@ -30,7 +30,8 @@ from monitor.fleet.simulator.driver_profile import (
 )
 from monitor.fleet.simulator.events import HAPPENINGS, Happening, Mood
 from monitor.fleet.simulator.recording import Piece, Recording, shipped_recording
-from monitor.types import DriverState, Event, Kind, Phase
+from monitor.fleet.simulator.whereabouts import Whereabouts
+from monitor.types import DriverState, Event, Kind, Phase, Position, Trip
 
 BIN_S = 300.0
 # Names in the demo's own space, so that simulated ids never meet a real vehicle's.
@@ -179,6 +180,7 @@ class LegTimeline:
             state,
             timestamp_s=float(second),
             captured_at=leg.started_at + second,
+            emotion=state.emotion and leg.expression(second),
             calibration=state.calibration and replace(state.calibration, id=leg.calibration),
             open_alerts=tuple(event_id(leg, begun or 0, alert) for alert in state.open_alerts),
         )
@@ -197,6 +199,7 @@ class Life:
         self._rng = np.random.default_rng([seed, number])
         self.start, self.end = start, end
         self.vehicle = draw_vehicle(f"truck-{number:03d}", self._rng, start, end)
+        self.whereabouts = Whereabouts.of(seed, number)
         self.recording = shipped_recording()
         # Two crews' legs that the simulated time cuts at its start would be one by name.
         legs = {leg.id: leg for leg in self._legs_of_shifts()}
@@ -242,12 +245,14 @@ class Life:
 
     def state(self, leg: Leg, at: float) -> DriverState:
         """What is true of the driver at `at` (epoch seconds, within the leg)."""
-        return self.timelines[leg.id].state(leg, _second(leg, at))
+        own = self.whereabouts
+        trip = Trip(own.driver(at), Position(*own.position(at)))
+        return replace(self.timelines[leg.id].state(leg, _second(leg, at)), trip=trip)
 
     def fps(self, leg: Leg, at: float) -> float:
         """Frames a second at `at` (epoch seconds, within the leg)."""
         piece, second, _ = self.timelines[leg.id].at(_second(leg, at))
-        return piece.fps[second]
+        return self.vehicle.fps(piece.fps[second])
 
     def _legs_of_shifts(self) -> Iterator[Leg]:
         for day in np.arange(self.start - self.start % DAY_S - DAY_S, self.end, DAY_S):

@@ -80,9 +80,8 @@ class Whereabouts:
         )
 
 
-def with_whereabouts(rows: Mapping[str, Rows], seed: int, number: int) -> dict[str, Rows]:
+def with_whereabouts(rows: Mapping[str, Rows], own: Whereabouts) -> dict[str, Rows]:
     """A vehicle's rows by table, with its group, drivers and places."""
-    own = Whereabouts.of(seed, number)
     (vehicle, *_), *_ = rows["vehicles"]
     placed = {name: own_rows for name, own_rows in rows.items() if name not in _TIMES}
     for name, time_column in _TIMES.items():
