@@ -1,6 +1,7 @@
 """The weekly report: what it counts, and how it is written as text, HTML and PDF."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as day_time
@@ -16,13 +17,15 @@ from monitor.fleet.notify.config import WeeklyReport
 from monitor.fleet.notify.message import Attachment, OutgoingMessage
 from monitor.protocol.schemas import MONITORED
 from monitor.store import schema
-from monitor.types import Kind, Level
+from monitor.types import CAUSES, Cause, Kind, Level
 
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 HOUR_S: Final = 3600.0
 # Fewer alerts than this say nothing of a vehicle, whatever their interval.
 LEAST_ALERTS: Final = 5
 SHOWN: Final = 15
+# Names of groups: their vehicles are counted, with none of them no vehicle; None is every vehicle.
+Groups = tuple[str, ...] | None
 _STYLE: Final = (
     "body{font:15px/1.5 sans-serif;color:#222;max-width:46em;margin:1em}"
     "table{border-collapse:collapse}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;"
@@ -33,11 +36,11 @@ _EVENTS, _COVERAGE = schema.events.c, schema.coverage.c
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Alerts for 100 watched hours, with its exact 95 % interval (Garwood 1936).
+    """Alerts for 100 monitored hours, with its exact 95 % interval (Garwood 1936).
 
     Attributes:
         alerts: counted.
-        hours: watched.
+        hours: monitored.
     """
 
     alerts: int
@@ -62,7 +65,7 @@ class Rate:
     def __str__(self) -> str:
         interval = self.interval
         if interval is None:
-            return "unknown: not watched"
+            return "unknown: not monitored"
         return f"{self.value:.1f} ({interval[0]:.1f} to {interval[1]:.1f})"
 
 
@@ -147,8 +150,8 @@ def message(
     """The report named by a subject, on vehicles of these groups (empty is all)."""
     year, _, number = subject.removeprefix("weekly/").partition("-W")
     with engine.connect() as connection:
-        week = count(connection, int(year), int(number), ZoneInfo(timezone), groups)
-    body = _template().render(week=week, timezone=timezone, groups=groups)
+        week = count(connection, int(year), int(number), ZoneInfo(timezone), groups or None)
+    text_html = body(week, timezone, groups)
     title = f"Driver monitoring, week {week.number} of {week.year}"
     alerts = sum(line.alerts for line in week.kinds)
     text = (
@@ -157,17 +160,26 @@ def message(
     )
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head><body>{body}</body></html>"
+        f"<style>{_STYLE}</style></head><body>{text_html}</body></html>"
     )
     name = f"wakeful-{week.year}-W{week.number:02d}.pdf"
-    attachment = Attachment(name, pdf(title, body), "application/pdf")
+    attachment = Attachment(name, pdf(title, text_html), "application/pdf")
     return OutgoingMessage(message_id, title, text, page, (attachment,))
 
 
-def count(
-    connection: Connection, year: int, number: int, zone: ZoneInfo, groups: tuple[str, ...]
-) -> Week:
-    """Count a week of the log."""
+def body(week: Week, timezone: str, groups: Sequence[str]) -> str:
+    """The report as HTML, without the page around it.
+
+    Args:
+        week: what was counted.
+        timezone: in which the week began and ended.
+        groups: whose vehicles were counted; empty is all.
+    """
+    return _template().render(week=week, timezone=timezone, groups=groups)
+
+
+def count(connection: Connection, year: int, number: int, zone: ZoneInfo, groups: Groups) -> Week:
+    """Count a week (ISO 8601) of the log, of the vehicles of these groups."""
     monday = date.fromisocalendar(year, number, 1)
     start, end, earlier = (
         datetime.combine(monday + timedelta(days=days), day_time(), zone).timestamp()
@@ -230,16 +242,16 @@ def _template() -> Template:
     return Environment(loader=folder, autoescape=True).get_template("weekly.html")
 
 
-def _among(vehicle: ColumnElement[str], groups: tuple[str, ...]) -> ColumnElement[bool]:
-    """Vehicles of these groups; all if there are none."""
-    if not groups:
+def _among(vehicle: ColumnElement[str], groups: Groups) -> ColumnElement[bool]:
+    """Vehicles of these groups; all for None."""
+    if groups is None:
         return true()
     table = schema.vehicle_groups.c
     return vehicle.in_(select(table.vehicle).where(table.group_name.in_(groups)))
 
 
 def _alerts(
-    connection: Connection, when: ColumnElement[bool], groups: tuple[str, ...]
+    connection: Connection, when: ColumnElement[bool], groups: Groups
 ) -> Counter[tuple[str, str]]:
     """Alerts of the driver, of level caution and above, by vehicle and kind."""
     query = (
@@ -252,7 +264,7 @@ def _alerts(
 
 
 def _seconds(
-    connection: Connection, start: float, end: float, groups: tuple[str, ...]
+    connection: Connection, start: float, end: float, groups: Groups
 ) -> dict[str, dict[str, float]]:
     """Seconds of driven time by vehicle and cause; `monitored` is the watched time."""
     query = (
@@ -311,14 +323,19 @@ def _unwatched(seconds: dict[str, dict[str, float]]) -> tuple[UnwatchedTime, ...
             if cause != MONITORED and value > 0:
                 by_cause[cause].append(value)
     lines = [
-        UnwatchedTime(cause.replace("_", " "), sum(values) / HOUR_S, len(values))
+        UnwatchedTime(_words(cause), sum(values) / HOUR_S, len(values))
         for cause, values in by_cause.items()
     ]
     return tuple(sorted(lines, key=lambda line: (-line.hours, line.cause))[:SHOWN])
 
 
+def _words(cause: str) -> str:
+    known = cause in set(Cause)
+    return CAUSES[Cause(cause)].words if known else cause.replace("_", " ")
+
+
 def _reviews(
-    connection: Connection, events: ColumnElement[bool], groups: tuple[str, ...]
+    connection: Connection, events: ColumnElement[bool], groups: Groups
 ) -> tuple[int, int]:
     """Alerts of the week with a verdict, and those judged false; the latest verdict counts."""
     table = schema.reviews.c
@@ -333,21 +350,19 @@ def _reviews(
     return sum(verdicts.values()), verdicts.get("false", 0)
 
 
-def _coaching(
-    connection: Connection, start: float, end: float, groups: tuple[str, ...]
-) -> tuple[int, int]:
+def _coaching(connection: Connection, start: float, end: float, groups: Groups) -> tuple[int, int]:
     """Items that are not closed, and those that were closed in the week."""
     table = schema.coaching.c
     last = select(func.max(table.id)).group_by(table.event)
     query = select(table.status, table.at).where(
-        table.id.in_(last), table.event.in_(_ids(groups)) if groups else true()
+        table.id.in_(last), true() if groups is None else table.event.in_(_ids(groups))
     )
     rows = [(status, at) for status, at in connection.execute(query)]
     is_open = sum(status != "closed" for status, _ in rows)
     return is_open, sum(status == "closed" and start <= at < end for status, at in rows)
 
 
-def _undelivered(connection: Connection, start: float, end: float, groups: tuple[str, ...]) -> int:
+def _undelivered(connection: Connection, start: float, end: float, groups: Groups) -> int:
     table = schema.notifications
     query = select(func.count()).where(
         table.c.status == "failed",
@@ -358,5 +373,5 @@ def _undelivered(connection: Connection, start: float, end: float, groups: tuple
     return connection.execute(query).scalar_one()
 
 
-def _ids(groups: tuple[str, ...]) -> ColumnElement[str]:
+def _ids(groups: Groups) -> ColumnElement[str]:
     return select(_EVENTS.id).where(_among(_EVENTS.vehicle, groups)).scalar_subquery()
