@@ -284,8 +284,10 @@ REFUSED = ["Not authorized"]
 
 @pytest.mark.broker
 def test_each_may_say_all_that_is_its_own_to_say(yard: Yard) -> None:
-    own, asking = Topics("dms/v1", "truck-1"), ("ack", "calibrate", "warnings")
-    told = [own.channel(name) for name in ("available", "state", "alert", "coverage", "stats")]
+    own, asking = Topics("dms/v1", "truck-1"), ("ack", "calibrate", "warnings", "clip")
+    told = [
+        own.channel(name) for name in ("available", "state", "alert", "coverage", "stats", "clip")
+    ]
     told += [own.camera("left"), own.camera_state("left"), own.channel("response/x")]
     asked = [own.command(name) for name in asking] + [own.command("ack", "left")]
     for topic in told:
@@ -294,6 +296,45 @@ def test_each_may_say_all_that_is_its_own_to_say(yard: Yard) -> None:
     for topic in asked:
         assert Attempt(yard.settings("operator"), topic, b"").published != REFUSED, topic
         assert Attempt(yard.settings("truck-1"), topic, b"").published == REFUSED, topic
+
+
+class Ear:
+    """A client that asks the broker for everything, and what it is given."""
+
+    def __init__(self, config: MqttConfig) -> None:
+        self.heard: list[str] = []
+        subscribed: list[int] = []
+        self._client = new_client(config)
+        self._client.on_connect = lambda c, *_: c.subscribe("#", qos=1)
+        self._client.on_subscribe = lambda *_: subscribed.append(1)
+        self._client.on_message = lambda _c, _u, message: self.heard.append(message.topic)
+        self._client.connect_async(config.host, config.port)
+        self._client.loop_start()
+        until(lambda: subscribed, what="an answer to SUBSCRIBE")
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.mark.broker
+def test_nobody_but_the_operator_hears_a_clip_or_another_vehicle(yard: Yard) -> None:
+    ears = {name: Ear(yard.settings(name)) for name in ("truck-2", "ingester", "operator")}
+    own = Topics("dms/v1", "truck-1")
+    for topic in (own.channel("clip"), own.channel("response/x"), own.channel("state")):
+        assert Attempt(yard.settings("truck-1"), topic, b"{}").published != REFUSED, topic
+    for vehicle in ("truck-1", "truck-2"):
+        # What comes last to each: whatever else it was to hear came before.
+        command = Topics("dms/v1", vehicle).command("clip")
+        assert Attempt(yard.settings("operator"), command, b"{}").published != REFUSED
+    last = Topics("dms/v1", "truck-2").command("clip")
+    until(lambda: last in ears["truck-2"].heard and last in ears["operator"].heard, what="the end")
+    until(lambda: own.channel("state") in ears["ingester"].heard, what="the ingester's part")
+    for ear in ears.values():
+        ear.close()
+    assert own.channel("clip") in ears["operator"].heard
+    assert ears["truck-2"].heard == [last]
+    assert ears["ingester"].heard == [own.channel("state")]
 
 
 @pytest.mark.broker
