@@ -46,6 +46,15 @@ def start(
     address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8501,
     access: AccessOption = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Tile server for maps: its address with {z}, {x} and {y}. Readers' browsers ask "
+            "it for the part of the map they see; without it maps ask nobody.",
+            show_default=False,
+        ),
+    ] = None,
+    tiles_credit: Annotated[str, typer.Option(help="Whose map that is.")] = "",
 ) -> None:
     """Open the pages in a browser; Ctrl-C ends them."""
     if context.invoked_subcommand is not None:
@@ -59,6 +68,8 @@ def start(
         os.environ[settings.CONFIG_VARIABLE] = str(config)
     if access:
         os.environ[settings.ACCESS_VARIABLE] = str(access)
+    if tiles:
+        os.environ |= {settings.TILES_VARIABLE: tiles, settings.CREDIT_VARIABLE: tiles_credit}
     if simulated:
         if database:
             raise ConfigError(

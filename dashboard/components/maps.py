@@ -1,7 +1,8 @@
 """Maps without any server: coasts and borders as lines of our own, alerts and drives on top.
 
-The outline is Natural Earth's 1:50m (public domain); it has no roads. A map keeps its shape by
-stretching longitudes with the cosine of its middle latitude (equirectangular).
+The outline is Natural Earth's 1:50m (public domain); it has no roads. Where the operator names a
+tile server, its pictures lie below. Everything is drawn in the Mercator projection, as tiles are:
+east is degrees of longitude, `mercator_deg` of a latitude is as long as a degree at the equator.
 """
 
 import gzip
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import altair as alt
 import pandas as pd
@@ -19,6 +21,7 @@ import pandas as pd
 from dashboard.components import theme
 from dashboard.components.charts import Chart
 from dashboard.queries.places import AlertPosition, RepeatedPlace, TrackPoint
+from dashboard.settings import settings
 from monitor.types import Level
 
 OUTLINE: Final = Path(__file__).parent.parent / "static" / "coasts.json.gz"
@@ -26,11 +29,16 @@ HEIGHT_PX: Final = 460
 WIDTH_PX: Final = 900
 # So close a map of one place goes: 0.05 degrees are 5 km.
 LEAST_SPAN_DEG: Final = 0.05
+# Where the square world of the tiles ends.
+MOST_NORTH_DEG: Final = 85.0511
+# About so many tiles (256 px each) lie across a map.
+TILES_ACROSS: Final = 4
+MOST_ZOOM: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
 class MapWindow:
-    """The part of the world that a map shows, degrees."""
+    """The part of the world that a map shows: degrees of longitude, and `mercator_deg`."""
 
     west: float
     east: float
@@ -44,7 +52,7 @@ def alert_map(positions: Sequence[AlertPosition], repeated: Sequence[RepeatedPla
     rows = pd.DataFrame(
         [
             {
-                "latitude": row.latitude,
+                "north": mercator_deg(row.latitude),
                 "longitude": row.longitude,
                 "level": theme.LEVEL_WORDS[Level(row.level)],
                 "what": theme.kind_word(row.kind),
@@ -72,7 +80,7 @@ def alert_map(positions: Sequence[AlertPosition], repeated: Sequence[RepeatedPla
             tooltip=["what:N", "level:N", "vehicle:N", "began:N"],
         )
     )
-    return _finished([_outline(window), _circles(repeated, window), points])
+    return _finished([*_below(window), _circles(repeated, window), points])
 
 
 def drive_map(track: Sequence[TrackPoint], latitude: float, longitude: float) -> Chart:
@@ -83,13 +91,13 @@ def drive_map(track: Sequence[TrackPoint], latitude: float, longitude: float) ->
         [
             {
                 "longitude": p.longitude,
-                "latitude": p.latitude,
+                "north": mercator_deg(p.latitude),
                 "at": p.at,
                 "time": theme.clock(p.at),
             }
             for p in track
         ],
-        columns=["longitude", "latitude", "at", "time"],
+        columns=["longitude", "north", "at", "time"],
     )
     line = (
         alt.Chart(way)
@@ -97,33 +105,38 @@ def drive_map(track: Sequence[TrackPoint], latitude: float, longitude: float) ->
         .encode(x=_x(window), y=_y(window), order="at:Q", tooltip=["time:N"])
     )
     here = (
-        alt.Chart(pd.DataFrame({"longitude": [longitude], "latitude": [latitude]}))
+        alt.Chart(pd.DataFrame({"longitude": [longitude], "north": [mercator_deg(latitude)]}))
         .mark_point(
             shape="diamond", size=190, filled=True, color=theme.level_colors()[Level.CRITICAL]
         )
         .encode(x=_x(window), y=_y(window))
     )
-    return _finished([_outline(window), line, here], height_px=280)
+    return _finished([*_below(window), line, here], height_px=280)
 
 
 def window_around(corners: Sequence[tuple[float, float]]) -> MapWindow:
     """A window of the map's shape that holds all (latitude, longitude), with a margin."""
-    latitudes = [latitude for latitude, _ in corners]
+    norths = [mercator_deg(latitude) for latitude, _ in corners]
     longitudes = [longitude for _, longitude in corners]
-    middle_lat = (min(latitudes) + max(latitudes)) / 2
+    middle_north = (min(norths) + max(norths)) / 2
     middle_lon = (min(longitudes) + max(longitudes)) / 2
-    shrink = max(math.cos(math.radians(middle_lat)), 0.1)
-    tall = max(max(latitudes) - min(latitudes), LEAST_SPAN_DEG) * 1.25
-    wide = max(max(longitudes) - min(longitudes), LEAST_SPAN_DEG) * 1.25 * shrink
+    tall = max(max(norths) - min(norths), LEAST_SPAN_DEG) * 1.25
+    wide = max(max(longitudes) - min(longitudes), LEAST_SPAN_DEG) * 1.25
     # Whichever side is short is widened, so that a kilometre is as long across as along.
     tall = max(tall, wide * HEIGHT_PX / WIDTH_PX)
-    wide = tall * WIDTH_PX / HEIGHT_PX / shrink
+    wide = tall * WIDTH_PX / HEIGHT_PX
     return MapWindow(
         max(middle_lon - wide / 2, -180.0),
         min(middle_lon + wide / 2, 180.0),
-        max(middle_lat - tall / 2, -90.0),
-        min(middle_lat + tall / 2, 90.0),
+        max(middle_north - tall / 2, -180.0),
+        min(middle_north + tall / 2, 180.0),
     )
+
+
+def mercator_deg(latitude: float) -> float:
+    """A latitude (degrees) in the Mercator projection, -180 to 180 for what tiles show."""
+    within = math.radians(min(max(latitude, -MOST_NORTH_DEG), MOST_NORTH_DEG))
+    return math.degrees(math.log(math.tan(math.pi / 4 + within / 2)))
 
 
 @lru_cache(maxsize=1)
@@ -148,18 +161,81 @@ def lines_in(window: MapWindow) -> list[list[tuple[float, float]]]:
         for line in coast_lines()
         if max(x for x, _ in line) >= window.west
         and min(x for x, _ in line) <= window.east
-        and max(y for _, y in line) >= window.south
-        and min(y for _, y in line) <= window.north
+        and mercator_deg(max(y for _, y in line)) >= window.south
+        and mercator_deg(min(y for _, y in line)) <= window.north
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class MapTile:
+    """A picture of a tile server: its column and row, and its middle (as `MapWindow` counts)."""
+
+    column: int
+    row: int
+    longitude: float
+    north: float
+
+
+def tiles_in(window: MapWindow) -> tuple[int, list[MapTile]]:
+    """The zoom that suits a window, and its tiles (at most some dozens)."""
+    zoom = math.floor(math.log2(TILES_ACROSS * 360 / max(window.east - window.west, 1e-6)))
+    zoom = min(max(zoom, 0), MOST_ZOOM)
+    side = 360 / 2**zoom
+    columns = range(int((window.west + 180) // side), math.ceil((window.east + 180) / side))
+    rows = range(int((180 - window.north) // side), math.ceil((180 - window.south) / side))
+    return zoom, [
+        MapTile(column, row, (column + 0.5) * side - 180, 180 - (row + 0.5) * side)
+        for column in columns
+        for row in rows
+    ]
+
+
+def credit() -> str:
+    """Whose map it is, for the line below it."""
+    own = "Coasts and borders: Natural Earth, public domain."
+    chosen = settings()
+    if chosen.tiles is None:
+        return own
+    return f"{own} Map: {chosen.tiles_credit or urlsplit(chosen.tiles).hostname}."
+
+
+def _below(window: MapWindow) -> list[Chart]:
+    """What lies below alerts and drives."""
+    template = settings().tiles
+    outline = _outline(window)
+    return [outline] if template is None else [_tiles(window, template), outline]
+
+
+def _tiles(window: MapWindow, template: str) -> Chart:
+    zoom, tiles = tiles_in(window)
+    side = 360 / 2**zoom
+    rows = [
+        {
+            "url": template.format(z=zoom, x=tile.column, y=tile.row),
+            "longitude": tile.longitude,
+            "north": tile.north,
+        }
+        for tile in tiles
+    ]
+    return (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_image(
+            width=alt.expr(f"width * {side / (window.east - window.west)} + 1"),
+            height=alt.expr(f"height * {side / (window.north - window.south)} + 1"),
+            aspect=False,
+            clip=True,
+        )
+        .encode(x=_x(window), y=_y(window), url="url:N")
+    )
 
 
 def _outline(window: MapWindow) -> Chart:
     rows = [
-        (number, order, longitude, latitude)
+        (number, order, longitude, mercator_deg(latitude))
         for number, line in enumerate(lines_in(window))
         for order, (longitude, latitude) in enumerate(line)
     ]
-    frame = pd.DataFrame(rows, columns=["line", "order", "longitude", "latitude"])
+    frame = pd.DataFrame(rows, columns=["line", "order", "longitude", "north"])
     return (
         alt.Chart(frame)
         .mark_line(color=theme.ink()["muted"], strokeWidth=1, opacity=0.8, clip=True)
@@ -169,8 +245,8 @@ def _outline(window: MapWindow) -> Chart:
 
 def _circles(repeated: Sequence[RepeatedPlace], window: MapWindow) -> Chart:
     frame = pd.DataFrame(
-        [{"longitude": p.longitude, "latitude": p.latitude, "alerts": p.alerts} for p in repeated],
-        columns=["longitude", "latitude", "alerts"],
+        [(p.longitude, mercator_deg(p.latitude), p.alerts) for p in repeated],
+        columns=["longitude", "north", "alerts"],
     )
     return (
         alt.Chart(frame)
@@ -195,11 +271,17 @@ def _x(window: MapWindow) -> alt.X:
 
 def _y(window: MapWindow) -> alt.Y:
     return alt.Y(
-        "latitude:Q",
+        "north:Q",
         title=None,
         scale=alt.Scale(domain=[window.south, window.north], nice=False),
-        axis=alt.Axis(format=".4~f", labelExpr="datum.label + '°'", tickCount=5, gridOpacity=0.4),
+        axis=alt.Axis(labelExpr=_LATITUDE, tickCount=5, gridOpacity=0.4),
     )
+
+
+# The latitude of a place on the axis, in vega's own language.
+_LATITUDE: Final = (
+    "format((2 * atan(exp(datum.value * PI / 180)) - PI / 2) * 180 / PI, '.3~f') + '°'"
+)
 
 
 def _finished(layers: list[Chart], height_px: int = HEIGHT_PX) -> Chart:

@@ -1,5 +1,6 @@
 """Where alerts happened: their positions, the places that repeat, the way of one drive."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,6 +41,11 @@ class RepeatedPlace:
     vehicles: int
     level: int
     last_at: float
+
+    @property
+    def cell(self) -> str:
+        """Its name in an address: the same whatever else happens there."""
+        return f"{math.floor(self.latitude / CELL_DEG)},{math.floor(self.longitude / CELL_DEG)}"
 
 
 @dataclass(frozen=True, slots=True)

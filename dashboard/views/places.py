@@ -5,7 +5,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboard.address import Address, Field
+from dashboard.address import Address, Field, opens
 from dashboard.components import group_filter, maps, theme
 from dashboard.queries import groups, places
 from dashboard.queries.places import RepeatedPlace
@@ -23,12 +23,13 @@ _groups = kept(groups.names)
 @guarded
 def places_page() -> None:
     """The map, the places that repeat, the alerts of one of them."""
-    groups = _groups(database())
+    groups, asked = _groups(database()), st.query_params.get("place")
     address = Address(
         "places",
         Field("days", SPANS, 30),
         Field("level", LEVELS, 2),
         Field("group", ["", *groups], ""),
+        Field("place", [asked] if asked else []),
     )
     address.follow()
     theme.heading("Places", "Where alerts happen, and where they repeat")
@@ -64,30 +65,38 @@ def places_page() -> None:
     st.altair_chart(maps.alert_map(positions, repeated), key="map")
     st.caption(
         f"{len(positions):,} alerts with a position. A ring is a place of about a kilometre with "
-        f"{places.LEAST} alerts or more. Coasts and borders: Natural Earth, public domain."
+        f"{places.LEAST} alerts or more. {maps.credit()}"
     )
-    _table(repeated, since, until, group)
+    _table(repeated)
+    if chosen := next((place for place in repeated if place.cell == asked), None):
+        _alerts(chosen, since, until, group)
+    elif asked:
+        st.caption("The place of this link does not repeat in what is chosen above.")
 
 
-def _table(repeated: list[RepeatedPlace], since: float, until: float, group: str | None) -> None:
-    st.markdown("##### Places that repeat")
+def _name(place: RepeatedPlace) -> str:
+    return theme.position(place.latitude, place.longitude)
+
+
+def _table(repeated: list[RepeatedPlace]) -> None:
+    theme.section("Places that repeat")
     if not repeated:
         st.caption(f"No place has had {places.LEAST} alerts in this time.")
         return
     frame = pd.DataFrame(
         {
-            "place": [f"{p.latitude:.3f}°, {p.longitude:.3f}°" for p in repeated],
+            "place": [_name(place) for place in repeated],
             "alerts": [p.alerts for p in repeated],
             "vehicles": [p.vehicles for p in repeated],
             "worst": [theme.LEVEL_WORDS[Level(p.level)] for p in repeated],
             "last": [theme.clock(p.last_at) for p in repeated],
         }
     )
-    selection = st.dataframe(
+    st.dataframe(
         frame,
         hide_index=True,
         key="repeated",
-        on_select="rerun",
+        on_select=opens("place", "repeated", [place.cell for place in repeated]),
         selection_mode="single-cell",
         column_config={
             "place": "Place",
@@ -98,13 +107,10 @@ def _table(repeated: list[RepeatedPlace], since: float, until: float, group: str
         },
     )
     st.caption("Click a place to see its alerts.")
-    cells = selection["selection"]["cells"]
-    if cells and cells[0][0] < len(repeated):
-        _alerts(repeated[cells[0][0]], since, until, group)
 
 
 def _alerts(place: RepeatedPlace, since: float, until: float, group: str | None) -> None:
-    st.markdown(f"##### Alerts near {place.latitude:.3f}°, {place.longitude:.3f}°")
+    theme.section(f"Alerts near {_name(place)}")
     for row in _near(database(group), place, since, until)[:20]:
         st.page_link(
             "views/events.py",
