@@ -13,7 +13,7 @@ from typing import Final
 
 # Signed in, but nothing was asked for this long: sign in again.
 IDLE_S: Final = 8 * 3600.0
-TICKET_S: Final = 60.0
+TICKET_S: Final = 300.0
 COOKIE: Final = "wakeful_session"
 KEEP: Final = "/session"
 

@@ -51,6 +51,7 @@ def draw_alert(event: str) -> None:
         draw_clip(alert)
         _where(alert)
         _neighbours(alert)
+        _of_the_same(alert)
     with judged:
         _review(alert, history, explanation.doubts(alert, samples))
         draw_discussion(alert.id)
@@ -84,7 +85,7 @@ def draw_hero(alert: AlertDetail, history: list[ReviewRow]) -> None:
 
 def draw_measurements(alert: AlertDetail) -> list[DriverSample]:
     """What was measured around it; returns the samples that were drawn."""
-    st.markdown("##### What was measured around it")
+    theme.section("What was measured around it")
     window = _window(alert)
     samples = alerts.samples_between(database(), alert.vehicle, *window, camera=alert.camera)
     if samples:
@@ -101,7 +102,7 @@ def draw_measurements(alert: AlertDetail) -> list[DriverSample]:
 
 def draw_origin(alert: AlertDetail) -> None:
     """By which policy, calibration, camera and models it was raised."""
-    st.markdown("##### Where it comes from")
+    theme.section("Where it comes from")
     received = alert.received_at
     pairs = [
         ("Policy", alert.policy or "-"),
@@ -153,11 +154,12 @@ def _where(alert: AlertDetail) -> None:
     """The way of the drive around it, where positions are known."""
     if alert.latitude is None or alert.longitude is None:
         return
-    st.markdown("##### Where")
+    theme.section("Where")
     since, until = alert.started_at - 3_600, alert.until + 3_600
     track = places.track(database(), alert.vehicle, alert.drive, since, until)
     st.altair_chart(maps.drive_map(track, alert.latitude, alert.longitude), key="where")
-    st.caption(f"{alert.latitude:.4f}°, {alert.longitude:.4f}°, and the hour before and after.")
+    here = theme.position(alert.latitude, alert.longitude)
+    st.caption(f"{here}, and the hour before and after. {maps.credit()}")
 
 
 def _neighbours(alert: AlertDetail) -> None:
@@ -167,7 +169,7 @@ def _neighbours(alert: AlertDetail) -> None:
     others = [row for row in near if row.id != alert.id and row.kind != Kind.DEGRADED.value]
     if not others:
         return
-    st.markdown("##### Within a quarter of an hour")
+    theme.section("Within a quarter of an hour")
     for row in others[:8]:
         st.button(
             f"{theme.kind_word(row.kind)} · {theme.clock(row.started_at)} · "
@@ -180,8 +182,26 @@ def _neighbours(alert: AlertDetail) -> None:
         )
 
 
+def _of_the_same(alert: AlertDetail) -> None:
+    """To everything else of this vehicle and of this driver."""
+    with st.container(horizontal=True):
+        st.page_link(
+            "views/events.py",
+            label=f"All of {theme.plain(alert.vehicle)}",
+            icon=":material/local_shipping:",
+            query_params={"vehicles": alert.vehicle},
+        )
+        if alert.driver:
+            st.page_link(
+                "views/events.py",
+                label=f"All of {theme.plain(alert.driver)}",
+                icon=":material/person:",
+                query_params={"driver": alert.driver, "time": "30"},
+            )
+
+
 def _review(alert: AlertDetail, history: list[ReviewRow], doubts: list[str]) -> None:
-    st.markdown("##### Was it right?")
+    theme.section("Was it right?")
     draw_doubts(doubts)
     for row in history[:5]:
         st.html(_review_html(row))
@@ -248,6 +268,6 @@ def _review_html(row: ReviewRow) -> str:
 
 
 def _share(alert: AlertDetail) -> None:
-    st.markdown("##### Share")
+    theme.section("Share")
     base = (st.context.url or "").split("?")[0]
     st.code(f"{base}?event={quote(alert.id)}", language=None, wrap_lines=True)

@@ -34,7 +34,7 @@ def draw_clip(alert: AlertDetail) -> None:
     names = [request.file if request else None, alert.clip]
     files = (clip_file(settings().clips, name) for name in names if name)
     file = next((file for file in files if file is not None), None)
-    st.markdown("##### Clip")
+    theme.section("Clip")
     if file is not None:
         _player(file, alert)
         return

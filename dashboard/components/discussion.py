@@ -25,7 +25,7 @@ def people() -> list[str]:
 
 def draw_discussion(event: str) -> None:
     """Comments and assignment of one alert, with the form that adds to them."""
-    st.markdown("##### Comments")
+    theme.section("Comments")
     talk = comments.of_alert(database(), event)
     whose = comments.assignee(talk)
     if whose:
@@ -38,7 +38,7 @@ def draw_discussion(event: str) -> None:
 
 def draw_coaching(event: str) -> None:
     """Where the coaching about one alert stands, and the next steps."""
-    st.markdown("##### Coaching", help="Talking with the driver about this alert.")
+    theme.section("Coaching")
     steps = coaching.history(database(), event)
     for step in steps:
         st.html(_step(step))

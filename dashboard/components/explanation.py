@@ -34,7 +34,7 @@ _NAMES: Final = {
     "window_s": ("Counted over", "s"),
     "band": ("PERCLOS band", ""),
     "nod": ("Head nodded", ""),
-    "contributions": ("Log-odds of closed eyes, by witness", ""),
+    "contributions": ("Signs of closed eyes", ""),
     "held_over_unknown": ("Eyes out of sight for a part", ""),
     "away_s": ("Looked away for", "s"),
     "limit": ("Limit", "limit"),
@@ -157,7 +157,7 @@ def _closure(evidence: ClosureEvidence) -> str:
         words += "; they were last seen closed and have not been seen open since"
     speakers = [witness for witness, log_odds in evidence.contributions if log_odds > 0]
     if speakers:
-        words += f"; for closed eyes spoke most: {', '.join(speakers[:2])}"
+        words += f"; the strongest signs of closed eyes: {', '.join(speakers[:2])}"
     return words
 
 
@@ -242,7 +242,7 @@ def _closure_doubts(evidence: ClosureEvidence) -> list[str]:
     reasons = []
     against = [witness for witness, log_odds in evidence.contributions if log_odds <= -1]
     if against:
-        reasons.append(f"against closed eyes spoke: {', '.join(against)}")
+        reasons.append(f"signs of open eyes: {', '.join(against)}")
     if evidence.confidence and evidence.confidence < UNSURE:
         certainty = theme.share(evidence.confidence)
         reasons.append(f"it is not certain that the eyes were closed (certainty {certainty})")
@@ -258,6 +258,8 @@ def _closure_doubts(evidence: ClosureEvidence) -> list[str]:
 # What an alert says by itself does not speak against it.
 _OWN_CAUSES: Final = {
     Kind.ABSENT.value: {Cause.NO_FACE.value, Cause.EYES_NOT_VISIBLE.value},
+    # A head that is turned away takes the eyes with it.
+    Kind.DISTRACTION.value: {Cause.NO_FACE.value, Cause.EYES_NOT_VISIBLE.value},
     Kind.UNRESPONSIVE.value: {Cause.NO_FACE.value, Cause.EYES_NOT_VISIBLE.value},
 }
 

@@ -1,4 +1,4 @@
-"""One model closely: what it confuses, what spoils it, what a look costs; the shipped cards."""
+"""About one model: what it confuses, what spoils it, what a look costs; the shipped cards."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def one_model(reports: list[Report]) -> None:
     """One measured model: confusion, robustness, latency, budget."""
     if not reports:
         return
-    st.markdown("##### One model in detail")
+    theme.section("About one model")
     chosen = st.selectbox(
         "Model",
         reports,
@@ -27,7 +27,9 @@ def one_model(reports: list[Report]) -> None:
     with left:
         confused = [figure for figure in chosen.accuracy if figure.confusion]
         if confused:
-            st.markdown(f"**What it confuses**, {confused[0].dataset} {confused[0].split}")
+            st.markdown(
+                f"**What it takes for something else**, {confused[0].dataset} {confused[0].split}"
+            )
             st.altair_chart(model_charts.confusion(confused[0]), key="confusion")
         if chosen.detection:
             _per_class(chosen)
@@ -58,7 +60,10 @@ def _about(report: Report) -> None:
             ("Pictures", f"{budget.pictures:,}"),
         ]
     pairs += [
-        (f"{row.runtime} {row.precision}", f"{theme.share(row.same_top1, 2)} as eager fp32")
+        (
+            f"{row.runtime} {row.precision}",
+            f"{theme.share(row.same_top1, 2)} the same as in full precision",
+        )
         for row in report.agreement
     ]
     if report.weights_sha256:
@@ -73,7 +78,7 @@ def _about(report: Report) -> None:
 
 def cards(task: str) -> None:
     """The cards of the weights that ship."""
-    st.markdown("##### Shipped weights")
+    theme.section("Shipped weights")
     hashed = [card for card in shipped(task) if card.sha256]  # type: ignore[arg-type]
     if not hashed:
         st.caption(
@@ -89,7 +94,7 @@ def _card(card: ModelCard) -> list[tuple[str, str]]:
     pairs = [
         ("Labels", ", ".join(card.labels)),
         ("Input", f"{width} x {height}, {card.channels} channels"),
-        ("After", card.paper or "-"),
+        ("Paper", card.paper or "-"),
         ("Trained on", card.training_data or "-"),
         ("Licence", card.licence or "-"),
         ("Released", card.released or "-"),

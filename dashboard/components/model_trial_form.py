@@ -16,7 +16,7 @@ def _bench() -> Bench:
 
 def own_picture() -> None:
     """A file or a webcam shot, and every model's answer beside the others'."""
-    st.markdown("##### Try your own picture")
+    theme.section("Try your own picture")
     st.caption("It is looked at in this server's memory and kept nowhere.")
     source = st.segmented_control(
         "From",

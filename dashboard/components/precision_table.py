@@ -5,7 +5,7 @@ from typing import Final, get_args
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import theme
+from dashboard.components import columns, theme
 from dashboard.queries import precision, reviews
 from dashboard.queries.database import Database
 from dashboard.queries.precision import By, Precision
@@ -27,7 +27,7 @@ def draw_precision(database: Database, since: float, until: float) -> None:
         "on neither side. Reviewers choose what they judge, so this need not hold for all alerts."
     )
     for by, title in _TITLES.items():
-        st.markdown(f"##### {title}")
+        theme.section(title)
         _table(rows[by], by)
     _causes(database, since, until)
 
@@ -52,20 +52,16 @@ def _table(rows: list[Precision], by: By) -> None:
         height=min(36 * len(rows) + 40, 320),
         column_config={
             "name": by.capitalize(),
-            "right": st.column_config.ProgressColumn(
-                "Right", min_value=0, max_value=100, format="%.0f %%", help=theme.term("Precision")
-            ),
-            "interval": st.column_config.TextColumn(
-                "95 % interval", help=theme.term("95 % interval")
-            ),
-            "n": st.column_config.NumberColumn("Judged", help="Real and false ones together."),
+            "right": columns.bar("Right", min_value=0, max_value=100, format="%.0f %%"),
+            "interval": columns.text("95 % interval"),
+            "n": columns.number("Judged"),
             "unsure": "Not sure",
         },
     )
 
 
 def _causes(database: Database, since: float, until: float) -> None:
-    st.markdown("##### Causes of false alarms")
+    theme.section("Causes of false alarms")
     trends = _trends(database, since, until)
     if not trends:
         st.caption("No false alarm in this time.")
@@ -85,8 +81,6 @@ def _causes(database: Database, since: float, until: float) -> None:
             "cause": "Cause",
             "earlier": "Earlier half",
             "later": "Later half",
-            "change": st.column_config.TextColumn(
-                "Change", help="Grows or falls only where chance hardly explains it (95 %)."
-            ),
+            "change": columns.text("Change"),
         },
     )

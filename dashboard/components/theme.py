@@ -137,6 +137,11 @@ def heading(title: str, line: str = "") -> None:
     )
 
 
+def section(title: str) -> None:
+    """A part's heading, which explains itself where it is no everyday word."""
+    st.markdown(f"##### {plain(title)}", help=terms.about(title))
+
+
 def facts(pairs: list[tuple[str, str]]) -> str:
     """Names and values in a compact grid."""
     cells = "".join(
@@ -224,6 +229,13 @@ def number(value: float | None, digits: int = 0, unit: str = "") -> str:
 def share(value: float | None, digits: int = 0) -> str:
     """0..1 as a percentage; a dash for what is not known."""
     return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def position(latitude: float | None, longitude: float | None) -> str:
+    """Degrees north and east; a dash for what is not known."""
+    if latitude is None or longitude is None:
+        return "-"
+    return f"{latitude:.3f}°, {longitude:.3f}°"
 
 
 def size(count: float | None) -> str:

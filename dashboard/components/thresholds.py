@@ -66,7 +66,7 @@ DIALS: Final[dict[str, tuple[Dial, ...]]] = {
         _seconds("distraction.vats.cumulative_s", "Looks away in 30 s, together", 3.0, 25.0, 0.5),
         _degrees("distraction.away_deg.yaw", "Away beyond (sideways)", 8.0, 60.0),
         _degrees("distraction.away_deg.pitch_down", "Away beyond (down)", 8.0, 45.0),
-        _seconds("absence.after_s", "Driver absent after", 0.5, 10.0, 0.5),
+        _seconds("absence.after_s", "Driver not seen after", 0.5, 10.0, 0.5),
         _seconds("yawn.min_s", "A yawn is longer than", 0.5, 6.0),
     ),
 }

@@ -120,6 +120,9 @@ class DriverSample:
     calibration: float | None
     speed_kmh: float | None
     degraded: list[str]
+    driver: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ class Filter:
 
     Attributes:
         vehicles, kinds: one of these.
+        without: none of these kinds.
+        driver: whose pseudonym it bears.
         min_level: at least this urgent.
         since, until: began within, epoch seconds; `until` is not inside.
         reviewed: False for those nobody has looked at, True for the others.
@@ -137,6 +142,8 @@ class Filter:
 
     vehicles: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    driver: str | None = None
     min_level: int = 0
     since: float | None = None
     until: float | None = None
@@ -299,7 +306,8 @@ def _rare(wanted: Filter) -> bool:
     """The filter leaves a small part of all alerts."""
     rare_kinds = bool(wanted.kinds) and set(wanted.kinds) <= RARE
     judged_ones = bool(wanted.verdict or wanted.cause)
-    return bool(wanted.vehicles) or rare_kinds or judged_ones or wanted.min_level >= Level.CRITICAL
+    named = bool(wanted.vehicles) or wanted.driver is not None
+    return named or rare_kinds or judged_ones or wanted.min_level >= Level.CRITICAL
 
 
 def _where(database: Database, wanted: Filter) -> ColumnElement[bool]:
@@ -308,6 +316,10 @@ def _where(database: Database, wanted: Filter) -> ColumnElement[bool]:
         clauses.append(_e.vehicle.in_(wanted.vehicles))
     if wanted.kinds:
         clauses.append(_e.kind.in_(wanted.kinds))
+    if wanted.without:
+        clauses.append(_e.kind.not_in(wanted.without))
+    if wanted.driver is not None:
+        clauses.append(_e.driver == wanted.driver)
     if wanted.min_level > 0:
         clauses.append(_e.level >= wanted.min_level)
     if wanted.since is not None:

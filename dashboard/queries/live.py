@@ -27,7 +27,7 @@ class WatchStatus(StrEnum):
 
     ALERT = "alert"
     UNWATCHED = "not monitored"
-    SILENT = "not seen"
+    SILENT = "no signal"
     WATCHED = "watched"
     PARKED = "stopped"
 
@@ -46,6 +46,8 @@ class LiveState:
         calibrated: how far the driver's own baseline is known, 0..1.
         fatigue: 0..100.
         yaw_deg, pitch_deg, roll_deg: + left, + up, + right.
+        driver: the pseudonym that the vehicle was given; None without.
+        latitude, longitude: degrees, rounded by the vehicle; None where it is not known.
     """
 
     level: Level
@@ -63,6 +65,9 @@ class LiveState:
     pitch_deg: float | None
     roll_deg: float | None
     speed_kmh: float | None
+    driver: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
 
     @classmethod
     def from_message(cls, message: Record) -> Self:
@@ -103,6 +108,9 @@ class LiveState:
             pitch_deg=row.pitch_deg,
             roll_deg=row.roll_deg,
             speed_kmh=row.speed_kmh,
+            driver=row.driver,
+            latitude=row.latitude,
+            longitude=row.longitude,
         )
 
 
@@ -114,6 +122,9 @@ _SIGNALS: Final = {
     "pitch_deg": f"{_HEAD}.Pitch",
     "roll_deg": f"{_HEAD}.Roll",
     "speed_kmh": "Vehicle.Speed",
+    "driver": "Vehicle.Driver.Identifier.Subject",
+    "latitude": "Vehicle.CurrentLocation.Latitude",
+    "longitude": "Vehicle.CurrentLocation.Longitude",
 }
 
 
@@ -155,9 +166,9 @@ class VehicleNow:
 
     @property
     def word(self) -> str:
-        """The standing in words; a watch that goes on with less behind it is limited."""
+        """The standing in words; one that goes on with less behind it is monitored in part."""
         limited = self.status is WatchStatus.UNWATCHED and set(self.causes) <= MINOR
-        return "watch limited" if limited else self.status.value
+        return "monitored in part" if limited else self.status.value
 
     @property
     def urgency(self) -> tuple[int, int, float]:

@@ -71,7 +71,7 @@ def latest(database: Database, ids: Sequence[str]) -> dict[str, ReviewRow]:
     # Ascending, so that the last one written is the one that stays.
     statement = (
         select(*columns_of(reviews, ReviewRow))
-        .where(reviews.c.event.in_(ids))
+        .where(reviews.c.event.in_(ids), _visible(database, reviews.c.event))
         .order_by(reviews.c.id)
     )
     last = {row.event: row for row in database.fetch(ReviewRow, statement)}

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.address import Address, Field, go, opens
-from dashboard.components import group_filter, theme
+from dashboard.components import columns, group_filter, theme
 from dashboard.components.discussion import draw_coaching
 from dashboard.queries import coaching, groups
 from dashboard.queries.coaching import CoachingItem
@@ -75,9 +75,9 @@ def _table(items: list[CoachingItem]) -> None:
         column_config={
             "status": "Status",
             "vehicle": "Vehicle",
-            "driver": st.column_config.TextColumn("Driver", help=theme.term("Driver")),
+            "driver": columns.text("Driver"),
             "what": "Alert",
-            "level": st.column_config.TextColumn("Level", help=theme.term("Level")),
+            "level": columns.text("Level"),
             "began": "Alert began",
             "opened": "Coaching opened",
             "last": "Last step",

@@ -5,7 +5,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import model_charts, model_detail, model_trial_form, theme
+from dashboard.components import columns, model_charts, model_detail, model_trial_form, theme
 from dashboard.queries.leaderboard import (
     LeaderboardRow,
     as_good,
@@ -231,22 +231,18 @@ def _table(rows: list[LeaderboardRow], task: str) -> None:
         hide_index=True,
         placeholder="-",
         column_config={
-            "model": st.column_config.TextColumn("Model", pinned=True),
+            "model": columns.text("Model", pinned=True),
             "origin": "Origin",
             "data": "Data set",
-            "value": st.column_config.NumberColumn(
-                "mAP50" if task == "detection" else "Right", format="%.2f %%"
-            ),
+            "value": columns.number("mAP50" if task == "detection" else "Right", format="%.2f %%"),
             "interval": "95 % interval",
-            "second": st.column_config.NumberColumn(second, format="%.2f %%"),
-            "n": st.column_config.NumberColumn("Pictures", format="localized"),
-            "macs": st.column_config.NumberColumn("GMACs", format="%.3g"),
-            "params": st.column_config.NumberColumn("Parameters, M", format="%.3g"),
-            "ms": st.column_config.NumberColumn("Fastest CPU", format="%.2f ms"),
-            "selection": st.column_config.TextColumn(
-                "Chosen on", help="What the weights were chosen on: the test set flatters."
-            ),
-            "source": st.column_config.TextColumn("Source", width="large"),
+            "second": columns.number(second, format="%.2f %%"),
+            "n": columns.number("Pictures", format="localized"),
+            "macs": columns.number("GMACs", format="%.3g"),
+            "params": columns.number("Parameters, M", format="%.3g"),
+            "ms": columns.number("Fastest CPU", format="%.2f ms"),
+            "selection": columns.text("Chosen on"),
+            "source": columns.text("Source", width="large"),
         },
     )
 

@@ -1,5 +1,6 @@
 """Events: what happened, why did it alert, was it right?"""
 
+from dataclasses import replace
 from typing import Final
 
 import pandas as pd
@@ -8,14 +9,14 @@ import streamlit as st
 from dashboard.address import Address, Field, go, opens
 from dashboard.auth.access import may
 from dashboard.auth.accounts import Role
-from dashboard.components import group_filter, theme
+from dashboard.components import columns, group_filter, theme
 from dashboard.components.alert_page import draw_alert
 from dashboard.components.export_button import export_button
 from dashboard.queries import events as alerts
 from dashboard.queries import groups, live, reviews
 from dashboard.queries.events import AlertRow, Filter, Page
 from dashboard.session import database, guarded, kept, now
-from monitor.types import Level
+from monitor.types import Kind, Level
 
 SPANS: Final = {"1": "24 hours", "7": "7 days", "30": "30 days", "all": "all"}
 STATES: Final = {
@@ -41,6 +42,7 @@ def events_page() -> None:
         draw_alert(asked)
         return
     names, groups = _names(database()), _groups(database())
+    driver = st.query_params.get("driver")
     address = Address(
         "events",
         Field("time", SPANS, "7"),
@@ -51,10 +53,21 @@ def events_page() -> None:
         Field("review", STATES, "any"),
         Field("cause", reviews.CAUSES),
         Field("sort", alerts.SORTS, "newest"),
+        Field("driver", [driver] if driver else []),
     )
     address.follow()
     theme.heading("Events", "What happened, why, and was it right")
     wanted, sort, group = _filters(names, groups, address)
+    if driver:
+        wanted = replace(wanted, driver=driver)
+        st.button(
+            f"Driver {theme.plain(driver)}",
+            icon=":material/close:",
+            key="of-driver",
+            on_click=go,
+            kwargs={"driver": None},
+            help="Show every driver again.",
+        )
     after, before = st.query_params.get("after"), st.query_params.get("before")
     page = _page(database(group), wanted, sort, after, before)
     if not page.rows:
@@ -93,7 +106,9 @@ def _filters(
             key="kinds",
             width=160,
             format_func=theme.kind_word,
-            placeholder="All kinds",
+            placeholder="All of drivers",
+            help="Without a choice: everything about drivers. Choose “Not monitored” to see when "
+            "and why drivers could not be monitored.",
             on_change=address.changed,
         )
         level = st.selectbox(
@@ -135,6 +150,7 @@ def _filters(
     wanted = Filter(
         vehicles=tuple(vehicles),
         kinds=tuple(kinds),
+        without=() if kinds else (Kind.DEGRADED.value,),
         min_level=level,
         since=None if span == "all" else now(60) - int(span or "7") * 86_400,
         reviewed={"new": False, "reviewed": True}.get(state),
@@ -151,7 +167,7 @@ def _empty(address: Address) -> None:
         return
     theme.nothing(
         "No alerts yet",
-        "They appear here as soon as a watch raises one. To see what that looks like:",
+        "They appear here as soon as a vehicle raises one. To see what that looks like:",
         "wakeful demo                # an animated driver falls asleep\n"
         "wakeful dashboard --demo    # a simulated fleet",
     )
@@ -202,13 +218,13 @@ def _list(rows: list[AlertRow], key: str) -> None:
 
 
 _COLUMNS: Final = {
-    "level": st.column_config.TextColumn("Level", width=90),
-    "what": st.column_config.TextColumn("What", width=140),
-    "vehicle": st.column_config.TextColumn("Vehicle"),
-    "began": st.column_config.TextColumn("Began"),
-    "lasted": st.column_config.TextColumn("Lasted", width=110),
-    "verdict": st.column_config.TextColumn("Review"),
-    "clip": st.column_config.TextColumn("Clip", width=50),
+    "level": columns.text("Level", width=90),
+    "what": columns.text("What", width=140),
+    "vehicle": columns.text("Vehicle"),
+    "began": columns.text("Began"),
+    "lasted": columns.text("Lasted", width=110),
+    "verdict": columns.text("Review"),
+    "clip": columns.text("Clip", width=50),
 }
 
 

@@ -1,18 +1,19 @@
-"""Fleet: how often, how well watched, when, and which vehicle stands out?"""
+"""Fleet: how often, how well monitored, when, and which vehicle stands out?"""
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import pandas as pd
 import streamlit as st
-from streamlit.elements.lib.column_types import ColumnConfig
 
-from dashboard.address import Address, Field, go, opens
-from dashboard.components import charts, group_filter, theme
+from dashboard.address import Address, Field, go
+from dashboard.components import charts, comparison, group_filter, theme
 from dashboard.components.charts import DailyRate, KindCount, WeekCell
-from dashboard.queries import fleet, groups, rollup, statistics
+from dashboard.components.comparison import LEAST_HOURS
+from dashboard.components.weekly_report import draw_weekly
+from dashboard.queries import fleet, groups, rollup, weekly
 from dashboard.queries.database import Database
 from dashboard.queries.fleet import DayAlerts, HourAlerts, HourCoverage, TimeRange
 from dashboard.session import database, guarded, kept, now
@@ -20,62 +21,76 @@ from monitor.protocol.schemas import MONITORED
 from monitor.types import Level
 
 DAY_S: Final = 86_400.0
+Option = TypeVar("Option")
 SPANS: Final = {7: "7 days", 30: "30 days", 90: "90 days"}
 LEVELS: Final = {2: "Caution and up", 3: "Warning and up", 4: "Critical"}
-# A rate over fewer monitored hours than this says nothing.
-LEAST_HOURS: Final = 1.0
-# With fewer alerts than this chance decides the order: the 95 % interval of 8 is 3.5 to 15.8.
-LEAST_ALERTS: Final = 8
+TABS: Final = {"overview": "Overview", "week": "Weekly report"}
+RANKED: Final = {"vehicles": "Vehicles", "drivers": "Drivers", "groups": "Groups"}
 _edge = kept(rollup.edge)
-_by_vehicle = kept(fleet.by_vehicle)
 _by_day = kept(fleet.by_day)
 _by_hour = kept(fleet.by_hour)
-_watched_by_vehicle = kept(fleet.watched_by_vehicle)
 _watched_by_cause = kept(fleet.watched_by_cause)
 _watched_by_hour = kept(fleet.watched_by_hour)
-_reachable = kept(fleet.reachable)
 _groups = kept(groups.names)
-_groups_of = kept(groups.of_vehicles)
 
 
 @guarded
 def fleet_page() -> None:
     """The whole fleet, or one vehicle of it."""
-    vehicle = st.query_params.get("of")
-    groups = _groups(database())
+    vehicle, groups = st.query_params.get("of"), _groups(database())
+    weeks = weekly.weeks(now(60), theme.zone())
     address = Address(
         "fleet",
+        Field("show", TABS, "overview"),
+        Field("week", weeks, next(iter(weeks))),
         Field("days", SPANS, 30),
         Field("from", LEVELS, 2),
+        Field("by", RANKED, "vehicles"),
         Field("group", ["", *groups], ""),
         _of(vehicle),
     )
     address.follow()
-    left, right = st.columns([1.6, 1], vertical_alignment="bottom")
-    with left:
-        theme.heading(vehicle or "Fleet", "How often, how well watched, and when")
-    with right, st.container(horizontal=True, horizontal_alignment="right"):
-        days = st.segmented_control(
-            "Time",
-            list(SPANS),
-            format_func=SPANS.__getitem__,
-            required=True,
-            key="days",
-            on_change=address.changed,
-            label_visibility="collapsed",
-        )
-        level = st.selectbox(
-            "Level",
-            list(LEVELS),
-            key="from",
-            on_change=address.changed,
-            width=165,
-            format_func=LEVELS.__getitem__,
-            label_visibility="collapsed",
-        )
+    theme.heading(vehicle or "Fleet", "How often, how well monitored, and when")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        tab = "overview" if vehicle else _choose("Show", TABS, "show", address)
+        overview = tab == "overview"
+        days = _choose("Time", SPANS, "days", address) if overview else 30
+        level = _level(address) if overview else 2
         group = group_filter.draw(groups, address)
-    log = database(group)
-    span = _span(days or 30)
+    if overview:
+        _overview(database(group), _span(days), level, vehicle, address)
+    else:
+        draw_weekly(database(group), weeks, address)
+
+
+def _choose(label: str, options: Mapping[Option, str], key: str, address: Address) -> Option:
+    chosen: Option = st.segmented_control(
+        label,
+        list(options),
+        format_func=options.__getitem__,
+        required=True,
+        key=key,
+        on_change=address.changed,
+    )
+    return chosen
+
+
+def _level(address: Address) -> int:
+    level: int = st.selectbox(
+        "Level",
+        list(LEVELS),
+        key="from",
+        on_change=address.changed,
+        width=165,
+        format_func=LEVELS.__getitem__,
+    )
+    return level
+
+
+def _overview(
+    log: Database, span: TimeRange, level: int, vehicle: str | None, address: Address
+) -> None:
+    """Rates, charts and comparisons of the whole fleet, or of one vehicle."""
     if vehicle:
         st.button(
             "The whole fleet",
@@ -84,7 +99,7 @@ def fleet_page() -> None:
             on_click=go,
             kwargs={"of": None},
         )
-    ranking = _ranking(log, span, level)
+    ranking = comparison.vehicle_ranking(log, span, level)
     if ranking.empty:
         theme.nothing(
             "No drive was reported in this time",
@@ -92,7 +107,7 @@ def fleet_page() -> None:
             "wakeful dashboard --demo",
         )
         return
-    if vehicle and vehicle not in set(ranking["vehicle"]):
+    if vehicle and vehicle not in set(ranking["name"]):
         theme.nothing(
             "Nothing is known of this vehicle here",
             "The link may be of another fleet, or it did not drive in this time.",
@@ -102,9 +117,15 @@ def fleet_page() -> None:
     _charts(log, span, level, vehicle)
     if vehicle:
         _links(vehicle)
+        return
+    theme.section("Compared, those surely above the others first")
+    by = _choose("Compare", RANKED, "by", address)
+    if by == "drivers":
+        comparison.draw_drivers(log, span, level)
+    elif by == "groups":
+        comparison.draw_groups(ranking)
     else:
-        _rank(ranking)
-        _compare_groups(ranking)
+        comparison.draw_vehicles(ranking)
 
 
 def _of(vehicle: str | None) -> Field:
@@ -118,68 +139,8 @@ def _span(days: int) -> TimeRange:
     return TimeRange(rollup.day_of(at) - (days - 1) * DAY_S, at, _edge(database()))
 
 
-@dataclass(slots=True)
-class Ranked:
-    """One vehicle or group: hours, alerts by level, alerts per 100 h; shares in percent."""
-
-    vehicle: str
-    hours: float
-    driven: float
-    alerts: int = 0
-    caution: int = 0
-    warning: int = 0
-    critical: int = 0
-    online: float | None = None
-    watched: float | None = field(init=False)
-    rate: float | None = None
-    low: float | None = None
-    high: float | None = None
-    ranked: bool = False
-
-    def __post_init__(self) -> None:
-        self.watched = 100 * self.hours / self.driven if self.driven else None
-
-    def judge(self) -> None:
-        """Work out the rate per 100 h with its 95 % interval, and whether it may be ranked."""
-        if self.hours < LEAST_HOURS:
-            return
-        estimate = statistics.rate(self.alerts, self.hours / 100)
-        self.rate, self.low, self.high = estimate.value, estimate.low, estimate.high
-        self.ranked = self.alerts >= LEAST_ALERTS
-
-    def add(self, level: Level, events: int) -> None:
-        """Count alerts of a level."""
-        self.alerts += events
-        name = level.name.lower()
-        setattr(self, name, getattr(self, name) + events)
-
-
-def _ranking(log: Database, span: TimeRange, level: int) -> pd.DataFrame:
-    """A row a vehicle, the one with the most alerts per monitored hour first."""
-    rows: dict[str, Ranked] = {}
-    for coverage in _watched_by_vehicle(log, span):
-        rows[coverage.vehicle] = Ranked(
-            coverage.vehicle, coverage.monitored_s / 3600, coverage.driven_s / 3600
-        )
-    for count in _by_vehicle(log, span, level):
-        if ranked := rows.get(count.vehicle):
-            ranked.add(Level(count.level), count.events)
-    for reach in _reachable(log, span):
-        known_s = reach.online_s + reach.offline_s
-        if (ranked := rows.get(reach.vehicle)) and known_s:
-            ranked.online = 100 * reach.online_s / known_s
-    for ranked in rows.values():
-        ranked.judge()
-    frame = pd.DataFrame(list(rows.values()))
-    if frame.empty:
-        return frame
-    return frame.sort_values(
-        ["ranked", "low", "rate"], ascending=False, na_position="last", ignore_index=True
-    )
-
-
 def _tiles(ranking: pd.DataFrame, vehicle: str | None) -> None:
-    shown = ranking[ranking["vehicle"] == vehicle] if vehicle else ranking
+    shown = ranking[ranking["name"] == vehicle] if vehicle else ranking
     hours, driven, count = shown["hours"].sum(), shown["driven"].sum(), int(shown["alerts"].sum())
     rate = 100 * count / hours if hours >= LEAST_HOURS else None
     online = shown["online"].mean()
@@ -214,7 +175,7 @@ def _charts(log: Database, span: TimeRange, level: int, vehicle: str | None) -> 
     watched = _watched_by_hour(log, span, vehicle)
     left, right = st.columns([1.9, 1], gap="large")
     with left:
-        st.markdown("##### Day by day")
+        theme.section("Day by day")
         if rates := _daily_rates(by_day, watched):
             today = rollup.day_of(span.until)
             days = [span.since + n * DAY_S for n in range(int((today - span.since) / DAY_S) + 1)]
@@ -226,11 +187,11 @@ def _charts(log: Database, span: TimeRange, level: int, vehicle: str | None) -> 
         else:
             st.caption(_TOO_SHORT)
     with right:
-        st.markdown("##### What the alerts were")
+        theme.section("What the alerts were")
         st.altair_chart(charts.kinds(_summed(by_day)), key="kinds")
     left, right = st.columns([1.9, 1], gap="large")
     with left:
-        st.markdown("##### When in the week")
+        theme.section("When in the week")
         hours = _by_hour(log, span, level, vehicle)
         cells = _weekly(hours, watched)
         if any(cell.rate is not None for cell in cells):
@@ -238,7 +199,7 @@ def _charts(log: Database, span: TimeRange, level: int, vehicle: str | None) -> 
         else:
             st.caption(_TOO_SHORT)
     with right:
-        st.markdown("##### Why drivers were not monitored")
+        theme.section("Why drivers were not monitored")
         causes = [row for row in _watched_by_cause(log, span, vehicle) if row.cause != MONITORED]
         if causes:
             st.altair_chart(charts.causes(causes), key="causes")
@@ -296,127 +257,6 @@ def _weekly(by_hour: list[HourAlerts], watched: list[HourCoverage]) -> list[Week
         )
         for place in ((weekday, hour) for weekday in range(7) for hour in range(24))
     ]
-
-
-def _rank(ranking: pd.DataFrame) -> None:
-    st.markdown("##### Vehicles, those surely above the others first")
-    table = ranking.assign(
-        interval=[
-            _interval(low, high) for low, high in zip(ranking["low"], ranking["high"], strict=True)
-        ],
-        place=[
-            str(n + 1) if ranked else "too few alerts" for n, ranked in enumerate(ranking["ranked"])
-        ],
-    )
-    columns = [
-        "vehicle",
-        "place",
-        "rate",
-        "interval",
-        "caution",
-        "warning",
-        "critical",
-        "watched",
-        "online",
-        "hours",
-    ]
-    # Where nobody was watched for an hour yet there is no rate, and so no largest one.
-    top = ranking["rate"].max()
-    top = float(top) if top > 0 else 1.0
-    st.dataframe(
-        table[columns],
-        hide_index=True,
-        height=min(36 * len(ranking) + 40, 420),
-        on_select=opens("of", "ranking", [str(name) for name in ranking["vehicle"]]),
-        selection_mode="single-cell",
-        key="ranking",
-        column_config=_rate_columns(top)
-        | {
-            "vehicle": st.column_config.TextColumn("Vehicle", pinned=True),
-        },
-    )
-    st.caption(
-        f"Click a row to look at one vehicle. The order is that of the interval's lower end; with "
-        f"fewer than {LEAST_ALERTS} alerts nobody is ranked, because chance would decide."
-    )
-
-
-def _rate_columns(top: float) -> dict[str, ColumnConfig]:
-    """Of the table of vehicles and of that of groups."""
-    return {
-        "place": st.column_config.TextColumn("Place", width="small"),
-        "rate": st.column_config.ProgressColumn(
-            "Alerts per 100 h",
-            min_value=0,
-            max_value=top,
-            format="%.1f",
-            help=theme.term("Alerts per 100 h"),
-        ),
-        "interval": st.column_config.TextColumn("95 % interval", help=theme.term("95 % interval")),
-        "caution": st.column_config.NumberColumn("Caution", format="localized"),
-        "warning": st.column_config.NumberColumn("Warning", format="localized"),
-        "critical": st.column_config.NumberColumn("Critical", format="localized"),
-        "watched": st.column_config.NumberColumn(
-            "Monitored", format="%.1f %%", help=theme.term("Monitored")
-        ),
-        "online": st.column_config.NumberColumn(
-            "Reachable", format="%.1f %%", help=theme.term("Reachable")
-        ),
-        "hours": st.column_config.NumberColumn("Monitored h", format="%.0f"),
-        "vehicles": st.column_config.NumberColumn("Vehicles"),
-    }
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    if low is None or high is None or pd.isna(low) or pd.isna(high):
-        return ""
-    return f"{low:.1f} to {high:.1f}"
-
-
-def _compare_groups(ranking: pd.DataFrame) -> None:
-    """The same of each group of vehicles; a vehicle in two groups counts in both."""
-    members = _groups_of(database())
-    sums: dict[str, Ranked] = {}
-    counts: Counter[str] = Counter()
-    for row in ranking.itertuples():
-        for group in members.get(str(row.vehicle), ()):
-            total = sums.setdefault(group, Ranked(group, 0.0, 0.0))
-            total.hours, total.driven = total.hours + row.hours, total.driven + row.driven
-            for level in (Level.CAUTION, Level.WARNING, Level.CRITICAL):
-                total.add(level, int(getattr(row, level.name.lower())))
-            counts[group] += 1
-    if len(sums) < 2:
-        return
-    for total in sums.values():
-        total.__post_init__()
-        total.judge()
-    frame = pd.DataFrame(list(sums.values())).sort_values("rate", ascending=False)
-    frame["interval"] = [
-        _interval(low, high) for low, high in zip(frame["low"], frame["high"], strict=True)
-    ]
-    frame["vehicles"] = [counts[name] for name in frame["vehicle"]]
-    st.markdown("##### Groups compared")
-    st.dataframe(
-        frame[
-            [
-                "vehicle",
-                "vehicles",
-                "rate",
-                "interval",
-                "caution",
-                "warning",
-                "critical",
-                "watched",
-                "hours",
-            ]
-        ],
-        hide_index=True,
-        key="groups-compared",
-        column_config=_rate_columns(float(frame["rate"].max() or 1.0))
-        | {
-            "vehicle": st.column_config.TextColumn("Group", help=theme.term("Group")),
-        },
-    )
 
 
 def _links(vehicle: str) -> None:

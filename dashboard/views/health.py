@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.auth.access import may
 from dashboard.auth.accounts import Role
-from dashboard.components import charts, theme
+from dashboard.components import charts, columns, theme
 from dashboard.components.charts import frame_of
 from dashboard.queries import health
 from dashboard.queries.health import AuditEntry, RefusalCount, WatchProcess
@@ -61,7 +61,7 @@ def _tiles(lags: list[float], dead: list[RefusalCount], processes: list[WatchPro
         theme.tile(
             "Alerts arrive within",
             theme.lasting(p95) if lags else "-",
-            f"p95 of {len(lags):,} alerts; half within {theme.lasting(_quantile(lags, 0.5))}"
+            f"95 of 100 of {len(lags):,} alerts; half within {theme.lasting(_quantile(lags, 0.5))}"
             if lags
             else "no alert came in over the network today",
             Level.CAUTION if p95 and p95 > LAG_GOAL_S else None,
@@ -90,9 +90,11 @@ def _quantile(ordered: list[float], share: float) -> float | None:
 
 
 def _lag(lags: list[float], at: float) -> None:
-    st.markdown("##### From the vehicle to the database")
+    theme.section("From the vehicle to the database")
     if not lags:
-        st.caption("Alerts in this database were written by the watch itself, or none came today.")
+        st.caption(
+            "Alerts in this database were written by the vehicle itself, or none came today."
+        )
         return
     st.altair_chart(charts.lags(_lags(database(), at - DAY_S)), key="lags")
     st.caption(
@@ -101,7 +103,7 @@ def _lag(lags: list[float], at: float) -> None:
 
 
 def _versions(processes: list[WatchProcess]) -> None:
-    st.markdown("##### Software")
+    theme.section("Software")
     if not processes:
         st.html(theme.facts([("This machine", __version__)]))
         return
@@ -110,7 +112,7 @@ def _versions(processes: list[WatchProcess]) -> None:
 
 
 def _dead_letters(dead: list[RefusalCount]) -> None:
-    st.markdown("##### Refused messages, by reason")
+    theme.section("Refused messages, by reason")
     if database().scope.limited:
         st.caption("Whose they are is not known, so they are shown to accounts of all groups only.")
     elif not dead:
@@ -143,7 +145,7 @@ def _dead_letters(dead: list[RefusalCount]) -> None:
 
 
 def _stored() -> None:
-    st.markdown("##### Storage")
+    theme.section("Storage")
     rows = _storage(database())
     frame = pd.DataFrame(
         [
@@ -160,19 +162,19 @@ def _stored() -> None:
         height=260,
         column_config={
             "table": "Table",
-            "rows": st.column_config.NumberColumn("Rows, about", format="localized"),
+            "rows": columns.number("Rows, about", format="localized"),
             "size": "Size",
         },
     )
 
 
 def _watches(processes: list[WatchProcess], at: float) -> None:
-    st.markdown("##### Vehicles")
+    theme.section("Vehicles")
     if not processes:
         theme.nothing(
             "No vehicle has reported over the network",
             "A vehicle's own log holds its alerts; numbers of its process come by MQTT to a fleet.",
-            "wakeful doctor    # is this machine's watch well?",
+            "wakeful doctor    # is all well on this machine?",
         )
         return
     rows = [
@@ -197,19 +199,17 @@ def _watches(processes: list[WatchProcess], at: float) -> None:
         height=380,
         placeholder="-",
         column_config={
-            "vehicle": st.column_config.TextColumn("Vehicle", pinned=True),
+            "vehicle": columns.text("Vehicle", pinned=True),
             "now": "Connection",
             "seen": "Last heard",
             "version": "Version",
-            "fps": st.column_config.NumberColumn("fps", format="%.0f"),
-            "latency": st.column_config.NumberColumn("p95 of a frame", format="%.0f ms"),
-            "waiting": st.column_config.NumberColumn("Waiting", help=theme.term("Waiting")),
-            "lost": st.column_config.NumberColumn("Dropped", help=theme.term("Dropped")),
+            "fps": columns.number("fps", format="%.0f"),
+            "latency": columns.number("Time for a frame", format="%.0f ms"),
+            "waiting": columns.number("Waiting"),
+            "lost": columns.number("Dropped"),
             "restarts": "Restarts",
-            "skew": st.column_config.NumberColumn(
-                "Clock off", format="%.1f s", help=theme.term("Clock off")
-            ),
-            "trouble": st.column_config.TextColumn("Trouble", width="large"),
+            "skew": columns.number("Clock off", format="%.1f s"),
+            "trouble": columns.text("Trouble", width="large"),
         },
     )
 

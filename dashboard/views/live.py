@@ -9,7 +9,7 @@ from dashboard import commands
 from dashboard.address import Address, Field, go, opens
 from dashboard.auth.access import may
 from dashboard.auth.accounts import Role
-from dashboard.components import theme, timeline
+from dashboard.components import columns, theme, timeline
 from dashboard.queries import events as alerts
 from dashboard.queries import live
 from dashboard.queries.events import AlertRow
@@ -33,8 +33,8 @@ def live_page() -> None:
     if not names:
         theme.heading("Live", "What is true now")
         theme.nothing(
-            "Nobody is being watched yet",
-            "Start the watch in a vehicle, or look at a simulated fleet:",
+            "Nobody is being monitored yet",
+            "Start the system in a vehicle, or look at a simulated fleet:",
             "wakeful run            # one camera\nwakeful dashboard --demo   # a simulated fleet",
         )
         return
@@ -79,7 +79,7 @@ def _board() -> None:
     with cards:
         _pressing(fleet, at)
     with table:
-        st.markdown("##### All vehicles")
+        theme.section("All vehicles")
         st.dataframe(
             _table(fleet, at),
             hide_index=True,
@@ -97,10 +97,10 @@ def _pressing(fleet: list[VehicleNow], at: float) -> None:
     if not pressing:
         st.html(
             '<div class="wk-hero wk-c-attentive"><div><h2>Nobody needs attention</h2>'
-            "<p>No open alert, and every running watch sees its driver.</p></div></div>"
+            "<p>No open alert, and every driver on the way can be seen.</p></div></div>"
         )
         return
-    st.markdown("##### Needs attention now, the most pressing first")
+    theme.section("Needs attention now, the most pressing first")
     _cards(pressing[:CARDS], at)
     if len(pressing) > CARDS:
         st.caption(f"and {len(pressing) - CARDS} more in the table")
@@ -123,9 +123,13 @@ def _tiles(fleet: list[VehicleNow]) -> None:
             f"{critical} warning or critical",
             Level.CRITICAL if critical else Level.CAUTION if alert else None,
         ),
-        theme.tile("Not monitored", str(blind), "driving, but the driver is not seen", _if(blind)),
-        theme.tile("Not seen", str(silent), "expected, but silent", _if(silent)),
-        theme.tile("Watched, attentive", str(counts[WatchStatus.WATCHED]), "", Level.NONE),
+        theme.tile(
+            "Not monitored", str(blind), "on the way, but the driver cannot be seen", _if(blind)
+        ),
+        theme.tile("No signal", str(silent), "expected, but silent", _if(silent)),
+        theme.tile(
+            "Attentive", str(counts[WatchStatus.WATCHED]), "monitored, nothing wrong", Level.NONE
+        ),
         theme.tile("Stopped", str(counts[WatchStatus.PARKED]), "ended their drive"),
     )
 
@@ -173,7 +177,7 @@ def _word(row: VehicleNow) -> str:
 def _line(row: VehicleNow, at: float) -> str:
     """The one line that says why."""
     if row.status is WatchStatus.SILENT:
-        return f"Not seen since {theme.clock(row.seen_at)} ({theme.ago(at - row.seen_at)})"
+        return f"No signal since {theme.clock(row.seen_at)} ({theme.ago(at - row.seen_at)})"
     if row.status is WatchStatus.PARKED:
         return f"Stopped {theme.ago(at - row.seen_at)}"
     if row.status is WatchStatus.UNWATCHED or row.state is None:
@@ -200,6 +204,7 @@ def _about(row: VehicleNow, at: float) -> dict[str, str]:
     return {
         "vehicle": row.vehicle,
         "now": _plain(row),
+        "driver": (row.state.driver if row.state else None) or "",
         "why": _line(row, at) if row.status is not WatchStatus.WATCHED else "",
         "seen": theme.ago(at - row.seen_at),
     }
@@ -240,20 +245,19 @@ def _plain(row: VehicleNow) -> str:
 
 
 _COLUMNS: Final = {
-    "vehicle": st.column_config.TextColumn("Vehicle", pinned=True),
-    "now": st.column_config.TextColumn("Now"),
-    "eyes": st.column_config.TextColumn("Eyes", width="small"),
-    "perclos": st.column_config.ProgressColumn(
-        "PERCLOS", min_value=0, max_value=40, format="%.0f %%", width="small"
-    ),
-    "closure": st.column_config.NumberColumn("Closed", format="%.1f s", width="small"),
-    "yaw": st.column_config.NumberColumn("Yaw", format="%.0f°", width="small"),
-    "pitch": st.column_config.NumberColumn("Pitch", format="%.0f°", width="small"),
-    "emotion": st.column_config.TextColumn("Expression", width="small"),
-    "fps": st.column_config.NumberColumn("fps", format="%.0f", width="small"),
-    "calibration": st.column_config.NumberColumn("Calibrated", format="%.0f %%", width="small"),
-    "why": st.column_config.TextColumn("Why", width="medium"),
-    "seen": st.column_config.TextColumn("Last heard", width="small"),
+    "vehicle": columns.text("Vehicle", pinned=True),
+    "now": columns.text("Now"),
+    "driver": columns.text("Driver"),
+    "eyes": columns.text("Eyes", width="small"),
+    "perclos": columns.bar("PERCLOS", min_value=0, max_value=40, format="%.0f %%", width="small"),
+    "closure": columns.number("Closed", format="%.1f s", width="small"),
+    "yaw": columns.number("Yaw", format="%.0f°", width="small"),
+    "pitch": columns.number("Pitch", format="%.0f°", width="small"),
+    "emotion": columns.text("Expression", width="small"),
+    "fps": columns.number("fps", format="%.0f", width="small"),
+    "calibration": columns.number("Calibrated", format="%.0f %%", width="small"),
+    "why": columns.text("Why", width="medium"),
+    "seen": columns.text("Last heard", width="small"),
 }
 
 
@@ -303,7 +307,7 @@ def _hero(row: VehicleNow, at: float) -> None:
         WatchStatus.ALERT: theme.kind_word(row.kind),
         WatchStatus.WATCHED: "Attentive" if row.level is Level.NONE else theme.kind_word(row.kind),
         WatchStatus.UNWATCHED: row.word.capitalize(),
-        WatchStatus.SILENT: "Not seen",
+        WatchStatus.SILENT: "No signal",
         WatchStatus.PARKED: "Stopped",
     }[row.status]
     st.html(
@@ -339,6 +343,8 @@ def _state_facts(row: VehicleNow) -> str:
         ("Fatigue", theme.number(state.fatigue, 0, " / 100")),
         ("Expression", state.emotion or "-"),
         ("Speed", theme.number(state.speed_kmh, 0, " km/h")),
+        ("Driver", state.driver or "-"),
+        ("Position", theme.position(state.latitude, state.longitude)),
         ("Frames", theme.number(state.fps, 1, " fps")),
         ("Calibrated", theme.share(state.calibrated)),
         ("Software", row.version or f"{__version__}, this machine's"),

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 from pydantic import ValidationError
 
-from dashboard.components import charts, theme
+from dashboard.components import charts, columns, theme
 from dashboard.components.charts import RunBar
 from dashboard.components.thresholds import DIALS, changed, tuned
 from dashboard.queries import live
@@ -37,7 +37,7 @@ def _run(_file: Path, digest: str, _policy: Policy, policy_hash: str) -> PolicyR
 @guarded
 def replay_page() -> None:
     """Choose drives, turn the dials, compare."""
-    theme.heading("Replay", "What would another threshold have done")
+    theme.heading("Replay", "What other limits would have done on a recorded drive")
     files, given = _choose()
     if not files:
         return
@@ -263,7 +263,7 @@ def _ddaw(
 
 
 def _drive(file: Path, before: PolicyRun, after: PolicyRun) -> None:
-    st.markdown(f"##### {theme.escape(_title(file))}")
+    theme.section(_title(file))
     rows = _bars(before, "before") + _bars(after, "after")
     st.altair_chart(charts.two_runs(rows, before.seconds), key=f"runs-{file.name}")
     differences = [row for row in compare(before.events, after.events) if row.word != "same"]
@@ -274,7 +274,7 @@ def _drive(file: Path, before: PolicyRun, after: PolicyRun) -> None:
         pd.DataFrame([_difference(row, before.first_s) for row in differences]),
         hide_index=True,
         column_config={
-            "at": st.column_config.NumberColumn("At", format="%.1f s"),
+            "at": columns.number("At", format="%.1f s"),
             "what": "What",
             "before": "Before",
             "after": "After",
@@ -319,10 +319,10 @@ def _side(event: Event | None) -> str:
 
 
 def _save(policy: Policy, base: Policy) -> None:
-    st.markdown("##### Keep these thresholds")
+    theme.section("Keep these limits")
     different = changed(base, policy)
     if not different:
-        st.caption("Turn a dial to make a policy of your own.")
+        st.caption("Move a slider to make a policy of your own.")
         return
     st.html(theme.facts([(path, f"{was:g} → {now:g}") for path, was, now in different]))
     with st.container(horizontal=True, vertical_alignment="bottom"):

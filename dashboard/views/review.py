@@ -16,6 +16,7 @@ from dashboard.components.discussion import people, write_comment
 from dashboard.components.precision_table import draw_precision
 from dashboard.queries import events as alerts
 from dashboard.queries import groups, review_queue, reviews
+from dashboard.queries.database import Database
 from dashboard.queries.events import AlertRow
 from dashboard.queries.review_queue import QueueFilter, QueueItem
 from dashboard.session import database, guarded, kept, now
@@ -92,12 +93,9 @@ def _queue(wanted: QueueFilter, group: str | None, asked: str | None) -> None:
         return
     place = next((n for n, item in enumerate(items) if item.key == asked), 0)
     item = items[place]
-    waiting = _count(log, wanted)
-    st.markdown(
-        f"**{waiting:,}** alerts wait in **{len(items)}** items or more · item {place + 1}"
-        if len(items) >= review_queue.ITEMS
-        else f"**{waiting:,}** alerts wait in **{len(items)}** items · item {place + 1}"
-    )
+    st.markdown(f"{_waiting(log, wanted, items)} · item {place + 1}")
+    if asked and asked != item.key:
+        st.caption("The item of this link waits no longer: this is the first that does.")
     similar = review_queue.alerts_of(log, item, wanted)
     alert = alerts.alert(log, similar[0].id) if similar else None
     if alert is None:
@@ -115,6 +113,12 @@ def _queue(wanted: QueueFilter, group: str | None, asked: str | None) -> None:
     st.html(f"<script>{KEYS_SCRIPT.read_text()}</script>", unsafe_allow_javascript=True)
 
 
+def _waiting(log: Database, wanted: QueueFilter, items: list[QueueItem]) -> str:
+    if len(items) >= review_queue.ITEMS:
+        return f"**{_count(log, wanted):,}** alerts wait in **{len(items)}** items or more"
+    return f"**{sum(item.alerts for item in items)}** alerts wait in **{len(items)}** items"
+
+
 def _in_order(items: list[QueueItem]) -> list[QueueItem]:
     """Skipped ones last."""
     skipped: list[str] = st.session_state.setdefault(SKIPPED, [])
@@ -125,7 +129,7 @@ def _similar(item: QueueItem, rows: list[AlertRow]) -> list[str]:
     """The alerts of this item; all are judged together unless some are taken out."""
     if len(rows) == 1:
         return [rows[0].id]
-    st.markdown(f"##### {item.alerts} similar alerts of this drive")
+    theme.section(f"{item.alerts} similar alerts of this drive")
     frame = pd.DataFrame(
         {
             "judge": [True] * len(rows),
@@ -153,7 +157,7 @@ def _similar(item: QueueItem, rows: list[AlertRow]) -> list[str]:
 
 
 def _verdict(chosen: list[str], items: list[QueueItem], place: int) -> None:
-    st.markdown("##### Was it right?")
+    theme.section("Was it right?")
     following = items[place + 1].key if place + 1 < len(items) else None
     before = items[place - 1].key if place else None
     judging = may(Role.REVIEWER) and bool(chosen)
@@ -206,7 +210,7 @@ def _hand_over(chosen: list[str]) -> None:
     """Give them to somebody, with a word."""
     if not may(Role.REVIEWER) or not chosen:
         return
-    st.markdown("##### Ask somebody else")
+    theme.section("Ask somebody else")
     with st.form("hand-over", border=False, clear_on_submit=True):
         text = st.text_input("Comment", placeholder="Comment", label_visibility="collapsed")
         to = st.selectbox("Assign to", [None, *people()], format_func=lambda name: name or "-")

@@ -87,7 +87,7 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
         "yawning", "Yawning", suppressed_by="closure", cools_down=True, hinders_learning=False
     ),
     Kind.ABSENT: KindSpec(
-        "absent", "Driver absent", ends_with_driver=False, suppressed_by="closure"
+        "absent", "Driver not seen", ends_with_driver=False, suppressed_by="closure"
     ),
     Kind.DEGRADED: KindSpec(
         "degraded",

@@ -21,7 +21,7 @@ def test_a_silent_vehicle_is_not_seen_since_and_never_attentive(
     old = time.time() - 300
     told(url, vehicles=[vehicle(state=state(), state_at=old, last_seen_at=old)])
     text = words(opened())
-    assert "Not seen since" in text
+    assert "No signal since" in text
     assert "wk-attentive" not in text
     assert "Attentive" not in text
 

@@ -1,9 +1,14 @@
 """An account limited to a group sees no other group: each door of the dashboard is tried."""
 
+import inspect
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -11,6 +16,7 @@ from dashboard.queries import (
     clip_requests,
     coaching,
     comments,
+    drivers,
     events,
     fleet,
     groups,
@@ -20,22 +26,30 @@ from dashboard.queries import (
     precision,
     review_queue,
     reviews,
+    weekly,
 )
 from dashboard.queries.database import Database
 from dashboard.queries.events import Filter
 from dashboard.queries.fleet import TimeRange
+from dashboard.queries.live import VehicleNow, WatchStatus
 from dashboard.queries.review_queue import QueueFilter
 from dashboard.queries.scope import Scope
+from monitor.fleet.notify.weekly import body
+from monitor.types import Level
 from tests.support.dashboards import NOW, event, sample, state, told, vehicle
 
 SPAN = TimeRange(NOW - 7_200, NOW)
+SEEN = NOW - 9_000, NOW
+UTC = ZoneInfo("UTC")
+WEEK = f"{datetime.fromtimestamp(NOW, UTC):%G-W%V}"
 MINE, THEIRS = "truck-1", "truck-2"
 
 
-@pytest.fixture
-def both(tmp_path: Path) -> Iterator[Database]:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything twice: once of a vehicle of the group north, once of one of the group south."""
-    url = f"sqlite:///{tmp_path}/log.db"
+    file = tmp_path_factory.mktemp("scope") / "log.db"
+    url = f"sqlite:///{file}"
     heard = {"state": state(), "state_at": NOW, "last_seen_at": NOW}
     at = {"latitude": 52.5, "longitude": 13.4}
     told(
@@ -45,7 +59,7 @@ def both(tmp_path: Path) -> Iterator[Database]:
             {"vehicle": MINE, "group_name": "north"},
             {"vehicle": THEIRS, "group_name": "south"},
         ],
-        events=[event(n, vehicle=name, **at) for n, name in _numbered()],
+        events=[event(n, vehicle=name, driver=f"shift of {name}", **at) for n, name in _numbered()],
         dead_letters=[
             {
                 "at": NOW,
@@ -67,6 +81,7 @@ def both(tmp_path: Path) -> Iterator[Database]:
                 "started_at": NOW - 3_600,
                 "cause": "monitored",
                 "seconds": 3_600.0,
+                "driver": f"shift of {name}",
             }
             for name in (MINE, THEIRS)
         ],
@@ -76,12 +91,36 @@ def both(tmp_path: Path) -> Iterator[Database]:
     comments.add(database, ["e0004"], "ana", "look at this")
     coaching.step(database, "e0004", "ana", "open")
     clip_requests.ask(database, "e0004", "ana")
+    database.close()
+    return file
+
+
+@pytest.fixture
+def both(filled: Path, tmp_path: Path) -> Iterator[Database]:
+    """A copy of it, which a test may write into."""
+    database = Database(f"sqlite:///{shutil.copy(filled, tmp_path)}")
     yield database
     database.close()
 
 
 def _numbered() -> list[tuple[int, str]]:
     return [(n, MINE) for n in (1, 2, 3)] + [(n, THEIRS) for n in (4, 5, 6)]
+
+
+def _causes_of_a_false_one_of_theirs(limited: Database) -> list[Any]:
+    reviews.add(limited.scoped(Scope()), ["e0005"], "ana", "false", "glasses")
+    return precision.cause_trends(limited, *SEEN)
+
+
+def _hours_beyond(seconds: float) -> int:
+    return int(seconds / 3_600) - 1
+
+
+def _alerting(vehicle: str) -> VehicleNow:
+    level = Level.CRITICAL
+    return VehicleNow(
+        vehicle, WatchStatus.ALERT, level, "microsleep", NOW, "online", None, (), None
+    )
 
 
 # What each door answers, as text: no word of it may be of the other group.
@@ -98,6 +137,12 @@ DOORS: dict[str, Callable[[Database], Any]] = {
     "ranking": lambda d: fleet.by_vehicle(d, SPAN),
     "coverage": lambda d: fleet.watched_by_vehicle(d, SPAN),
     "reachable": lambda d: fleet.reachable(d, SPAN),
+    "drivers": lambda d: drivers.by_driver(d, SPAN),
+    "drivers' hours": lambda d: drivers.watched_by_driver(d, SPAN),
+    "alerts of their driver": lambda d: events.page(d, Filter(driver="shift of truck-2")).rows,
+    "weekly report": lambda d: body(weekly.report(d, WEEK, UTC), "UTC", ["north"]),
+    "weekly counts": lambda d: ["truck-2"] * (weekly.report(d, WEEK, UTC).vehicles - 1),
+    "repeating places": lambda d: ["truck-2"] * (places.repeating(d, *SEEN)[0].alerts - 3),
     "days": lambda d: ["truck-2"] * (sum(r.events for r in fleet.by_day(d, SPAN)) - 3),
     "hours": lambda d: ["truck-2"] * (sum(r.events for r in fleet.by_hour(d, SPAN)) - 3),
     "processes": health.processes,
@@ -109,6 +154,16 @@ DOORS: dict[str, Callable[[Database], Any]] = {
     "coaching": coaching.items,
     "coaching history": lambda d: coaching.history(d, "e0004"),
     "clip request": lambda d: clip_requests.latest(d, "e0004"),
+    "causes of not being monitored": lambda d: (
+        ["truck-2"] * _hours_beyond(fleet.watched_by_cause(d, SPAN)[0].seconds)
+    ),
+    "hours monitored": lambda d: (
+        ["truck-2"] * _hours_beyond(sum(row.driven_s for row in fleet.watched_by_hour(d, SPAN)))
+    ),
+    "open alerts": lambda d: live.open_since(d, [_alerting(THEIRS)], NOW),
+    "latest verdicts": lambda d: reviews.latest(d, ["e0004"]),
+    "causes of false alarms": lambda d: ["truck-2"] * len(_causes_of_a_false_one_of_theirs(d)),
+    "alerts of a place": lambda d: places.near(d, places.repeating(d, *SEEN)[0], *SEEN),
     "positions": lambda d: places.positions(d, NOW - 9_000, NOW),
     "track": lambda d: places.track(d, THEIRS, "drive-1", NOW - 60, NOW),
     "refused": lambda d: health.dead_by_reason(d, NOW - 9_000),
@@ -126,6 +181,31 @@ def test_no_door_shows_another_group(both: Database, door: str) -> None:
     assert THEIRS not in shown
     assert "south" not in shown
     assert "e0004" not in shown
+
+
+def test_every_question_that_is_asked_of_the_log_is_a_door_that_is_tried() -> None:
+    tried = inspect.getsource(sys.modules[__name__])
+    for module in (clip_requests, coaching, comments, drivers, events, fleet, groups, health, live,
+                   places, precision, review_queue, reviews, weekly):  # fmt: skip
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            own = function.__module__ == module.__name__ and not name.startswith("_")
+            asks = "database" in inspect.signature(function).parameters
+            known = f"{module.__name__}.{name}" in UNLIMITED
+            if own and asks and not known:
+                short = module.__name__.rpartition(".")[2]
+                assert f"{short}.{name}" in tried, f"{short}.{name}"
+
+
+# These tell of the store as a whole (numbers of rows and bytes, no vehicle's), whether there is
+# any alert, or are what the writing doors below go through.
+UNLIMITED = {
+    "dashboard.queries.health.storage",
+    "dashboard.queries.health.own_outbox",
+    "dashboard.queries.health.database_bytes",
+    "dashboard.queries.events.any_at_all",
+    "dashboard.queries.reviews.check_visible",
+    "dashboard.queries.reviews.note_export",
+}
 
 
 @pytest.mark.parametrize(

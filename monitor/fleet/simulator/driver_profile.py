@@ -30,7 +30,13 @@ SLEEPY_BELOW, SLEEPY_SPAN = 10.0, 3.0
 RECORDED_FPS = 10.0
 # For so long a face looks the same; the shares of its looks, added up to 100.
 EXPRESSION_S = 40
-EXPRESSIONS = ((84, "neutral"), (91, "happiness"), (96, "sadness"), (98, "surprise"), (100, "anger"))
+EXPRESSIONS = (
+    (84, "neutral"),
+    (91, "happiness"),
+    (96, "sadness"),
+    (98, "surprise"),
+    (100, "anger"),
+)
 # EU 561/2006, article 7: a break of 45 minutes after 4.5 hours of driving.
 LEG_H, BREAK_H = 4.5, 0.75
 

@@ -3,9 +3,9 @@
 A happening's rate is per hour of driving, as a function of the mood of the moment. Looks away that
 last long enough to warn come once in about ten hours, yawns hourly, microsleeps once in hundreds of
 hours by day and once in tens for a tired driver at night; the camera's own troubles are the most
-frequent of all. A fleet then has about one alert (caution and up) in six hours of driving. These are
-the simulator's assumptions, written here in one place to be argued with. What a vehicle says of it
-is no assumption: that is recorded (`recording`).
+frequent of all. A fleet then has about one alert (caution and up) in six hours of driving. These
+are the simulator's assumptions, written here in one place to be argued with. What a vehicle says of
+it is no assumption: that is recorded (`recording`).
 """
 
 from collections.abc import Callable
