@@ -197,7 +197,6 @@ def _rate_columns(top: float) -> dict[str, ColumnConfig]:
         "place": columns.text("Place", width="small"),
         "rate": columns.bar(
             "Alerts per 100 h",
-            min_value=0,
             max_value=top,
             format="%.1f",
         ),

@@ -52,7 +52,7 @@ def _table(rows: list[Precision], by: By) -> None:
         height=min(36 * len(rows) + 40, 320),
         column_config={
             "name": by.capitalize(),
-            "right": columns.bar("Right", min_value=0, max_value=100, format="%.0f %%"),
+            "right": columns.bar("Right", max_value=100, format="%.0f %%"),
             "interval": columns.text("95 % interval"),
             "n": columns.number("Judged"),
             "unsure": "Not sure",

@@ -25,7 +25,7 @@ def draw_weekly(database: Database, weeks: dict[str, str], address: Address) -> 
         width=280,
         on_change=address.changed,
     )
-    counted = _report(database, week, theme.zone())
-    groups = database.scope.groups
-    st.html(f'<div class="wk-report">{body(counted, theme.zone().key, sorted(groups or ()))}</div>')
+    zone = theme.zone().key
+    page = body(_report(database, week, zone), zone, sorted(database.scope.groups or ()))
+    st.html(f'<div class="wk-report">{page}</div>')
     st.caption("`wakeful fleet notify` sends this report every week, as e-mail with a PDF.")

@@ -21,8 +21,8 @@ def weeks(now: float, zone: ZoneInfo) -> dict[str, str]:
     return {f"{day:%G-W%V}": f"{day:%d %b} to {_sunday(day):%d %b %Y}" for day in mondays}
 
 
-def report(database: Database, week: str, zone: ZoneInfo) -> Week:
-    """What happened in a week (as `2026-W48`) to the vehicles that may be seen."""
+def report(database: Database, week: str, timezone: str) -> Week:
+    """What happened in a week (as `2026-W48`, of a time zone) to the vehicles that may be seen."""
     year, _, number = week.partition("-W")
     groups = database.scope.groups
     with database.explained(), database.engine.connect() as connection:
@@ -30,7 +30,7 @@ def report(database: Database, week: str, zone: ZoneInfo) -> Week:
             connection,
             int(year),
             int(number),
-            zone,
+            ZoneInfo(timezone),
             None if groups is None else tuple(sorted(groups)),
         )
 

@@ -64,7 +64,7 @@ def fleet_page() -> None:
 
 
 def _choose(label: str, options: Mapping[Option, str], key: str, address: Address) -> Option:
-    chosen: Option = st.segmented_control(
+    chosen = st.segmented_control(
         label,
         list(options),
         format_func=options.__getitem__,
@@ -72,7 +72,7 @@ def _choose(label: str, options: Mapping[Option, str], key: str, address: Addres
         key=key,
         on_change=address.changed,
     )
-    return chosen
+    return next(iter(options)) if chosen is None else chosen
 
 
 def _level(address: Address) -> int:

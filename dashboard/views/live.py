@@ -249,7 +249,7 @@ _COLUMNS: Final = {
     "now": columns.text("Now"),
     "driver": columns.text("Driver"),
     "eyes": columns.text("Eyes", width="small"),
-    "perclos": columns.bar("PERCLOS", min_value=0, max_value=40, format="%.0f %%", width="small"),
+    "perclos": columns.bar("PERCLOS", max_value=40, format="%.0f %%", width="small"),
     "closure": columns.number("Closed", format="%.1f s", width="small"),
     "yaw": columns.number("Yaw", format="%.0f°", width="small"),
     "pitch": columns.number("Pitch", format="%.0f°", width="small"),

@@ -26,7 +26,7 @@ MONDAY = datetime(2026, 9, 21, tzinfo=UTC).timestamp()
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    """Two depots: north's truck-1 drives 100 monitored hours in week 39, south's truck-2 as many."""
+    """Two depots: north's truck-1 drives 100 monitored hours in week 39, south's truck-2 too."""
     with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
         upgrade(url := f"sqlite:///{folder}/fleet.db")
         opened = open_engine(url, busy_s=30.0, immediate=True)
