@@ -57,8 +57,8 @@ def test_every_page_of_a_fleet_is_drawn_and_fits_a_phone(
 def test_the_filter_stands_in_the_address_and_a_link_repeats_it(
     fleet: str, open_reader: Any
 ) -> None:
-    # Of a rare kind: of all alerts a large fleet's list says "more than 1,000" for day and week.
-    reader = open_reader(fleet).go("events?kinds=sleep")
+    # Of one kind: of all alerts a large fleet's list says "more than 1,000" for day and week.
+    reader = open_reader(fleet).go("events?kinds=distraction")
     week = reader.count()
     reader.page.get_by_text("24 hours", exact=True).click()
     reader.page.wait_for_url("**time=1*")
@@ -66,7 +66,7 @@ def test_the_filter_stands_in_the_address_and_a_link_repeats_it(
     other = open_reader(fleet)
     other.page.goto(reader.page.url)
     assert other.settled().count() == day
-    narrowed = open_reader(fleet).go("events?kinds=sleep&level=4&time=all")
+    narrowed = open_reader(fleet).go("events?kinds=distraction&level=3&time=all")
     assert narrowed.count() != day
 
 
@@ -80,7 +80,7 @@ def test_pages_turn_there_and_back(fleet: str, open_reader: Any) -> None:
 
 
 def test_back_and_forward_return_to_the_filter(fleet: str, open_reader: Any) -> None:
-    reader = open_reader(fleet).go("events?kinds=sleep")
+    reader = open_reader(fleet).go("events?kinds=distraction")
     week = reader.count()
     reader.page.get_by_text("24 hours", exact=True).click()
     reader.page.wait_for_url("**time=1*")

@@ -330,8 +330,7 @@ def _unwatched(seconds: dict[str, dict[str, float]]) -> tuple[UnwatchedTime, ...
 
 
 def _words(cause: str) -> str:
-    known = cause in set(Cause)
-    return CAUSES[Cause(cause)].words if known else cause.replace("_", " ")
+    return CAUSES[Cause(cause)].words if cause in set(Cause) else cause.replace("_", " ")
 
 
 def _reviews(
