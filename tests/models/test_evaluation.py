@@ -22,7 +22,8 @@ from models.evaluation.classifier import (
     pixels_of,
 )
 from models.evaluation.prediction import predict
-from models.inference import Runtime, load
+from models.inference import load
+from models.inference.backend import Runtime
 from models.network import build
 from models.registry import MODELS, RESULTS, WEIGHTS, ModelCard, find
 from models.report import load_reports
