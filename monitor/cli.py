@@ -258,18 +258,20 @@ def evaluate(
     """Score the watch over recordings of which it is known what the driver did."""
     from monitor.config import load
     from monitor.evaluation import evaluate as score_recordings
+    from monitor.logs import natives_silenced
 
     settings = load(config)
-    passed = score_recordings(
-        Console(),
-        recordings,
-        truth,
-        perception=settings.perception,
-        policies=[policy or settings.policy, *([against] if against else [])],
-        traces=traces,
-        pictures=pictures,
-        json_file=json,
-    )
+    with natives_silenced(settings.log):
+        passed = score_recordings(
+            Console(),
+            recordings,
+            truth,
+            perception=settings.perception,
+            policies=[policy or settings.policy, *([against] if against else [])],
+            traces=traces,
+            pictures=pictures,
+            json_file=json,
+        )
     raise typer.Exit(0 if passed else 1)
 
 
@@ -301,18 +303,20 @@ def doctor(config: ConfigOption = None) -> None:
     """Is everything there: camera, weights, broker, database, sound, GPU? One line each."""
     from monitor.config import load
     from monitor.doctor import Verdict, examine
+    from monitor.logs import natives_silenced
 
     marks = {
         Verdict.OK: "[bold]ok[/]",
         Verdict.NOTICE: "[blue]--[/]",
         Verdict.FAIL: "[bold dark_orange]NO[/]",
     }
-    console, failed = Console(highlight=False), False
-    for finding in examine(load(config)):
-        cure = f"  → {finding.cure}" if finding.cure else ""
-        console.print(f"{marks[finding.verdict]:>4}  {finding.part:<14} ", end="")
-        console.print(f"{finding.text}{cure}", markup=False)
-        failed = failed or finding.verdict is Verdict.FAIL
+    console, failed, settings = Console(highlight=False), False, load(config)
+    with natives_silenced(settings.log):
+        for finding in examine(settings):
+            cure = f"  → {finding.cure}" if finding.cure else ""
+            console.print(f"{marks[finding.verdict]:>4}  {finding.part:<14} ", end="")
+            console.print(f"{finding.text}{cure}", markup=False)
+            failed = failed or finding.verdict is Verdict.FAIL
     raise typer.Exit(1 if failed else 0)
 
 

@@ -20,6 +20,7 @@ from monitor.types import Frame, Image
 FPS = 30
 COUNT = 90
 SECONDS = COUNT / FPS
+B_PICTURE = 3  # FFmpeg's AV_PICTURE_TYPE_B
 
 
 def picture(number: int, size: tuple[int, int] = (96, 64)) -> Image:
@@ -159,6 +160,22 @@ def test_times_of_decoding_are_put_into_the_order_of_showing(tmp_path: Path) -> 
     frames, _ = play(path)
     assert times(frames) == pytest.approx([n / FPS for n in range(COUNT)], abs=2 / FPS)
     assert np.diff(times(frames)).max() <= 2 / FPS + 1e-3
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "libx264"])
+@pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "b.ts", "b.avi"])
+def test_pictures_that_look_ahead_are_played_in_order_and_called_whole(
+    tmp_path: Path, name: str, codec: str
+) -> None:
+    """B pictures are stored after the later one that they need; their own times are right."""
+    path = write(tmp_path / name, codec, options={"bf": "2"})
+    with av.open(str(path)) as container:
+        kinds = {int(frame.pict_type) for frame in container.decode(video=0)}
+    assert B_PICTURE in kinds
+    frames, notice = play(path)
+    assert times(frames) == pytest.approx([n / FPS for n in range(COUNT)], abs=2e-3)
+    if (name, codec) != ("b.avi", "libx264"):  # AVI keeps decoding times alone
+        assert notice == ""
 
 
 # --- whole, or cut ------------------------------------------------------------------------------

@@ -73,6 +73,14 @@ def test_a_missing_display_is_said_before_anything_starts(folder: Path) -> None:
     assert not (folder / "home").exists()
 
 
+def test_the_doctor_s_lines_are_its_own(folder: Path) -> None:
+    """None of the libraries that it opens."""
+    done = wakeful(folder, "doctor", "--config", "quick.yaml")
+    assert done.stderr == ""
+    assert all(line.split()[0] in {"ok", "--", "NO"} for line in done.stdout.splitlines())
+    assert "clock" in done.stdout
+
+
 def test_a_busy_port_is_noticed_before_a_fleet_is_simulated(folder: Path) -> None:
     pytest.importorskip("streamlit", reason="pip install 'wakeful[dashboard]'")
     with socket.socket() as taken:
