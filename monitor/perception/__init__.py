@@ -24,7 +24,7 @@ from monitor.perception.face_tracker import (
     Sighting,
 )
 from monitor.perception.facemesh import Landmarker, MediaPipeFaceFinder
-from monitor.perception.orientation import Orientation
+from monitor.perception.orientation import SURELY_OPEN, Orientation
 from monitor.perception.rest import Rest
 from monitor.perception.stages import Stages
 from monitor.perception.tracking import DriverTrack
@@ -162,9 +162,9 @@ class Perception:
     def _looked(self, frame: Frame, image: Image) -> Observation:
         sighting = self._follow(image, frame.timestamp_s)
         self.overlay = Overlay(sighting.box, sighting.landmarks, sighting.others)
-        if sighting.landmarks is not None:
-            self._orientation.seen(frame.timestamp_s)
         eyes = self._eye_states(image, sighting)
+        if sighting.landmarks is not None:
+            self._orientation.seen(frame.timestamp_s, eyes_open=_surely_open(eyes))
         measures = self._stages.run(
             "measures", FaceMeasures(), self._measures, sighting, image, eyes
         )
@@ -256,6 +256,10 @@ class Perception:
 
 # Sharpness is measured on a face of this size, so that it does not depend on the distance.
 _QUALITY_SIZE = (96, 96)
+
+
+def _surely_open(eyes: EyePair) -> bool:
+    return all(eye is not None and eye.open > SURELY_OPEN for eye in eyes)
 
 
 def quality_of(image: Image, box: Box | None) -> Quality:

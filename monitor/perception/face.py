@@ -8,7 +8,7 @@ driver's left eye lies on the right.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -209,12 +209,26 @@ class Region:
 
 # MediaPipe's own margin round a face, for boxes and landmarks alike.
 _MARGIN = 1.5
+_NARROW, _ASIDE = 0.75, 0.12
 
 
 def region_of_box(box: Box) -> Region:
     """Where to look first for the landmarks of a face known by its box alone."""
     x, y = box.centre
     return Region(x, y, _MARGIN * max(box.width_px, box.height_px))
+
+
+def regions_of_box(box: Box) -> Iterator[Region]:
+    """Where to look for the landmarks of a face known by its box alone, the likeliest place first.
+
+    A head in half profile fills one side of its box: the mesh, which finds nothing in the whole of
+    it, finds most of them there (seven of seven animated heads turned by about 50 degrees).
+    """
+    whole = region_of_box(box)
+    yield whole
+    for aside in (-_ASIDE, _ASIDE):
+        x_px = whole.x_px + aside * box.width_px
+        yield Region(x_px, whole.y_px, _NARROW * whole.side_px)
 
 
 def region_of_landmarks(landmarks: Points, box: Box | None = None) -> Region:

@@ -17,8 +17,8 @@ from monitor.perception.face import (
     Region,
     box_of_landmarks,
     lid_gaps,
-    region_of_box,
     region_of_landmarks,
+    regions_of_box,
 )
 from monitor.perception.stages import Stages
 from monitor.perception.tracking import DriverTrack
@@ -137,7 +137,8 @@ class Follower:
 
     def _acquired(self, image: Image, box: Box) -> "Fit | None":
         """Landmarks from a box alone: a first fit, then a second where the first one says."""
-        rough = self._fitted(image, region_of_box(box))
+        fits = (self._fitted(image, region) for region in regions_of_box(box))
+        rough = next((fit for fit in fits if fit is not None), None)
         if rough is None:
             return None
         fine = self._fitted(image, rough.region)

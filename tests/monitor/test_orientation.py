@@ -1,6 +1,6 @@
 """A camera that hangs upside down or on its side is told, and nobody is judged in its picture."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +12,10 @@ from monitor.config import CameraConfig, PerceptionConfig
 from monitor.engine import Engine
 from monitor.perception import Perception, open_perception
 from monitor.perception.networks import Parts, open_parts
+from monitor.perception.orientation import Orientation
+from monitor.perception.stages import Stages
 from monitor.policy import load_policy
-from monitor.types import Cause, Event, Frame, Kind
+from monitor.types import Box, Cause, Detection, Event, Frame, Image, Kind
 
 CLOSED_S = 3.5
 SCRIPT = f"attentive 4, closed {CLOSED_S}, attentive 3"
@@ -80,3 +82,37 @@ def test_a_camera_set_right_during_the_drive_is_believed(parts: Parts) -> None:
         conditions = [perceive(frame).condition.value for frame in [*turned, *upright]]
     assert conditions[:30].count("turned") >= 29
     assert set(conditions[-20:]) == {"ok"}
+
+
+def test_a_driver_seen_upright_who_turns_far_away_is_no_turned_camera() -> None:
+    """What the detectors see in a head in profile, in all four turns, is not to be trusted."""
+    stages = Stages()
+    orientation = Orientation(SeesHeadsUpsideDown(), lambda image: [], stages, "driver")
+    picture, second_s = np.zeros((24, 32, 3), np.uint8), 0.0
+    while second_s < 2:  # faces, on which the detectors are not of one mind
+        orientation.seen(second_s, eyes_open=True)
+        second_s += 0.1
+    assert orientation.look(picture, second_s) == 0
+
+
+def test_eyes_that_are_not_seen_open_do_not_set_a_turned_camera_right() -> None:
+    stages = Stages()
+    orientation = Orientation(SeesHeadsUpsideDown(), lambda image: [], stages, "driver")
+    for tenth in range(20):
+        orientation.seen(tenth / 10, eyes_open=False)
+    assert orientation.look(np.zeros((24, 32, 3), np.uint8), 2.0) == 180
+
+
+class SeesHeadsUpsideDown:
+    """A detector that finds a face where the first row is the last one of the picture shown."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+
+    def __call__(self, image: Image, near: Box | None = None) -> list[Detection]:
+        self._asked += 1
+        upside_down = self._asked % 4 == 3  # the third of the four turns
+        return [Detection(Box(4, 4, 20, 20), 0.9, 0.0, 0.0)] if upside_down else []
+
+    def start(self, image: Image, near: Box) -> Callable[[], list[Detection]]:
+        return list

@@ -8,7 +8,7 @@ import pytest
 import skimage.data
 import structlog
 
-from models.synthesis import Portrait
+from models.synthesis import FaceState, Portrait
 from models.synthesis.drive import Drive
 from models.synthesis.film import animate
 from monitor.camera import open_source
@@ -523,3 +523,13 @@ def test_on_real_clips_too(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip(f"no ../shared/video/{clip} here: real clips are not part of the project")
     with open_source(CameraConfig(source=str(CLIPS / clip))) as source:
         check_fast_against_slow(list(source), monkeypatch)
+
+
+@pytest.mark.parametrize("yaw_deg", [-45.0, 45.0])
+def test_a_head_turned_far_away_is_measured(yaw_deg: float) -> None:
+    """In half profile the mesh is not found in the whole of the face's box, but in a part of it."""
+    turned = Portrait().render(FaceState(yaw_deg=yaw_deg), 0.0)
+    with open_perception(PerceptionConfig(emotion=None), CameraConfig()) as perceive:
+        pose = perceive(frame(0.0, turned)).pose
+    assert pose is not None
+    assert pose.yaw_deg == pytest.approx(yaw_deg, abs=10)
