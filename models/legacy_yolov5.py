@@ -7,10 +7,9 @@ unpickler refuses everything else. What comes out is tensors, class names and nu
 
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +60,7 @@ class _Inert:
     """Holds what the pickle puts in; has no behaviour of its own."""
 
     def __init__(self, *_: object) -> None:
-        self.state: dict[str, Any] = {}
+        self.state: dict[str, object] = {}
 
     def __setstate__(self, state: object) -> None:
         self.state = state if isinstance(state, dict) else {}
@@ -89,7 +88,7 @@ def read_legacy(path: Path) -> LegacyCheckpoint:
     return LegacyCheckpoint(tuple(names), dict(_tensors(network)))
 
 
-def _unpickle(path: Path) -> Any:
+def _unpickle(path: Path) -> object:
     try:
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (OSError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
@@ -102,30 +101,37 @@ def _unpickle(path: Path) -> Any:
                 f"{path}: the file names {name}, which is no part of a YOLOv5 network; "
                 f"nothing was loaded. Export it to ONNX where it was trained"
             )
-    stand_ins: list[Any] = [
+    stand_ins: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
         (set if name.endswith(".set") else type(name.rpartition(".")[2], (_Inert,), {}), name)
         for name in named
     ]
     try:
         with torch.serialization.safe_globals(stand_ins):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except (ValueError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise DamagedCheckpointError(
             f"{path}: damaged or unsafe checkpoint ({_first_line(error)})"
         ) from None
+    return content
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
+def _named(module: _Inert, group: str) -> Iterator[tuple[str, object]]:
+    values = module.state.get(group)
+    if isinstance(values, dict):
+        yield from values.items()
+
+
 def _tensors(module: _Inert, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     for group in ("_parameters", "_buffers"):
-        for name, tensor in (module.state.get(group) or {}).items():
+        for name, tensor in _named(module, group):
             if isinstance(tensor, Tensor):
                 value = tensor.detach()
                 yield prefix + name, value.float() if value.is_floating_point() else value
-    for name, child in (module.state.get("_modules") or {}).items():
+    for name, child in _named(module, "_modules"):
         if isinstance(child, _Inert):
             yield from _tensors(child, f"{prefix}{name}.")
 

@@ -6,9 +6,12 @@ file is named, not imported. Shipped weights lie in `models/weights/NAME.safeten
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
+
+from pydantic import JsonValue
 
 WEIGHTS = Path(__file__).parent / "weights"
 RESULTS = Path(__file__).parent / "results"
@@ -27,6 +30,24 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+class FaceAlignment(TypedDict, total=False):
+    """How faces must be cropped before a model sees them; what is not said is not asked for.
+
+    Attributes:
+        kind: in words.
+        margin: share of the face box that is added round it.
+        eyes_xy: middle between the eyes, as shares of the crop.
+        eyes_apart: distance of the eyes' centres as a share of the crop's width.
+        tolerance: of both, as a share of the crop.
+    """
+
+    kind: str
+    margin: float
+    eyes_xy: Sequence[float]
+    eyes_apart: float
+    tolerance: float
+
+
 @dataclass(frozen=True, slots=True)
 class ModelCard:
     """One model, as data.
@@ -40,7 +61,7 @@ class ModelCard:
         channels: 3 (RGB) or 1 (grey).
         mean, std: of pixels scaled to 0..1, one per channel.
         arguments: further keyword arguments of the factory.
-        alignment: how faces must be cropped before (`margin` share added round the face box).
+        alignment: how faces must be cropped before.
         paper, licence, training_data: where it comes from.
         data_licence: `research` where a set it was trained on is for research; else empty.
         measured: figures with n and interval, as `models.report` writes them.
@@ -56,13 +77,13 @@ class ModelCard:
     channels: int = 3
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    arguments: dict[str, Any] = field(default_factory=dict)
-    alignment: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, JsonValue] = field(default_factory=dict)
+    alignment: FaceAlignment = field(default_factory=FaceAlignment)
     paper: str = ""
     licence: str = ""
     training_data: str = ""
     data_licence: str = ""
-    measured: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, JsonValue] = field(default_factory=dict)
     sha256: str = ""
     released: str = ""
 
@@ -139,12 +160,12 @@ def with_labels(card: ModelCard, labels: tuple[str, ...]) -> ModelCard:
 
 _GREY_MEAN, _GREY_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 # How FER+ crops its faces: `measure_alignment` of `models.data.landmarks` on 200 of them.
-_FER_ALIGNMENT: dict[str, Any] = {
+_FER_ALIGNMENT: FaceAlignment = {
     "kind": "face box, upright, no warp", "margin": 0.0,
     "eyes_xy": [0.50, 0.39], "eyes_apart": 0.37, "tolerance": 0.1,
 }  # fmt: skip
 # RAF-DB's own aligned 100x100 faces: similarity transform to the eyes and the mouth.
-_RAF_ALIGNMENT: dict[str, Any] = {
+_RAF_ALIGNMENT: FaceAlignment = {
     "kind": "RAF-DB aligned (eyes and mouth, similarity)", "margin": 0.0,
 }  # fmt: skip
 _POSTER_V2_PAPER = "Mao et al. 2023, POSTER++, arXiv 2301.12149"

@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "YOLO_VERBOSE": "false",
 }
 
-_libraries: list[Any] = []  # a torch Library is undone when it is collected
+_libraries: list[torch.library.Library] = []  # a torch Library is undone when it is collected
 
 
 def _state_folder() -> Path:

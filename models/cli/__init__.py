@@ -11,12 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from typer.core import TyperGroup
 
 from models.cli import detector as detection_cli
 from models.cli import expression_detector
-from models.cli.console import DoneOfTotal, show_comparison, show_models, show_report
+from models.cli.console import (
+    DoneOfTotal,
+    ModelListing,
+    show_comparison,
+    show_models,
+    show_report,
+)
 from models.cli.drives import drives
 from models.cli.threads import ThreadsOption, use_threads
 from models.evaluation.comparison import (
@@ -39,8 +52,16 @@ if TYPE_CHECKING:
 console = Console()
 
 
-class OneLine(TyperGroup):
-    """A group in which a fault of the user's input ends in one line, not in a traceback."""
+class ModelsGroup(TyperGroup):
+    """Finds `train awake_sleep` before `train MODEL`; a user's fault ends in one line."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The detector's own commands have two words."""
+        for model in args[1:]:
+            command = self.get_command(ctx, f"{args[0]} {model}")
+            if command is not None:
+                return command.name, command, [word for word in args[1:] if word != model]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; the project's own errors become lines."""
@@ -58,7 +79,7 @@ class OneLine(TyperGroup):
 
 models_app = typer.Typer(
     name="models",
-    cls=OneLine,
+    cls=ModelsGroup,
     help="Models: list, train, evaluate, compare, export.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -86,7 +107,7 @@ def list_models(
     show_models(console, rows)
 
 
-def _listing(card: ModelCard) -> dict[str, Any]:
+def _listing(card: ModelCard) -> ModelListing:
     """One model as plain values; its cost is that of its report at the card's own input."""
     counted = [r for r in load_reports() if r.cost and r.model == card.name]
     counted.sort(key=lambda r: r.labels != card.labels)  # other labels make another head
@@ -194,7 +215,7 @@ class _Console:
 
     def __init__(self, place: "Place", epochs: int) -> None:
         self.quiet, self.epochs, self.bar = place.rank != 0, epochs, _bar()
-        self.task: Any = None
+        self.task: TaskID | None = None
 
     def step(self, epoch: int, done: int, total: int, loss: float) -> None:
         """A batch was learned."""

@@ -1,7 +1,7 @@
 """Models and reports as tables on a terminal of 80 columns."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TypedDict
 
 from rich.console import Console
 from rich.progress import ProgressColumn, Task
@@ -19,7 +19,24 @@ class DoneOfTotal(ProgressColumn):
         return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")
 
 
-def show_models(console: Console, rows: list[dict[str, Any]]) -> None:
+class ModelListing(TypedDict):
+    """One model of `wakeful models list --json`; counts are None where nothing was measured."""
+
+    model: str
+    task: str
+    input_hw: list[int]
+    labels: list[str]
+    params_total: int | None
+    params_live: int | None
+    params_trainable: int | None
+    macs: int | None
+    weights: str
+    paper: str
+    licence: str
+    data_licence: str
+
+
+def show_models(console: Console, rows: list[ModelListing]) -> None:
     """One line a model: task, input, parameters, multiply-accumulates, weights."""
     table = narrow_table(title="Models; parameters and multiply-accumulates in millions")
     table.add_column("model", no_wrap=True)
@@ -29,7 +46,7 @@ def show_models(console: Console, rows: list[dict[str, Any]]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("weights")
     for row in rows:
-        counted = [row[k] for k in ("params_total", "params_live", "params_trainable")]
+        counted = (row["params_total"], row["params_live"], row["params_trainable"])
         table.add_row(
             row["model"],
             row["task"],
@@ -41,7 +58,7 @@ def show_models(console: Console, rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def _weights(row: dict[str, Any]) -> str:
+def _weights(row: ModelListing) -> str:
     if not row["weights"]:
         return "-"
     return f"shipped, {row['data_licence']} data" if row["data_licence"] else "shipped"

@@ -5,18 +5,26 @@ them behind the same words.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Protocol
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from models.cli.console import DoneOfTotal
 from models.cli.threads import ThreadsOption, use_threads
 from models.tables import figure, narrow_table
+
+if TYPE_CHECKING:
+    from models.data.eyes import EyeCrops
+    from models.evaluation.detector import DetectorDocument
+    from models.evaluation.eye_state import EyeFigures, EyeSetFigures
+    from models.training.eye_state import EyeTraining
 
 console = Console()
 
@@ -37,21 +45,7 @@ HoldOutOption = Annotated[
 
 
 def mount(app: typer.Typer) -> None:
-    """Add the detector's commands: `train awake_sleep` is found before `train MODEL`."""
-    group: Any = app.info.cls
-
-    class WithDetector(group):  # type: ignore[misc]
-        """Sends `train awake_sleep` and its like to the detector's own commands."""
-
-        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-            for model in args[1:]:
-                command = self.get_command(ctx, f"{args[0]} {model}")
-                if command is not None:
-                    rest = [word for word in args[1:] if word != model]
-                    return command.name, command, rest
-            return super().resolve_command(ctx, args)
-
-    app.info.cls = WithDetector
+    """Add the detector's commands; its group finds `train awake_sleep` before `train MODEL`."""
     app.command("train awake_sleep", hidden=True)(train_awake_sleep)
     app.command("evaluate awake_sleep", hidden=True)(evaluate_awake_sleep)
     app.command("train eye_state", hidden=True)(train_eye_state)
@@ -60,8 +54,15 @@ def mount(app: typer.Typer) -> None:
     app.command("convert")(convert)
 
 
+class ReportProgress(Protocol):
+    """Moves a bar."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """So much is done of so much."""
+
+
 @contextmanager
-def _bar(title: str) -> Iterator[Any]:
+def _bar(title: str) -> Iterator[ReportProgress]:
     columns = (
         TextColumn("{task.description}"), BarColumn(), DoneOfTotal(),
         TimeElapsedColumn(), TimeRemainingColumn(),
@@ -103,14 +104,18 @@ def train_awake_sleep(
 ) -> None:
     """Train the awake/sleep detector on pictures in the YOLO layout."""
     from models.data.yolo import parse_classes
+    from models.training.detector import DetectorRecipe, size_of
     from models.training.detector_runs import final_figures, plan_training, run_training
 
     use_threads(threads)
     plan = plan_training(
         data, into, start=start, hold_out=tuple(hold_out or ()),
-        classes=parse_classes(classes or ()), size=size, image_px=image_px,
-        epochs=epochs, batch=batch, lr=lr, mosaic=mosaic, mixup=mixup, copy_paste=copy_paste,
-        freeze=freeze, seed=seed, class_gain=class_gain, teach_steps=teach,
+        classes=parse_classes(classes or ()), teach_steps=teach,
+        recipe=DetectorRecipe(
+            size=size_of(size), image_px=image_px, epochs=epochs, batch=batch, lr=lr,
+            mosaic=mosaic, mixup=mixup, copy_paste=copy_paste, class_gain=class_gain,
+            freeze=freeze, seed=seed,
+        ),
     )  # fmt: skip
     _say(plan.train.notices)
     counts = ", ".join(f"{label} {count}" for label, count in plan.train.counts().items())
@@ -164,7 +169,7 @@ def train_eye_state(
     kept, back = eye_state_runs.split_portraits(list_portraits(portraits) if portraits else [])
     crops = eye_state_runs.gather(data or [], kept, seed)
     console.print(f"{len(crops)} crops to learn from", highlight=False)
-    settings: dict[str, Any] = {"steps": steps, "batch": batch, "lr": lr, "seed": seed}
+    settings: EyeTraining = {"steps": steps, "batch": batch, "lr": lr, "seed": seed}
     bias = eye_state_runs.read_bias(bias_of) if bias_of else None
     if folds:
         groups = [names.split(",") for names in alike or []]
@@ -215,51 +220,48 @@ def evaluate_eye_state(
     _tell_eyes(crops, judge_eyes(open_eyes(path), crops), json_file)
 
 
-def _tell_eyes(crops: Any, judged: Any, json_file: Path | None) -> None:
-    from models.evaluation.eye_state import by_person, eye_figures
+def _tell_eyes(crops: "EyeCrops", judged: NDArray[np.float64], json_file: Path | None) -> None:
+    from models.evaluation.eye_state import set_figures
 
-    report: dict[str, Any] = {}
+    report = {}
     for source in sorted(set(crops.source)):
         here = crops.source == source
-        figures = eye_figures(crops.only(here), judged[here])
-        if crops.glasses[here].any():
-            for name, worn in (
-                ("with_glasses", crops.glasses),
-                ("without_glasses", ~crops.glasses),
-            ):
-                figures[name] = eye_figures(crops.only(here & worn), judged[here & worn])
-        report[source] = figures | {"people": dict(by_person(crops.only(here), judged[here]))}
+        report[source] = set_figures(crops.only(here), judged[here])
     tell_eyes(report)
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        content = {source: figures.to_json() for source, figures in report.items()}
+        json_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         console.print(f"figures: {json_file}", highlight=False)
 
 
-def tell_eyes(report: dict[str, Any]) -> None:
+def tell_eyes(report: "Mapping[str, EyeSetFigures]") -> None:
     """Print the figures of sets of eyes as a table."""
     table = narrow_table(title="eyes, balanced accuracy and ROC with 95 % intervals")
     table.add_column("", overflow="fold")
     for column in ("closed", "open", "balanced", "ROC", "lowered", "not visible"):
         table.add_column(column, justify="right", no_wrap=True)
     for source, figures in report.items():
-        table.add_row(source, *_eye_cells(figures))
-        for name in ("with_glasses", "without_glasses"):
-            if name in figures:
-                table.add_row(f"  {name.replace('_', ' ')}", *_eye_cells(figures[name]))
-        for person, row in figures["people"].items():
+        table.add_row(source, *_eye_cells(figures.whole))
+        for name, row in figures.apart.items():
+            table.add_row(f"  {name.replace('_', ' ')}", *_eye_cells(row))
+        for person, row in figures.people.items():
             table.add_row(f"  {person}", *_eye_cells(row))
     console.print(table)
 
 
-def _eye_cells(row: dict[str, Any]) -> list[str]:
+def _eye_cells(row: "EyeFigures") -> list[str]:
     interval = row.get("intervals_95", {})
-    two = [figure(row.get(key), interval.get(key)) for key in ("balanced_accuracy", "roc")]
-    called = [
-        f"{row[name]['called_so']:.3f}\nof {row[name]['n']}" if name in row else "-"
-        for name in ("lowered", "not_visible")
+    return [
+        str(row["closed"]),
+        str(row["open"]),
+        figure(row.get("balanced_accuracy"), interval.get("balanced_accuracy")),
+        figure(row.get("roc"), interval.get("roc")),
+        *(
+            f"{state['called_so']:.3f}\nof {state['n']}" if state else "-"
+            for state in (row.get("lowered"), row.get("not_visible"))
+        ),
     ]
-    return [str(row["closed"]), str(row["open"]), *two, *called]
 
 
 def evaluate_awake_sleep(
@@ -327,7 +329,7 @@ def _say(notices: Iterable[str]) -> None:
         console.print(f"note: {notice}", highlight=False, markup=False)
 
 
-def tell(report: dict[str, Any]) -> None:
+def tell(report: "DetectorDocument") -> None:
     """Print a report as tables."""
     _say(report["notices"])
     title = f"{report['model']} on {report['dataset']}, split {report['split']}"
@@ -339,18 +341,21 @@ def tell(report: dict[str, Any]) -> None:
     for name, row in groups.items():
         interval = row["intervals_95"]
         table.add_row(
-            name, str(row["n"]), *(
-                figure(row.get(key), interval.get(key))
-                for key in ("awake_sleep_map50", "map50", "map50_95", "accuracy", "sleep_roc")
-            ),
-        )  # fmt: skip
+            name,
+            str(row["n"]),
+            figure(row["awake_sleep_map50"], interval.get("awake_sleep_map50")),
+            figure(row["map50"], interval.get("map50")),
+            figure(row["map50_95"], interval.get("map50_95")),
+            figure(row.get("accuracy"), interval.get("accuracy")),
+            figure(row.get("sleep_roc"), interval.get("sleep_roc")),
+        )
     console.print(table)
     classes = narrow_table(title="classes, all pictures")
     for column in ("class", "n", "precision", "recall", "mAP50", "mAP50-95"):
         classes.add_column(column, justify="left" if column == "class" else "right")
-    for label, row in report["all"]["classes"].items():
-        values = (row[key] for key in ("precision", "recall", "map50", "map50_95"))
-        classes.add_row(label, f"{row['n']:.0f}", *(f"{value:.3f}" for value in values))
+    for label, of_class in report["all"]["classes"].items():
+        values = (of_class[key] for key in ("precision", "recall", "map50", "map50_95"))
+        classes.add_row(label, f"{of_class['n']:.0f}", *(f"{value:.3f}" for value in values))
     console.print(classes)
     for truth, counts in (report["all"].get("confusion") or {}).items():
         answers = ", ".join(f"{answer} {count}" for answer, count in counts.items())

@@ -47,10 +47,10 @@ def train(
     """Set faces into scenes and train YOLOv5n to find and name them."""
     import torch
 
-    from models.architectures.yolov5 import yolov5
     from models.checkpoint import load_tensors, write_weights
     from models.data.layouts import find_source, open_for_training
     from models.evaluation.expression_scenes import SCENE_PX, write_scenes
+    from models.network import build
     from models.training.detector import DetectorRecipe, train_detector
     from models.training.detector_runs import starting_tensors
     from models.training.runs import labels_for
@@ -75,7 +75,7 @@ def train(
             pictures, None, into, recipe, start=start, device=device, resume=resume,
             progress=lambda n, total, _: bar.update(task, completed=n, total=total),
         )  # fmt: skip
-    network = yolov5(card.labels, **card.arguments)
+    network = build(card, None, fused=False)
     load_tensors(network, tensors)
     write_weights(network, card, into / "best.safetensors")
     budget = Budget(

@@ -7,7 +7,7 @@ blanks, commas or tabs; a box may be a polygon, or have a confidence or a track 
 import ast
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,7 +223,7 @@ def _of_yaml(path: Path) -> ClassList:
     return ClassList(path, _checked(words, path), bool(document.get("kpt_shape")))
 
 
-def _in_order(names: dict[Any, Any], path: Path) -> list[Any]:
+def _in_order(names: Mapping[Any, object], path: Path) -> list[object]:
     """Names by their number, which YAML may have read as text."""
     try:
         numbered = {int(key): name for key, name in names.items()}
@@ -234,7 +234,7 @@ def _in_order(names: dict[Any, Any], path: Path) -> list[Any]:
     return [numbered[index] for index in range(len(numbered))]
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> object:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -6,13 +6,17 @@ training and in checks of data sets only; the watch has its own mesh.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.inference.native_logs import native_stderr_silenced
+from models.registry import FaceAlignment
+
+if TYPE_CHECKING:
+    from mediapipe.python.solutions.face_mesh import FaceMesh
 
 Points = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -50,7 +54,7 @@ def find_landmarks(crops: Iterable[Pixels]) -> Iterator[Points]:
             yield _landmarks(mesh, crop)
 
 
-def _landmarks(mesh: Any, crop: Pixels) -> Points:
+def _landmarks(mesh: "FaceMesh", crop: Pixels) -> Points:
     inner = round(MESH_PX / (1 + 2 * ROOM))
     room = (MESH_PX - inner) // 2
     face = cv2.resize(crop, (inner, inner), interpolation=cv2.INTER_CUBIC)
@@ -99,18 +103,17 @@ def measure_alignment(crops: Sequence[Pixels]) -> Alignment:
     )
 
 
-def misalignments(measured: Alignment, expected: dict[str, Any]) -> list[str]:
+def misalignments(measured: Alignment, expected: FaceAlignment) -> list[str]:
     """Where the faces do not sit as the model's card says they must, one line a fault.
 
     Args:
         measured: of a sample of the data.
-        expected: `alignment` of a model card: `eyes_xy`, `eyes_apart`, `tolerance`; a card
-            without them asks for nothing.
+        expected: `alignment` of a model card; one without `eyes_xy` asks for nothing.
     """
     return list(_faults(measured, expected))
 
 
-def _faults(measured: Alignment, expected: dict[str, Any]) -> Iterator[str]:
+def _faults(measured: Alignment, expected: FaceAlignment) -> Iterator[str]:
     if "eyes_xy" not in expected:
         return
     if measured.faces < 0.5 * measured.crops:

@@ -8,7 +8,6 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,7 +59,7 @@ def fer_plus_shares(votes: tuple[int, ...]) -> tuple[float, ...] | None:
 
 
 def fer_plus_samples(
-    rows: Iterator[tuple[str, Any, tuple[int, ...]]], *, majority_only: bool
+    rows: Iterator[tuple[str, Path | bytes, tuple[int, ...]]], *, majority_only: bool
 ) -> Iterator[Sample]:
     """Samples from (name, picture, ten votes); without a majority only where it is not asked."""
     for name, picture, votes in rows:
@@ -93,7 +92,7 @@ def fer_plus_csv(root: Path, split: str, *, majority_only: bool = True) -> list[
     }  # fmt: skip
     table = root / "fer2013new.csv"
 
-    def rows() -> Iterator[tuple[str, Any, tuple[int, ...]]]:
+    def rows() -> Iterator[tuple[str, Path | bytes, tuple[int, ...]]]:
         with table.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 name = row.get("Image name", "")

@@ -8,16 +8,16 @@ that sets are split by person) and `provenance.json`: from what, by what, with w
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import yaml
 from numpy.random import Generator
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from models.data.pictures import picture_files, read_upright
 from models.data.yolo import PictureSet, PictureSetError
@@ -271,7 +271,7 @@ class _Writer:
         (self._out / "labels" / f"{stem}.txt").write_text(scene.yolo_lines())
         self._people.append((f"{stem}.jpg", person))
 
-    def finish(self, provenance: dict[str, Any]) -> None:
+    def finish(self, provenance: Mapping[str, JsonValue]) -> None:
         (self._out / "data.yaml").write_text(yaml.safe_dump({"names": list(LABELS)}))
         with (self._out / "people.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("file", "person"), *self._people])

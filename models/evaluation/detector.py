@@ -6,10 +6,11 @@ as in YOLO, so each class is ranked over all pictures. Beside it stand two figur
 how often awake and sleep pictures are told apart, and the area under the ROC of sleep.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, NotRequired, TypedDict
 
 import cv2
 import numpy as np
@@ -69,26 +70,89 @@ def judge(
 # --- figures ---------------------------------------------------------------------------------
 
 
-def figures(judged: Sequence[Judged], labels: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """All figures of a group of pictures, JSON-ready."""
+class MeanPrecision(TypedDict):
+    """Mean AP over the classes that occur: over all of them, and over those the watch acts on."""
+
+    map50: float
+    map50_95: float
+    awake_sleep_map50: float
+    awake_sleep_map50_95: float
+
+
+class DetectorFigures(MeanPrecision):
+    """All figures of a group of pictures.
+
+    Attributes:
+        n, boxes: how many pictures and true boxes.
+        classes: `n`, `precision`, `recall`, `map50`, `map50_95` of each class that occurs.
+        confusion: awake and sleep pictures by the answer for the driver's face.
+        accuracy, sleep_roc: of these; None where the group has none of either.
+        intervals_95: of the means, the accuracy and the ROC.
+    """
+
+    n: int
+    boxes: int
+    classes: dict[str, dict[str, float]]
+    confusion: NotRequired[dict[str, dict[str, int]]]
+    accuracy: NotRequired[float | None]
+    sleep_roc: NotRequired[float | None]
+    intervals_95: dict[str, list[float]]
+
+
+class PictureSetFigures(TypedDict):
+    """Figures of a whole set and of every person in it."""
+
+    labels: list[str]
+    all: DetectorFigures
+    people: dict[str, DetectorFigures]
+
+
+class DetectorDocument(PictureSetFigures):
+    """The same with what was measured, and how the pictures were shown."""
+
+    model: str
+    dataset: str
+    split: str
+    scene: str
+    input_px: int
+    closer: bool
+    notices: list[str]
+    measured_at: str
+
+
+def figures(judged: Sequence[Judged], labels: Sequence[str], seed: int = 0) -> DetectorFigures:
+    """All figures of a group of pictures."""
     rows = [_matches(one, len(labels)) for one in judged]
     per_class = _average_precision(rows, labels)
-    measured: dict[str, Any] = {
+    apart = _awake_against_sleep(judged, labels)
+    means = _means(per_class, ("awake", "sleep"))
+    measured: DetectorFigures = {
         "n": len(judged),
         "boxes": sum(len(one.truth) for one in judged),
         "classes": per_class,
-        **_means(per_class, ("awake", "sleep")),
+        "map50": means["map50"],
+        "awake_sleep_map50": means["awake_sleep_map50"],
+        "map50_95": means["map50_95"],
+        "awake_sleep_map50_95": means["awake_sleep_map50_95"],
+        "intervals_95": _intervals(rows, apart, labels, seed),
     }
-    apart = _awake_against_sleep(judged, labels)
-    measured |= {
-        key: value for key, value in apart.items() if key not in {"right", "score", "shut"}
-    }
-    measured["intervals_95"] = _intervals(rows, apart, labels, seed)
+    if apart is not None:
+        measured["confusion"] = apart.confusion
+        measured["accuracy"] = float(apart.right.mean()) if len(apart.right) else None
+        measured["sleep_roc"] = roc_area(apart.score, apart.asleep)
     return measured
 
 
-def _matches(one: Judged, classes: int) -> tuple[NDArray[Any], ...]:
-    """(detections, 10) hits per IoU, scores, classes, and the true classes of a picture."""
+class _Matches(NamedTuple):
+    """A picture's detections: (N, 10) hits per IoU, scores, classes; and its true classes."""
+
+    hits: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    truth: NDArray[np.int64]
+
+
+def _matches(one: Judged, classes: int) -> _Matches:
     count = len(one.faces.xyxy)
     boxes = np.repeat(one.faces.xyxy, classes, 0)
     scores = one.faces.scores.reshape(-1)
@@ -105,7 +169,7 @@ def _matches(one: Judged, classes: int) -> tuple[NDArray[Any], ...]:
             hits[box, column] = True
             free[truth, :] = 0
             free[:, box] = 0
-    return hits, scores, named, one.picture.classes
+    return _Matches(hits, scores, named, one.picture.classes)
 
 
 def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -118,7 +182,7 @@ def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _average_precision(
-    rows: Sequence[tuple[NDArray[Any], ...]], labels: Sequence[str]
+    rows: Sequence[_Matches], labels: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     ultralytics()
     from ultralytics.utils.metrics import ap_per_class  # noqa: PLC0415  (only after made safe)
@@ -146,24 +210,44 @@ def _average_precision(
     }
 
 
-def _means(per_class: dict[str, dict[str, float]], chosen: Sequence[str]) -> dict[str, float]:
-    """Means over the classes that occur: over all of them, and over those the watch acts on."""
-    means = {}
-    for key in ("map50", "map50_95"):
-        values = [row[key] for row in per_class.values()]
-        acted = [row[key] for name, row in per_class.items() if name in chosen]
-        means[key] = float(np.mean(values)) if values else 0.0
-        means[f"awake_sleep_{key}"] = float(np.mean(acted)) if acted else 0.0
-    return means
+def _means(per_class: dict[str, dict[str, float]], chosen: Sequence[str]) -> MeanPrecision:
+    acted = [row for name, row in per_class.items() if name in chosen]
+
+    def mean(rows: Iterable[dict[str, float]], key: str) -> float:
+        values = [row[key] for row in rows]
+        return float(np.mean(values)) if values else 0.0
+
+    return {
+        "map50": mean(per_class.values(), "map50"),
+        "map50_95": mean(per_class.values(), "map50_95"),
+        "awake_sleep_map50": mean(acted, "map50"),
+        "awake_sleep_map50_95": mean(acted, "map50_95"),
+    }
 
 
-def _awake_against_sleep(judged: Sequence[Judged], labels: Sequence[str]) -> dict[str, Any]:
-    """Awake pictures against sleep pictures by the driver's face alone."""
+@dataclass(frozen=True, slots=True)
+class _Separation:
+    """Awake and sleep pictures (N,) by the driver's face alone.
+
+    Attributes:
+        confusion: counts by truth and answer.
+        right: whether the answer was.
+        score: of sleep against awake, 0..1.
+        asleep: the truth.
+    """
+
+    confusion: dict[str, dict[str, int]]
+    right: NDArray[np.bool_]
+    score: NDArray[np.float64]
+    asleep: NDArray[np.bool_]
+
+
+def _awake_against_sleep(judged: Sequence[Judged], labels: Sequence[str]) -> _Separation | None:
     if not {"awake", "sleep"} <= set(labels):
-        return {}
+        return None
     awake, sleep = labels.index("awake"), labels.index("sleep")
     confusion = {true: {"awake": 0, "sleep": 0, "no face": 0} for true in ("awake", "sleep")}
-    right, score, shut = [], [], []
+    rows: list[tuple[bool, float, bool]] = []
     for one in judged:
         true = {int(c) for c in one.picture.classes} & {awake, sleep}
         if len(true) != 1:
@@ -173,16 +257,13 @@ def _awake_against_sleep(judged: Sequence[Judged], labels: Sequence[str]) -> dic
         a, s = (float(scores[awake]), float(scores[sleep])) if scores is not None else (0.0, 0.0)
         answer = "no face" if scores is None else "sleep" if s > a else "awake"
         confusion["sleep" if asleep else "awake"][answer] += 1
-        right.append(answer == ("sleep" if asleep else "awake"))
-        score.append(s / (a + s) if a + s > 0 else 0.5)
-        shut.append(asleep)
-    apart: dict[str, Any] = {"confusion": confusion, "right": right, "score": score, "shut": shut}
-    apart["accuracy"] = float(np.mean(right)) if right else None
-    apart["sleep_roc"] = roc_area(np.array(score), np.array(shut, np.bool_))
-    return apart
+        is_right = answer == ("sleep" if asleep else "awake")
+        rows.append((is_right, s / (a + s) if a + s > 0 else 0.5, asleep))
+    right, score, truth = np.array(rows).reshape(-1, 3).T
+    return _Separation(confusion, right.astype(np.bool_), score, truth.astype(np.bool_))
 
 
-def roc_area(score: NDArray[Any], positive: NDArray[np.bool_]) -> float | None:
+def roc_area(score: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
     """Area under the ROC: how often a positive outscores a negative; None without both."""
     above, below = np.asarray(score)[positive], np.asarray(score)[~positive]
     if not len(above) or not len(below):
@@ -193,24 +274,24 @@ def roc_area(score: NDArray[Any], positive: NDArray[np.bool_]) -> float | None:
 
 
 def _intervals(
-    rows: Sequence[tuple[NDArray[Any], ...]],
-    apart: dict[str, Any],
+    rows: Sequence[_Matches],
+    apart: _Separation | None,
     labels: Sequence[str],
     seed: int,
 ) -> dict[str, list[float]]:
     """95 % intervals by drawing the pictures anew, percentile method."""
     rng = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {}
+    drawn: defaultdict[str, list[float]] = defaultdict(list)
     for _ in range(RESAMPLES):
         chosen = rng.integers(0, len(rows), len(rows))
         means = _means(_average_precision([rows[k] for k in chosen], labels), ("awake", "sleep"))
-        for key, value in means.items():
-            drawn.setdefault(key, []).append(value)
-        if apart.get("right"):
-            again = rng.integers(0, len(apart["right"]), len(apart["right"]))
-            drawn.setdefault("accuracy", []).append(float(np.mean(np.array(apart["right"])[again])))
-            area = roc_area(np.array(apart["score"])[again], np.array(apart["shut"])[again])
-            drawn.setdefault("sleep_roc", []).extend([] if area is None else [area])
+        for key in ("map50", "awake_sleep_map50", "map50_95", "awake_sleep_map50_95"):
+            drawn[key].append(means[key])
+        if apart is not None and len(apart.right):
+            again = rng.integers(0, len(apart.right), len(apart.right))
+            drawn["accuracy"].append(float(apart.right[again].mean()))
+            area = roc_area(apart.score[again], apart.asleep[again])
+            drawn["sleep_roc"].extend([] if area is None else [area])
     return {
         key: [float(v) for v in np.percentile(values, (2.5, 97.5))]
         for key, values in drawn.items()
@@ -218,7 +299,7 @@ def _intervals(
     }
 
 
-def report(judged: Sequence[Judged], pictures: PictureSet) -> dict[str, Any]:
+def report(judged: Sequence[Judged], pictures: PictureSet) -> PictureSetFigures:
     """Figures of the whole set and of every person in it."""
     groups = {
         person: figures([one for one in judged if one.picture.person == person], pictures.labels)
@@ -231,16 +312,16 @@ def report(judged: Sequence[Judged], pictures: PictureSet) -> dict[str, Any]:
     }
 
 
-def as_report(measured: dict[str, Any], *, command: str, notes: Sequence[str] = ()) -> Report:
+def as_report(measured: DetectorDocument, *, command: str, notes: Sequence[str] = ()) -> Report:
     """The same figures as the document `models list`, `compare` and the dashboard read."""
-    scene = f", shrunk into {measured['scene']} scenes" if measured.get("scene") else ""
-    groups = {"all people": measured["all"]} | dict(measured["people"])
+    scene = f", shrunk into {measured['scene']} scenes" if measured["scene"] else ""
+    groups = {"all people": measured["all"]} | measured["people"]
     dataset = f"{measured['dataset']}{scene}"
     return Report(
         model=measured["model"].partition("@")[0],
         task="detection",
         labels=tuple(measured["labels"]),
-        created=measured.get("measured_at", ""),
+        created=measured["measured_at"],
         command=command,
         detection=tuple(_detection(dataset, name, row) for name, row in groups.items()),
         accuracy=tuple(
@@ -267,10 +348,11 @@ def detection_of(
     )  # fmt: skip
 
 
-def _detection(dataset: str, group: str, row: dict[str, Any]) -> DetectionAccuracy:
+def _detection(dataset: str, group: str, row: DetectorFigures) -> DetectionAccuracy:
     classes = {label: dict(values) for label, values in row["classes"].items()}
-    if row.get("sleep_roc") is not None and "sleep" in classes:
-        classes["sleep"]["roc"] = row["sleep_roc"]
+    roc = row.get("sleep_roc")
+    if roc is not None and "sleep" in classes:
+        classes["sleep"]["roc"] = roc
     acted = {"map50": row["awake_sleep_map50"], "map50_95": row["awake_sleep_map50_95"]}
     low, high = row["intervals_95"]["awake_sleep_map50"]
     means = {
@@ -292,7 +374,7 @@ def _detection(dataset: str, group: str, row: dict[str, Any]) -> DetectionAccura
     )
 
 
-def _accuracy(dataset: str, group: str, row: dict[str, Any]) -> Accuracy:
+def _accuracy(dataset: str, group: str, row: DetectorFigures) -> Accuracy:
     answers = ("awake", "sleep", "no face")
     rows = [tuple(row["confusion"][truth][answer] for answer in answers) for truth in answers[:2]]
     right, n = sum(rows[k][k] for k in range(2)), sum(map(sum, rows))
@@ -362,5 +444,5 @@ def _tile(one: Judged, labels: Sequence[str], side: int) -> NDArray[np.uint8]:
     return tile
 
 
-def _ends(box: NDArray[np.floating[Any]]) -> tuple[tuple[int, int], tuple[int, int]]:
+def _ends(box: NDArray[np.float32]) -> tuple[tuple[int, int], tuple[int, int]]:
     return (int(box[0]), int(box[1])), (int(box[2]), int(box[3]))

@@ -1,7 +1,8 @@
 """How well the eye-state network tells eyes apart: by set and by person, with intervals."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,63 @@ def _best_closed(data: EyeCrops, judged: NDArray[np.float64]) -> float:
     return next(r for r, mean in zip(BIASES, means, strict=True) if mean >= max(means) - AS_GOOD)
 
 
-def eye_figures(data: EyeCrops, judged: NDArray[np.float64], seed: int = 0) -> dict[str, Any]:
+class StateFigures(TypedDict):
+    """Eyes of one state: the shares that are called so, and closed."""
+
+    n: int
+    called_so: float
+    called_closed: float
+
+
+class TwoClasses(TypedDict):
+    """Closed eyes against open ones."""
+
+    closed_called_closed: float
+    open_called_closed: float
+    balanced_accuracy: float
+    roc: float | None
+
+
+class EyeFigures(TypedDict):
+    """Of one set, or of one person in it; what it holds none of is left out."""
+
+    closed: int
+    open: int
+    closed_called_closed: NotRequired[float]
+    open_called_closed: NotRequired[float]
+    balanced_accuracy: NotRequired[float]
+    roc: NotRequired[float | None]
+    intervals_95: NotRequired[Mapping[str, list[float]]]
+    lowered: NotRequired[StateFigures]
+    not_visible: NotRequired[StateFigures]
+
+
+@dataclass(frozen=True, slots=True)
+class EyeSetFigures:
+    """A set's figures, those of its people, and apart for glasses where some wear them."""
+
+    whole: EyeFigures
+    apart: dict[str, EyeFigures]
+    people: dict[str, EyeFigures]
+
+    def to_json(self) -> dict[str, object]:
+        """The whole set's figures with the others beside them, by name."""
+        return {**self.whole, **self.apart, "people": self.people}
+
+
+def set_figures(data: EyeCrops, judged: NDArray[np.float64]) -> EyeSetFigures:
+    """Figures of the crops of one set, judged as (N, 4) probabilities."""
+    worn = {"with_glasses": data.glasses, "without_glasses": ~data.glasses}
+    return EyeSetFigures(
+        eye_figures(data, judged),
+        {name: eye_figures(data.only(here), judged[here]) for name, here in worn.items()}
+        if data.glasses.any()
+        else {},
+        dict(by_person(data, judged)),
+    )
+
+
+def eye_figures(data: EyeCrops, judged: NDArray[np.float64], seed: int = 0) -> EyeFigures:
     """Figures of one set.
 
     Args:
@@ -81,23 +138,34 @@ def eye_figures(data: EyeCrops, judged: NDArray[np.float64], seed: int = 0) -> d
     certain, closed = _two_states(data)
     scores, truth = closed_scores(judged)[certain], closed[certain]
     people = data.people[certain]
-    row: dict[str, Any] = {"closed": int(truth.sum()), "open": int((~truth).sum())}
+    row: EyeFigures = {"closed": int(truth.sum()), "open": int((~truth).sum())}
     if truth.any() and not truth.all():
-        row |= _two_classes(scores, truth)
+        two = _two_classes(scores, truth)
+        row["closed_called_closed"] = two["closed_called_closed"]
+        row["open_called_closed"] = two["open_called_closed"]
+        row["balanced_accuracy"], row["roc"] = two["balanced_accuracy"], two["roc"]
         if len(np.unique(people)) > 1 or "" in people:
             row["intervals_95"] = _intervals(scores, truth, people, np.random.default_rng(seed))
-    for state, name in ((2, "lowered"), (3, "not_visible")):
-        here = (data.states[:, state] > 0) & (data.states.sum(1) == 1)
-        if here.any():
-            row[name] = {
-                "n": int(here.sum()),
-                "called_so": float((judged[here].argmax(1) == state).mean()),
-                "called_closed": float((judged[here].argmax(1) == 1).mean()),
-            }
+    lowered, not_visible = (_of_state(data, judged, state) for state in (2, 3))
+    if lowered is not None:
+        row["lowered"] = lowered
+    if not_visible is not None:
+        row["not_visible"] = not_visible
     return row
 
 
-def by_person(data: EyeCrops, judged: NDArray[np.float64]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _of_state(data: EyeCrops, judged: NDArray[np.float64], state: int) -> StateFigures | None:
+    here = (data.states[:, state] > 0) & (data.states.sum(1) == 1)
+    if not here.any():
+        return None
+    return {
+        "n": int(here.sum()),
+        "called_so": float((judged[here].argmax(1) == state).mean()),
+        "called_closed": float((judged[here].argmax(1) == 1).mean()),
+    }
+
+
+def by_person(data: EyeCrops, judged: NDArray[np.float64]) -> Iterator[tuple[str, EyeFigures]]:
     """Figures of every person that has a name."""
     for person in np.unique(data.people[data.people != ""]):
         here = data.people == person
@@ -116,7 +184,7 @@ def _balanced_accuracy(called: NDArray[np.bool_], truth: NDArray[np.bool_]) -> f
     return float((called[truth].mean() + (~called[~truth]).mean()) / 2)
 
 
-def _two_classes(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> dict[str, float | None]:
+def _two_classes(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> TwoClasses:
     called = scores > 0
     return {
         "closed_called_closed": float(called[truth].mean()),
@@ -141,10 +209,9 @@ def _intervals(
         rows = np.concatenate([of_person[index] for index in picks])
         if truth[rows].any() and not truth[rows].all():
             figures = _two_classes(scores[rows], truth[rows])
-            for name, values in drawn.items():
-                value = figures[name]
-                if value is not None:
-                    values.append(value)
+            drawn["balanced_accuracy"].append(figures["balanced_accuracy"])
+            if figures["roc"] is not None:
+                drawn["roc"].append(figures["roc"])
     return {
         name: [float(v) for v in np.percentile(values, (2.5, 97.5))]
         for name, values in drawn.items()

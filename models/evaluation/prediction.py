@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from models.data import Faces
 from models.registry import ModelCard
 
 
-def autocast(device: torch.device, amp: str) -> AbstractContextManager[Any]:
+def autocast(device: torch.device, amp: str) -> AbstractContextManager[object]:
     """bf16 where it is asked for, or where the device has it."""
     if amp == "auto":
         has_it = (

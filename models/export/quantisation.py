@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from models.inference.backend import openvino, openvino_core
 from models.inference.cache import derived, quantised, writable
 from models.network import build
 from models.registry import ModelCard
+
+if TYPE_CHECKING:
+    from openvino import Model
 
 Pixels = NDArray[np.uint8]
 
@@ -135,7 +138,7 @@ def _lost(
     return lost, f"loses {lost * 100:.1f} points of accuracy"
 
 
-def _answers(card: ModelCard, model: Any, pictures: Sequence[Pixels]) -> NDArray[np.int64]:
+def _answers(card: ModelCard, model: "Model", pictures: Sequence[Pixels]) -> NDArray[np.int64]:
     """The one thing a user sees of each output: the best label, -1 for no face."""
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     request = openvino_core().compile_model(model, "CPU", settings).create_infer_request()

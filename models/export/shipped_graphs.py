@@ -10,10 +10,10 @@ name holds their sha256.
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from models.checkpoint import read_card
 from models.export.onnx_export import to_onnx
@@ -57,11 +57,11 @@ def feed_of(card: ModelCard) -> Feed:
     return "floats" if card.task == "eyes" else "pixels"
 
 
-def point_into(graph: Any, weights: Path) -> None:
+def point_into(graph: ModelProto, weights: Path) -> None:
     """Make every initializer that is a tensor of the weights file a reference into it.
 
     Args:
-        graph: an `onnx.ModelProto`, changed in place.
+        graph: changed in place.
         weights: safetensors in fp16, to lie beside the graph.
 
     Raises:
@@ -84,7 +84,7 @@ def point_into(graph: Any, weights: Path) -> None:
     graph.graph.node.extend(nodes)
 
 
-def _refer(initializer: Any, name: str, location: str, offset: int, length: int) -> None:
+def _refer(initializer: TensorProto, name: str, location: str, offset: int, length: int) -> None:
     dims = list(initializer.dims)
     initializer.Clear()
     initializer.name, initializer.data_type = name, TensorProto.FLOAT16
@@ -95,8 +95,16 @@ def _refer(initializer: Any, name: str, location: str, offset: int, length: int)
         entry.key, entry.value = key, str(value)
 
 
-def tensor_table(weights: Path) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Where the data begin in a safetensors file, and its tensors: dtype, shape, data_offsets."""
+class StoredTensor(TypedDict):
+    """A tensor's entry in the header of a safetensors file."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+def tensor_table(weights: Path) -> tuple[int, dict[str, StoredTensor]]:
+    """Where the data begin in a safetensors file, and its tensors."""
     with weights.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -43,6 +43,9 @@ from models.inference.backend import (
 from models.inference.batching import Gathering
 from models.inference.cache import cache_folder, derived, quantised
 from models.registry import WEIGHTS, Feed, ModelCard
+
+if TYPE_CHECKING:
+    from openvino import CompiledModel, InferRequest
 
 log = structlog.get_logger(__name__)
 
@@ -265,6 +268,9 @@ def _open(
     return _OnnxRuntime(graph, choice)
 
 
+Settings = tuple[tuple[str, str | int | bool], ...]
+
+
 class _OpenVino:
     """A request for each batch under way: fixed shapes run faster than free ones.
 
@@ -278,7 +284,7 @@ class _OpenVino:
         self._graph = graph
         # What int8 leaves in floats runs as the chip does it best.
         floats = "bf16" if "BF16" in this_machine().cpu else "f32"
-        self._settings = (
+        self._settings: Settings = (
             # Left to itself, OpenVINO takes bf16 silently: say what is meant.
             ("INFERENCE_PRECISION_HINT", self._HINT.get(choice.precision, floats)),
             ("PERFORMANCE_HINT", "LATENCY"),
@@ -289,7 +295,7 @@ class _OpenVino:
             *_compiled_cache(),
         )
         # Free requests by batch size, each with its model, which lives as long as somebody uses it.
-        self._free: dict[int, list[tuple[Any, Any]]] = {}
+        self._free: dict[int, list[tuple[InferRequest, CompiledModel]]] = {}
 
     def run(self, batch: Input) -> Outputs:
         request, owner = self._request(batch)
@@ -310,7 +316,7 @@ class _OpenVino:
     def close(self) -> None:
         self._free.clear()
 
-    def _request(self, batch: Input) -> tuple[Any, Any]:
+    def _request(self, batch: Input) -> "tuple[InferRequest, CompiledModel]":
         try:
             request, owner = self._free.setdefault(len(batch), []).pop()
         except IndexError:
@@ -319,7 +325,7 @@ class _OpenVino:
         request.set_input_tensor(self._tensor(batch, shared_memory=True))
         return request, owner
 
-    def _answered(self, size: int, request: Any, owner: Any) -> Outputs:
+    def _answered(self, size: int, request: "InferRequest", owner: "CompiledModel") -> Outputs:
         outputs = _copies(request)
         self._free[size].append((request, owner))
         return outputs
@@ -335,11 +341,12 @@ def _compiled_cache() -> tuple[tuple[str, str], ...]:
     return (("CACHE_DIR", str(folder)),) if os.access(folder, os.W_OK) else ()
 
 
-_shared: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
+_shared: "WeakValueDictionary[tuple[Path, Settings, tuple[int, ...]], CompiledModel]"
+_shared = WeakValueDictionary()
 _compiling = threading.Lock()
 
 
-def _compiled(graph: Path, settings: tuple[tuple[str, Any], ...], shape: tuple[int, ...]) -> Any:
+def _compiled(graph: Path, settings: Settings, shape: tuple[int, ...]) -> "CompiledModel":
     with _compiling:
         compiled = _shared.get((graph, settings, shape))
         if compiled is None:
@@ -353,7 +360,7 @@ def _compiled(graph: Path, settings: tuple[tuple[str, Any], ...], shape: tuple[i
         return compiled
 
 
-def _copies(request: Any) -> Outputs:
+def _copies(request: "InferRequest") -> Outputs:
     """The request's own memory is written again by its next run."""
     return [np.array(tensor.data, np.float32) for tensor in request.output_tensors]
 

@@ -9,20 +9,26 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.extras import cure
 
+if TYPE_CHECKING:
+    from openvino import Core
+
 Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["auto", "openvino", "onnxruntime", "torch"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 
-Input = NDArray[Any]  # uint8 pixels or float32 values, as the network's feed says
+# uint8 pixels or float32 values, as the network's feed says.
+Input = NDArray[np.generic]
 Outputs = list[NDArray[np.float32]]
 
 
@@ -168,15 +174,13 @@ def _cuda_is_there() -> bool:
     )
 
 
-def openvino() -> Any:
+def openvino() -> ModuleType:
     """OpenVINO without its telemetry, which would write a client id and report to its makers."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino as library  # noqa: PLC0415 - only where it serves
-
-    return library
+    return import_module("openvino")
 
 
 @cache
-def openvino_core() -> Any:
+def openvino_core() -> "Core":
     """OpenVINO's one core for the whole process."""
     return openvino().Core()

@@ -11,7 +11,7 @@ arithmetic (a test compares them); four layouts of network output are read:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 # (1, 3, H, W) float32 RGB in 0..1 to the raw output
-Network = Callable[[Floats], NDArray[np.floating[Any]]]
+Network = Callable[[Floats], Floats]
 
 GREY = 114
 IOU_THRESHOLD = 0.45  # of the original repository's `detect.py`
@@ -90,7 +90,7 @@ def to_input(fitted: Image) -> Floats:
     return np.ascontiguousarray(planes, np.float32) / np.float32(255)
 
 
-def decode(output: NDArray[np.floating[Any]], classes: int) -> tuple[Floats, Floats]:
+def decode(output: Floats, classes: int) -> tuple[Floats, Floats]:
     """Corners (N, 4) in input pixels and class scores (N, classes) of one picture's raw output.
 
     Raises:
@@ -120,9 +120,7 @@ LONGEST_LIST = 1000
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (8, 16))
 
 
-def check_output(
-    output: NDArray[np.floating[Any]], classes: int, input_hw: tuple[int, int]
-) -> None:
+def check_output(output: Floats, classes: int, input_hw: tuple[int, int]) -> None:
     """Refuse a network of others whose boxes would be misread, before it is watched with.
 
     Args:

@@ -6,7 +6,6 @@ crop has median 0 and the same spread.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 # (2, 1, H, W) crops to (2, 4) logits of open, closed, lowered, not visible
-EyeNetwork = Callable[[Floats], NDArray[np.floating[Any]]]
+EyeNetwork = Callable[[Floats], Floats]
 # Probabilities of open, closed, lowered, not visible.
 FourStates = tuple[float, float, float, float]
 NOT_VISIBLE: FourStates = (0.0, 0.0, 0.0, 1.0)
@@ -91,7 +90,7 @@ def cut_eye(
     return np.asarray(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
-def standardise(crops: NDArray[Any]) -> Floats:
+def standardise(crops: Image | Floats) -> Floats:
     """(N, H, W) grey crops to (N, 1, H, W) float32: median 0, middle spread 1, cut at 3.
 
     Median and quantiles, so that a bright window beside a dark face does not flatten the eye.
@@ -105,7 +104,7 @@ def standardise(crops: NDArray[Any]) -> Floats:
     return np.asarray(scaled, np.float32)[:, None]
 
 
-def probabilities(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def probabilities(logits: Floats) -> NDArray[np.float64]:
     """Softmax over the last axis."""
     raised = np.exp(np.asarray(logits, np.float64) - logits.max(-1, keepdims=True))
     return np.asarray(raised / raised.sum(-1, keepdims=True))

@@ -3,7 +3,6 @@
 import sys
 import threading
 from types import ModuleType
-from typing import Any
 
 _importing = threading.Lock()
 # Imported by `mediapipe.solutions.drawing_utils` for a plot in three dimensions: half of the time
@@ -11,7 +10,7 @@ _importing = threading.Lock()
 _UNUSED = ("matplotlib", "matplotlib.pyplot")
 
 
-def mediapipe() -> Any:
+def mediapipe() -> ModuleType:
     """The library. Whoever imports matplotlib itself, before or after, gets the real one."""
     with _importing:
         if "mediapipe" not in sys.modules:
@@ -19,10 +18,9 @@ def mediapipe() -> Any:
             if len(stand_ins) == len(_UNUSED):
                 sys.modules.update(stand_ins)
             try:
-                import mediapipe as library  # noqa: PLC0415 - half a second, only for faces
+                import mediapipe  # noqa: F401, PLC0415 - half a second, only for faces
             finally:
                 for name, stand_in in stand_ins.items():
                     if sys.modules.get(name) is stand_in:
                         del sys.modules[name]
-            return library
         return sys.modules["mediapipe"]

@@ -9,11 +9,14 @@ import ast
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from models.inference.backend import InferenceError
 from models.inference.cache import cache_folder, sha256_of, writable
 from models.registry import ModelCard
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 # A graph that leaves its sides free is asked at the original repository's default.
 _USUAL_PX = 640
@@ -69,7 +72,7 @@ def behind_pixels(path: Path) -> Path:
     return target
 
 
-def _front(graph: Any, path: Path) -> Any:
+def _front(graph: "ModelProto", path: Path) -> "ModelProto":
     """Bytes to planes: BGR to RGB, channels first, 0..1."""
     from onnx import TensorProto, helper  # noqa: PLC0415 - as above
 
@@ -96,7 +99,7 @@ def _front(graph: Any, path: Path) -> Any:
     )
 
 
-def _input(graph: Any, path: Path) -> tuple[int, list[int | None]]:
+def _input(graph: "ModelProto", path: Path) -> tuple[int, list[int | None]]:
     """Element type and (batch, 3, height, width) of the one input; None is a free side."""
     from onnx import TensorProto  # noqa: PLC0415 - as above
 
@@ -111,7 +114,7 @@ def _input(graph: Any, path: Path) -> tuple[int, list[int | None]]:
     return int(tensor.elem_type), shape
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> "ModelProto":
     import onnx  # noqa: PLC0415 - only for files of others
 
     try:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +69,7 @@ class TorchBackend:
             return [output.numpy() for output in self._network(values)]
 
 
-def _capturing(graph: Any, stream: Any) -> Any:
+def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream) -> torch.cuda.graph:
     # Other networks' threads use the GPU meanwhile; only this thread's work may be captured.
     return torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
 

@@ -5,13 +5,16 @@ driver camera's framing; `draw_cabin` paints what stands still behind them.
 """
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.synthesis.face_warp import Image, Landmarks, find_landmarks
+
+if TYPE_CHECKING:
+    from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
 # Share of the picture's height that chin to hairline takes: a camera on the steering column.
 _FACE_SHARE = 0.40
@@ -35,7 +38,7 @@ class Layer(NamedTuple):
 
 
 @cache
-def _segmenter() -> Any:
+def _segmenter() -> "SelfieSegmentation":
     import mediapipe  # noqa: PLC0415  a second to import, and only needed to look at a new face
 
     return mediapipe.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)

@@ -4,7 +4,6 @@ Pure functions for labelled training pictures; what is random comes from the gen
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -180,7 +179,7 @@ def _lenses(lens: Image, tint: float, rng: Generator) -> Eyewear:
 
 def _draw(
     mask: Image,
-    points: NDArray[Any],
+    points: NDArray[np.float32] | NDArray[np.float64],
     thick: int = 1,
     *,
     closed: bool = True,

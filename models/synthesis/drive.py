@@ -23,9 +23,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import JsonValue
 
 from models.synthesis import FaceState
 from models.synthesis.drive_script import BLINK_S, LONGEST_S, DriveError, Part, read_script
@@ -60,9 +60,9 @@ class Segment:
         ramp = min(self.ramp_s, self.end_s - self.start_s)
         return _ease(t_s - self.start_s, ramp) * (1 - _ease(t_s - self.end_s, ramp))
 
-    def to_dict(self) -> dict[str, Any]:
-        """The segment as an interval of the truth: JSON-ready values."""
-        interval: dict[str, Any] = {
+    def to_dict(self) -> dict[str, JsonValue]:
+        """The segment as an interval of the truth."""
+        interval: dict[str, JsonValue] = {
             "kind": self.kind,
             "start_s": round(self.start_s, 6),
             "end_s": round(self.end_s, 6),
@@ -134,7 +134,7 @@ class Drive:
         except DriveError as error:
             raise DriveError(f"{text}: {error}") from None
 
-    def truth(self) -> list[dict[str, Any]]:
+    def truth(self) -> list[dict[str, JsonValue]]:
         """What happens when, in order: `kind`, `start_s`, `end_s`, `ramp_s`, parameters.
 
         Segments of the same kind and parameters that touch are one interval.

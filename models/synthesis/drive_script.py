@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
 
@@ -115,7 +114,7 @@ def _text_part(words: list[str], where: str) -> Part:
     if not words:
         raise DriveError(f"{where}: `+` needs a segment on both sides, as `closed 4 + nod 2`")
     kind, *rest = words
-    values: dict[str, Any] = {}
+    values: dict[object, object] = {}
     for word in rest:
         name, is_named, value = word.partition("=")
         if not is_named:
@@ -142,9 +141,9 @@ def _yaml_groups(script: str) -> tuple[int | None, list[list[Part]]]:
     return seed, groups
 
 
-def _load_yaml(script: str) -> Any:
+def _load_yaml(script: str) -> object:
     try:
-        return yaml.safe_load(script)
+        document: object = yaml.safe_load(script)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -152,9 +151,10 @@ def _load_yaml(script: str) -> Any:
         raise DriveError(f"drive script{place}: broken YAML ({problem})") from None
     except RecursionError:
         raise DriveError("drive script: YAML nested too deeply; a drive is a flat list") from None
+    return document
 
 
-def _yaml_item(item: Any, where: str) -> list[list[Part]]:
+def _yaml_item(item: object, where: str) -> list[list[Part]]:
     if isinstance(item, str):
         try:
             return _text_groups(item)
@@ -165,14 +165,14 @@ def _yaml_item(item: Any, where: str) -> list[list[Part]]:
     return [[_part(str(kind), _values(given), where) for kind, given in item.items()]]
 
 
-def _values(given: Any) -> dict[Any, Any]:
+def _values(given: object) -> Mapping[object, object]:
     """What stands after a kind in YAML: nothing, its seconds, or a mapping."""
     if isinstance(given, dict):
         return given
     return {} if given is None else {"seconds": given}
 
 
-def _part(kind: str, values: dict[Any, Any], where: str) -> Part:
+def _part(kind: str, values: Mapping[object, object], where: str) -> Part:
     """Check a segment's words against `WORDS`."""
     if kind not in WORDS:
         raise DriveError(f"{where}: `{kind:.40}`: no such segment; {_nearest(kind, WORDS)}")
@@ -195,13 +195,15 @@ def _part(kind: str, values: dict[Any, Any], where: str) -> Part:
 
 
 def _number(
-    values: dict[Any, Any], name: str, limits: tuple[float, float, float], where: str
+    values: Mapping[object, object], name: str, limits: tuple[float, float, float], where: str
 ) -> float:
     default, least, most = limits
     given = values.get(name, default)
     try:
-        value = math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+        if isinstance(given, int | float | str) and not isinstance(given, bool):
+            value = float(given)
+    except (ValueError, OverflowError):
         value = math.nan
     if not least <= value <= most:
         raise DriveError(
@@ -210,18 +212,18 @@ def _number(
     return value
 
 
-def _refuse_unknown(values: Mapping[Any, Any], names: tuple[str, ...], where: str) -> None:
+def _refuse_unknown(values: Mapping[object, object], names: tuple[str, ...], where: str) -> None:
     for name in values:
         if name not in names:
             raise DriveError(f"{where}: {_short(name)}: no such parameter; {_nearest(name, names)}")
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = f"`{value}`" if isinstance(value, str) else repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _nearest(word: Any, words: Iterable[str]) -> str:
+def _nearest(word: object, words: Iterable[str]) -> str:
     names = list(words)
     near = difflib.get_close_matches(str(word)[:80], names, n=1, cutoff=0.6)
     return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"

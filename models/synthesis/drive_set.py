@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import cv2
 import numpy as np
 from numpy.random import Generator
+from pydantic import JsonValue
 
 from models.synthesis import FaceState, Image, Portrait, glasses, infrared
 from models.synthesis.drive import Drive
@@ -151,7 +152,20 @@ def _mounted(plan: DrivePlan, state: FaceState) -> FaceState:
     )
 
 
-def truth_of(plan: DrivePlan) -> dict[str, Any]:
+class DriveTruth(TypedDict):
+    """A drive's entry of a truth file."""
+
+    file: str
+    name: str
+    person: str
+    condition: str
+    mount: dict[str, float]
+    seconds: float
+    script: str
+    animated: list[dict[str, JsonValue]]
+
+
+def truth_of(plan: DrivePlan) -> DriveTruth:
     """The drive's entry of a truth file: what happens when, and how it was made."""
     drive = Drive.parse(plan.script, seed=plan.seed)
     return {

@@ -8,12 +8,16 @@ the head.
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator, RBFInterpolator
+
+if TYPE_CHECKING:
+    from mediapipe.python.solutions.face_detection import FaceDetection
+    from mediapipe.python.solutions.face_mesh import FaceMesh
 
 Image = NDArray[np.uint8]
 # (478, 3) float32: x, y in pixels, z in the same scale with the camera on the negative side.
@@ -59,14 +63,14 @@ FOREHEAD, CHIN, NOSE_TIP = 10, 152, 1
 
 
 @cache
-def _mesh() -> Any:
+def _mesh() -> "FaceMesh":
     import mediapipe  # noqa: PLC0415  a second to import, and only needed to look at a new face
 
     return mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)
 
 
 @cache
-def _finder() -> Any:
+def _finder() -> "FaceDetection":
     import mediapipe  # noqa: PLC0415  as above
 
     return mediapipe.solutions.face_detection.FaceDetection(model_selection=1)
@@ -273,7 +277,7 @@ def _unrolled(
     return np.asarray(lid * (1 - share) + skin * share, np.float32)
 
 
-def _shift(roi: NDArray[Any], along: _Field, down: _Field) -> NDArray[np.float32]:
+def _shift(roi: Image | _Field, along: _Field, down: _Field) -> NDArray[np.float32]:
     """Sample the rectangle `down` pixels further across the eye's axis."""
     rows, columns = np.indices(roi.shape[:2], np.float32)
     x = (columns - along[1] * down).astype(np.float32)

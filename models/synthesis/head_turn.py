@@ -1,7 +1,5 @@
 """Turn the head of one picture: a relief of the mesh's own depth and a rounded skull around it."""
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -147,7 +145,7 @@ def rotation_matrix(yaw_deg: float, pitch_deg: float, roll_deg: float) -> _Field
     return np.asarray(turned, np.float32)
 
 
-def _smooth(value: Any, over: float) -> Any:
+def _smooth(value: _Field, over: float) -> _Field:
     """0 below 0, 1 above `over`, a smooth step between."""
     x = np.clip(value / over, 0, 1)
     return x * x * (3 - 2 * x)

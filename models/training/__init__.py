@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
@@ -318,8 +319,8 @@ class Trainer:
         write_curves(self.progress.curves, self.run / "curves.csv")
         (self.run / "run.json").write_text(json.dumps(self.budget(), indent=2) + "\n")
 
-    def budget(self) -> dict[str, Any]:
-        """What the run cost and how it was made: JSON-ready."""
+    def budget(self) -> dict[str, JsonValue]:
+        """What the run cost and how it was made."""
         device = self.place.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         return {
@@ -369,7 +370,7 @@ def _broken(kept: Path, epoch: int, index: int) -> str:
     )
 
 
-def _whole(batch: Any) -> Any:
+def _whole(batch: object) -> object:
     """`Faces` gives whole batches; there is nothing left to collate."""
     return batch
 

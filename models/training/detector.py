@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, SupportsFloat, TypedDict, get_args
 
 import numpy as np
 import torch
@@ -40,6 +40,22 @@ CURVES_FILE = "results.csv"
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
 
+DetectorSize = Literal["n", "s"]
+
+
+def size_of(text: str) -> DetectorSize:
+    """The size of this name.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    sizes: tuple[DetectorSize, ...] = get_args(DetectorSize)
+    for size in sizes:
+        if size == text:
+            return size
+    raise TrainingError(f"--size {text}: ultralytics YOLOv5 comes as n or s here")
+
+
 @dataclass(frozen=True, slots=True)
 class DetectorRecipe:
     """How to train. Defaults follow hyp.scratch-low of ultralytics/yolov5 but for what is said.
@@ -59,7 +75,7 @@ class DetectorRecipe:
         seed: of everything drawn by chance.
     """
 
-    size: Literal["n", "s"] = "n"
+    size: DetectorSize = "n"
     image_px: int = 256
     epochs: int = 40
     batch: int = 32
@@ -80,7 +96,7 @@ class DetectorRecipe:
     freeze: int = 0
     seed: int = 0
 
-    def overrides(self) -> dict[str, Any]:
+    def overrides(self) -> dict[str, object]:
         """The same in ultralytics' words."""
         return {
             "imgsz": self.image_px, "epochs": self.epochs, "batch": self.batch, "nbs": self.batch,
@@ -156,11 +172,23 @@ def _check_processes(device: str) -> None:
         )
 
 
-def _read_state(run: Path, recipe: DetectorRecipe) -> dict[str, Any]:
+class RunState(TypedDict):
+    """What a run keeps after each epoch: its recipe and everything the next epoch needs."""
+
+    recipe: dict[str, float | str]
+    epoch: int
+    network: dict[str, torch.Tensor]
+    ema: dict[str, torch.Tensor]
+    ema_updates: int
+    optimizer: dict[str, object]
+    best_fitness: float | None
+
+
+def _read_state(run: Path, recipe: DetectorRecipe) -> RunState:
     path = run / STATE_FILE
     if not path.is_file():
         raise TrainingError(f"{path}: nothing to resume; leave --resume out to start the run")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state: RunState = torch.load(path, map_location="cpu", weights_only=True)
     if state["recipe"] != asdict(recipe):
         raise TrainingError(
             f"{run}: was started with another recipe (recipe.json); start a new run"
@@ -173,7 +201,7 @@ def _read_state(run: Path, recipe: DetectorRecipe) -> dict[str, Any]:
 class _Network(DetectionModel):  # type: ignore[misc]
     """YOLOv5u whose training passes run in bf16 on a CPU that has it."""
 
-    def _predict_once(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    def _predict_once(self, x: torch.Tensor, *args: object, **kwargs: object) -> object:
         if not (self.training and x.device.type == "cpu" and _cpu_has_bf16()):
             return super()._predict_once(x, *args, **kwargs)
         with torch.autocast("cpu", torch.bfloat16):
@@ -187,18 +215,18 @@ def _cpu_has_bf16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _as_float(value: Any) -> Any:
+def _as_float(value: object) -> object:
     if isinstance(value, torch.Tensor):
         return value.float()
     if isinstance(value, dict):
         return {key: _as_float(item) for key, item in value.items()}
-    return [_as_float(item) for item in value]
+    return [_as_float(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class _Dataset(YOLODataset):  # type: ignore[misc]
     """ultralytics' augmentation over pictures that were read and checked by us."""
 
-    def __init__(self, pictures: Sequence[Picture], **kwargs: Any) -> None:
+    def __init__(self, pictures: Sequence[Picture], **kwargs: object) -> None:
         self.pictures = pictures
         super().__init__(img_path="", **kwargs)
 
@@ -213,7 +241,7 @@ class _Dataset(YOLODataset):  # type: ignore[misc]
             self.ims[index], self.im_hw0[index], self.im_hw[index] = None, None, None
         self.buffer: list[int] = []
 
-    def get_labels(self) -> list[dict[str, Any]]:
+    def get_labels(self) -> list[dict[str, object]]:
         return [
             {
                 "im_file": str(picture.path),
@@ -239,7 +267,7 @@ class _Trainer(DetectionTrainer):  # type: ignore[misc]
         run: Path,
         recipe: DetectorRecipe,
         device: str,
-        state: dict[str, Any] | None,
+        state: RunState | None,
     ) -> None:
         self._train_set, self._val_set, self._recipe = train, val, recipe
         self._state = state
@@ -271,7 +299,7 @@ class _Trainer(DetectionTrainer):  # type: ignore[misc]
 
         self.add_callback("on_train_batch_end", report_batch)
 
-    def get_dataset(self) -> dict[str, Any]:
+    def get_dataset(self) -> dict[str, object]:
         labels = self._train_set.labels
         return {
             "train": "train", "val": "val", "nc": len(labels), "channels": 3,
@@ -293,7 +321,7 @@ class _Trainer(DetectionTrainer):  # type: ignore[misc]
 
     def save_model(self) -> bool:
         """Keep everything the next epoch needs, as plain tensors, replaced in one step."""
-        state = {
+        state: RunState = {
             "recipe": asdict(self._recipe),
             "epoch": self.epoch,
             "network": self.model.state_dict(),
@@ -322,7 +350,7 @@ class _Trainer(DetectionTrainer):  # type: ignore[misc]
         """The report measures the weights; ultralytics would load a pickle to do it."""
 
 
-def _plain(value: Any) -> float | None:
+def _plain(value: SupportsFloat | None) -> float | None:
     number = None if value is None else float(value)
     return number if number is not None and math.isfinite(number) else None
 

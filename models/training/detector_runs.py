@@ -1,10 +1,9 @@
 """A whole training or evaluation of the detector, from folders to files."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -23,10 +22,19 @@ from models.data.yolo import (
     read_picture_set,
     split_by_person,
 )
-from models.evaluation.detector import MIN_SCORE, Judged, draw_grid, judge, report, worst
+from models.evaluation.detector import (
+    MIN_SCORE,
+    DetectorDocument,
+    Judged,
+    draw_grid,
+    judge,
+    report,
+    worst,
+)
 from models.inference import boxes
 from models.inference.boxes import FaceBoxes
 from models.legacy_yolov5 import from_legacy, read_legacy
+from models.network import build
 from models.registry import WEIGHTS, ModelCard, find, with_labels
 from models.synthesis.scenes import LABELS, Scene, shrunk_into_cabin
 from models.training.detector import CURVES_FILE, DetectorRecipe, is_first_process, train_detector
@@ -56,9 +64,9 @@ def plan_training(
     *,
     start: str,
     hold_out: tuple[str, ...],
+    recipe: DetectorRecipe,
     classes: Mapping[str, str] | None = None,
     teach_steps: int = 0,
-    **chosen: Any,
 ) -> DetectorPlan:
     """Read and check everything a training needs.
 
@@ -67,15 +75,13 @@ def plan_training(
         run: folder of the run.
         start: `shipped`, `none`, or a file.
         hold_out: persons to validate on.
+        recipe: how to train.
         classes: what a class of the set is called here, as {"drowsy": "sleep"}.
         teach_steps: how long the backbone classifies faces before it must find them; 0 skips it.
-        chosen: fields of the recipe.
 
     Raises:
         PictureSetError, CheckpointError, ValueError: one line each.
     """
-    if chosen["size"] not in get_args(DetectorRecipe.__annotations__["size"]):
-        raise PictureSetError(f"--size {chosen['size']}: ultralytics YOLOv5 comes as n or s here")
     pictures = read_picture_set(data, classes=classes)
     check_driver_classes(pictures)
     val: PictureSet | None
@@ -89,15 +95,13 @@ def plan_training(
         raise PictureSetError(
             f"{data}: nothing to train on; pictures lie in images/ or images/train/"
         )
-    tensors, origin = starting_tensors(start, chosen["size"])
+    tensors, origin = starting_tensors(start, recipe.size)
     card = replace(
-        with_labels(find(NAME), pictures.labels), arguments={"size": chosen["size"]},
-        input_hw=(_whole(chosen["image_px"]),) * 2,
+        with_labels(find(NAME), pictures.labels), arguments={"size": recipe.size},
+        input_hw=(_whole(recipe.image_px),) * 2,
         training_data=f"{len(train.pictures)} pictures of {data.name}", licence="AGPL-3.0-only",
     )  # fmt: skip
-    return DetectorPlan(
-        train, val, run, DetectorRecipe(**chosen), tensors, origin, card, teach_steps
-    )
+    return DetectorPlan(train, val, run, recipe, tensors, origin, card, teach_steps)
 
 
 def _whole(side_px: int) -> int:
@@ -175,7 +179,7 @@ def _taught(plan: DetectorPlan, progress: ProgressNote) -> dict[str, Tensor]:
     return network.state_dict()
 
 
-def _losses(losses: Any) -> str:
+def _losses(losses: Mapping[str, float]) -> str:
     return "  ".join(f"{name.removesuffix('_loss')} {value:.2f}" for name, value in losses.items())
 
 
@@ -261,10 +265,9 @@ def open_network(weights: str) -> Opened:
         return _onnx(path)
     if path.suffix == ".safetensors":
         card = read_card(path)
-        network = yolov5(card.labels, **card.arguments)
-        load_tensors(network, read_tensors(path, card.sha256))
-        own_px = card.input_hw[0]
-        return Opened(_eager(network.fuse()), card.labels, card.id, trained_px=own_px)
+        return Opened(
+            _eager(build(card, path)), card.labels, card.id, trained_px=card.input_hw[0]
+        )
     legacy = from_legacy(path)
     return Opened(_eager(legacy.fuse()), legacy.labels, path.name)
 
@@ -288,10 +291,10 @@ def convert_legacy(path: Path, out: Path) -> ModelCard:
 def _eager(network: torch.nn.Module) -> boxes.Network:
     network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(planes: NDArray[np.float32]) -> NDArray[Any]:
+    def run(planes: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
             x = torch.from_numpy(planes).contiguous(memory_format=torch.channels_last)
-            logits: NDArray[Any] = network(x).numpy()
+            logits: NDArray[np.float32] = network(x).numpy()
         return logits
 
     return run
@@ -328,7 +331,7 @@ def evaluate(
     classes: Mapping[str, str] | None = None,
     view: View | None = None,
     progress: ProgressNote = lambda *_: None,
-) -> tuple[dict[str, Any], list[Judged]]:
+) -> tuple[DetectorDocument, list[Judged]]:
     """Measure a detector on a set.
 
     Args:
@@ -356,13 +359,13 @@ def evaluate(
         judged = judge_in_cabins(look, pictures, _size(view.scene), done)
     else:
         judged = judge(look, pictures.pictures, done)
-    measured = report(judged, pictures)
-    measured |= {
-        "model": detector.name, "dataset": data.name, "split": split, **asdict(view),
+    document: DetectorDocument = {
+        **report(judged, pictures), "model": detector.name, "dataset": data.name, "split": split,
+        "scene": view.scene, "input_px": view.input_px, "closer": view.closer,
         "notices": list(pictures.notices),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
-    return measured, judged
+    return document, judged
 
 
 def _size(scene: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Teach the eye-state network: balanced draws of varied crops, labels that allow several states."""
 
 from collections.abc import Callable
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -54,6 +55,15 @@ def allowed_loss(logits: Tensor, allowed: Tensor) -> Tensor:
     logs = torch.log_softmax(logits, 1)
     inside = torch.logsumexp(logs + torch.log(allowed.clamp_min(1e-6)), 1)
     return -((1 - SMOOTHING) * inside + SMOOTHING * logs.mean(1)).mean()
+
+
+class EyeTraining(TypedDict, total=False):
+    """Settings of `train_eyes`; those left out have its defaults."""
+
+    steps: int
+    batch: int
+    lr: float
+    seed: int
 
 
 def train_eyes(

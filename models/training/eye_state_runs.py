@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from models.inference.eye_crops import eye_probabilities
 from models.registry import ModelCard, find
 from models.synthesis.face_warp import Landmarks
 from models.synthesis.scenes import actor_of
-from models.training.eye_state import judge_eyes, train_eyes
+from models.training.eye_state import EyeTraining, judge_eyes, train_eyes
 
 __all__ = ["Face", "area", "gather", "leave_out", "mesh_in", "open_eyes", "probability"]
 
@@ -122,7 +122,7 @@ def leave_out(
     *,
     start: Path | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
-    **settings: Any,
+    **settings: Unpack[EyeTraining],
 ) -> tuple[EyeCrops, NDArray[np.float64]]:
     """Train once a fold without its people; those people's crops, and the probabilities for them.
 
@@ -215,7 +215,7 @@ def judge_people_left_out(data: EyeCrops, run: Path) -> tuple[EyeCrops, NDArray[
     parts, judged = [], []
     for weights in sorted(run.glob(f"fold_*/{NAME}.safetensors")):
         left_out = read_card(weights).measured[LEFT_OUT]
-        parts.append(data.only(np.isin(data.people, left_out)))
+        parts.append(data.only(np.isin(data.people, np.array(left_out))))
         judged.append(judge_eyes(open_eyes(weights), parts[-1]))
     if not any(len(part) for part in parts):
         raise PictureSetError(
@@ -233,7 +233,7 @@ def run_training(
     start: Path | None = None,
     bias: NDArray[np.float64] | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
-    **settings: Any,
+    **settings: Unpack[EyeTraining],
 ) -> ModelCard:
     """Train on everything and write weights and card.
 
@@ -288,9 +288,9 @@ def area(network: EyeState, faces: Sequence[Face]) -> float | None:
 def probability(network: EyeState, face: Face) -> float:
     """Mean probability of closed lids over the eyes of one face, 0.5 where it cannot look."""
 
-    def run(crops: NDArray[np.float32]) -> NDArray[Any]:
+    def run(crops: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            logits: NDArray[Any] = network(torch.from_numpy(crops)).numpy()
+            logits: NDArray[np.float32] = network(torch.from_numpy(crops)).numpy()
         return logits
 
     eyes = eye_probabilities(run, face.image, face.landmarks)

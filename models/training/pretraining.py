@@ -6,7 +6,6 @@ size the closer look shows them, it notices within minutes; the detector then st
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -40,8 +39,10 @@ class FaceClassifier(nn.Module):
 
     def _outputs(self, index: int) -> int:
         layer = self.layers[index]
-        last: Any = layer.cv3 if index == 6 else layer.cv2
-        return int(last.conv.out_channels)
+        last = layer.get_submodule("cv3" if index == 6 else "cv2")
+        convolution = last.get_submodule("conv")
+        assert isinstance(convolution, nn.Conv2d)  # noqa: S101 - as YOLOv5 is built
+        return convolution.out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in 0..1 to (B, classes) logits."""

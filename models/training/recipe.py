@@ -1,10 +1,11 @@
 """A training recipe: one validated YAML file, `configs/train/*.yaml`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from models.data.augmentation import Augmentation
 
@@ -32,7 +33,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     source: str = Field("", description="Where the recipe comes from.")
-    arguments: dict[str, Any] = Field(
+    arguments: dict[str, JsonValue] = Field(
         default_factory=dict, description="Arguments of the architecture other than its card's."
     )
     input_px: int | None = Field(None, ge=16, le=1024, description="Side; None is the card's own.")
@@ -99,7 +100,7 @@ class Recipe(BaseModel):
         return next((part.px for part in self.grow if done < part.until), None)
 
 
-def load_recipe(path: Path, **overrides: Any) -> Recipe:
+def load_recipe(path: Path, **overrides: object) -> Recipe:
     """The recipe of a YAML file, with some settings replaced.
 
     Raises:
@@ -116,14 +117,14 @@ def load_recipe(path: Path, **overrides: Any) -> Recipe:
     return make_recipe(values | overrides, str(path))
 
 
-def make_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
+def make_recipe(values: Mapping[str, object], where: str = "recipe") -> Recipe:
     """A recipe from plain values.
 
     Raises:
         RecipeError: one line a fault, with its dotted path.
     """
     try:
-        return Recipe(**values)
+        return Recipe.model_validate(values)
     except ValidationError as error:
         faults = (
             f"{where}: {'.'.join(str(p) for p in fault['loc']) or 'recipe'}: {fault['msg']}"

@@ -117,7 +117,7 @@ class _Mesh:
         from mediapipe.python._framework_bindings import resource_util  # noqa: PLC0415 - likewise
 
         self._rect = NormalizedRect
-        resource_util.set_resource_dir(str(Path(library.__file__).parent.parent))
+        resource_util.set_resource_dir(str(Path(library.__path__[0]).parent))
         self._packet: Any = None
         self._ticks = 0
         self._graph: Any = None

@@ -98,7 +98,9 @@ def test_each_person_has_figures_and_the_document_is_that_of_all_models(tmp_path
     rows = [judged("awake", AWAKE), judged("sleep", SLEEP)]
     other = [Judged(picture(j.picture.path and "awake", "berta"), BOX, j.faces) for j in rows[:1]]
     pictures = PictureSet(tmp_path, LABELS, tuple(j.picture for j in rows + other))
-    measured = report(rows + other, pictures) | {"model": "awake_sleep_n@1", "dataset": "faces"}
+    measured = report(rows + other, pictures) | {
+        "model": "awake_sleep_n@1", "dataset": "faces", "scene": "", "measured_at": "2026-11-28",
+    }  # fmt: skip
     assert set(measured["people"]) == {"anna", "berta"}
     path = tmp_path / "report.json"
     as_report(measured, command="wakeful models evaluate awake_sleep").save(path)

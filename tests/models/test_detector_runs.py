@@ -23,6 +23,7 @@ from models.inference.boxes import find_faces, to_input
 from models.legacy_yolov5 import from_legacy
 from models.registry import find
 from models.report import Report
+from models.training.detector import DetectorRecipe
 from models.training.detector_runs import View, evaluate, open_network, plan_training
 from monitor.config import PerceptionConfig
 from monitor.errors import ConfigError
@@ -209,7 +210,9 @@ def test_an_onnx_of_the_original_repository_runs_as_it_is(tmp_path: Path) -> Non
 @pytest.mark.shared
 @pytest.mark.skipif(not LEGACY.is_file(), reason=f"needs {LEGACY.name} of ../shared")
 def test_a_training_may_start_from_a_legacy_checkpoint(data: Path, tmp_path: Path) -> None:
-    plan = plan_training(data, tmp_path / "run", start=str(LEGACY), hold_out=(), **RECIPE)
+    plan = plan_training(
+        data, tmp_path / "run", start=str(LEGACY), hold_out=(), recipe=DetectorRecipe(**RECIPE)
+    )
     assert plan.start is not None
     assert "lifted without its code" in plan.origin
     theirs = from_legacy(LEGACY).state_dict()["model.0.conv.weight"]
