@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import structlog
 from rich.console import Console
@@ -55,9 +55,9 @@ def overrides(
     trace: Path | None,
     realtime: bool,
     expressions: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the command line says, as sections of the configuration; silence overrides nothing."""
-    values: dict[str, Any] = {"policy": policy, "vehicle": vehicle}
+    values: dict[str, object] = {"policy": policy, "vehicle": vehicle}
     if cameras:
         values["cameras"] = tuple(
             {
@@ -68,9 +68,9 @@ def overrides(
             for number, source in enumerate(cameras)
         )
     if broker is not None:
-        values["mqtt"] = {"enabled": broker != "none"}
-        if broker != "none":
-            values["mqtt"] |= _broker(broker)
+        values["mqtt"] = (
+            {"enabled": False} if broker == "none" else {"enabled": True, **_broker(broker)}
+        )
     if trace is not None:
         values["trace"] = {"enabled": True, "folder": trace}
     if expressions is not None:
@@ -78,7 +78,7 @@ def overrides(
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _broker(text: str) -> dict[str, Any]:
+def _broker(text: str) -> dict[str, object]:
     try:
         return broker_address(text, "--broker")
     except ValueError as error:

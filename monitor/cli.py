@@ -213,7 +213,7 @@ def replay(
     from monitor.protocol.mapping import event_line
     from monitor.sinks.trace import read_trace
 
-    def events(name: str | None) -> list[Any]:
+    def events(name: str | None) -> "list[Event]":
         header, given = read_trace(trace)
         chosen = load_policy(name or header.policy)
         return list(

@@ -13,7 +13,7 @@ import textwrap
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import (
@@ -23,10 +23,10 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    TypeAdapter,
     field_validator,
     model_validator,
 )
+from pydantic_core import to_jsonable_python
 from pydantic_settings import SettingsConfigDict
 
 from monitor.addresses import host_and_port, redacted, scheme_of
@@ -212,7 +212,7 @@ class MqttConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _address(cls, values: Any) -> Any:
+    def _address(cls, values: object) -> object:
         """`host` may be written as people have it: with a scheme, a port, as IPv6."""
         if not isinstance(values, dict) or not isinstance(values.get("host"), str):
             return values
@@ -230,7 +230,7 @@ _BROKER_SCHEMES = {
 }
 
 
-def broker_address(text: str, setting: str, port: object = None) -> dict[str, Any]:
+def broker_address(text: str, setting: str, port: object = None) -> dict[str, object]:
     """`mqtts://[::1]:8883` and its like as settings of `mqtt`.
 
     Args:
@@ -252,7 +252,7 @@ def broker_address(text: str, setting: str, port: object = None) -> dict[str, An
     except ConfigError as error:
         raise ValueError(str(error)) from None
     tls, usual_port = _BROKER_SCHEMES[scheme]
-    broker: dict[str, Any] = {"host": host}
+    broker: dict[str, object] = {"host": host}
     chosen = port if port is not None else own_port if own_port is not None else usual_port
     if chosen is not None:
         broker["port"] = chosen
@@ -415,7 +415,7 @@ class Config(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_metrics(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _without_metrics(cls, values: dict[str, object]) -> dict[str, object]:
         """Files of version 0.1.0 have a section that never did anything: a vehicle must start."""
         return {name: value for name, value in values.items() if name != "metrics"}
 
@@ -435,7 +435,7 @@ class Config(Settings):
         return cameras
 
 
-def load(path: Path | None = None, **overrides: Any) -> Config:
+def load(path: Path | None = None, **overrides: object) -> Config:
     """The effective configuration.
 
     Args:
@@ -501,8 +501,8 @@ def _yaml_lines(section: BaseModel, comments: bool, indent: str = "") -> Iterato
             yield f"{indent}{name}: {_scalar(value)}"
 
 
-def _scalar(value: Any) -> str:
-    plain = TypeAdapter(Any).dump_python(value, mode="json")
+def _scalar(value: object) -> str:
+    plain = to_jsonable_python(value)
     if isinstance(plain, str):
         plain = redacted(plain)  # an address may hold a password
     return yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n").strip()

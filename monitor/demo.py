@@ -6,7 +6,7 @@ any other. Only the score knows the script, and only after the watch is over.
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ from monitor.scoring import Score, intervals_of, score
 from monitor.sinks.base import Sink, Step
 from monitor.sinks.window import draw
 from monitor.types import Event, Image, Kind, Level, Phase
+
+if TYPE_CHECKING:
+    from models.synthesis.drive import Drive
 
 # A drive that ends earlier than this before its script does was stopped.
 END_S = 0.5
@@ -192,7 +195,7 @@ def film(
     console.print(f"{path}: {written} pictures, {fps:g} a second; truth: {truth}", highlight=False)
 
 
-def _drive(script: Path | None) -> Any:
+def _drive(script: Path | None) -> "Drive":
     from models.synthesis.drive import Drive, DriveError
     from monitor.camera import DEMO_SCRIPT
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -403,7 +402,7 @@ def choose_smoothing(losses: Mapping[float, float]) -> float:
     return min(s for s, loss in losses.items() if loss <= 1.01 * min(losses.values()))
 
 
-def write_fusion(path: Path, asked: Mapping[str, Questions], card: Mapping[str, Any]) -> None:
+def write_fusion(path: Path, asked: Mapping[str, Questions], card: Mapping[str, object]) -> None:
     """The model's file: its card, and the curves, with the sha256 of the curves."""
     curves = {
         witness: {"shut": both.shut.to_dict(), "closed": both.closed.to_dict()}

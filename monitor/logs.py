@@ -4,10 +4,9 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 import structlog
-from structlog.typing import EventDict
+from structlog.typing import EventDict, Processor
 
 from models.inference import native_logs
 from monitor.addresses import redacted
@@ -17,7 +16,7 @@ from monitor.config import LogConfig
 def configure_logging(config: LogConfig) -> None:
     """The process's own log, to standard error: readable on a terminal, JSON elsewhere."""
     human = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
-    renderer: Any = (
+    renderer: Processor = (
         structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
     )
     structlog.configure(

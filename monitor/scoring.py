@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from monitor.errors import ConfigError
 from monitor.policy import Policy
 from monitor.types import KINDS, Event, Kind, Level, Phase
@@ -197,7 +199,7 @@ def _kinds(names: Iterable[str]) -> frozenset[Kind]:
     return frozenset(kinds)
 
 
-def intervals_of(truth: Iterable[Mapping[str, Any]]) -> tuple[TruthInterval, ...]:
+def intervals_of(truth: Iterable[Mapping[str, JsonValue]]) -> tuple[TruthInterval, ...]:
     """Intervals as a drive's `truth()` or a truth file gives them."""
     return tuple(map(_interval, truth))
 

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    file_values: ClassVar[dict[str, Any]] = {}
+    file_values: ClassVar[dict[str, object]] = {}
     # What variables of this prefix begin with that are no settings of this tree.
     other_variables: ClassVar[tuple[str, ...]] = ()
 
@@ -140,7 +140,7 @@ def _shipped_configs() -> Path:
 CONFIGS = _shipped_configs()
 
 
-def read_yaml(path: Path, option: str = "--config") -> dict[str, Any]:
+def read_yaml(path: Path, option: str = "--config") -> dict[str, object]:
     """The mapping in a YAML file; an empty file is an empty mapping.
 
     Args:
@@ -205,7 +205,7 @@ def _keys_at(schema: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     return list(fields)
 
 
-def _section_of(annotation: Any) -> type[BaseModel] | None:
+def _section_of(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
@@ -219,6 +219,6 @@ def _secret(path: str) -> bool:
     return any(word in path.lower() for word in ("password", "secret", "token"))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = redacted(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -50,7 +50,7 @@ def draw_timeline(run: Run, path: Path) -> None:
     figure.savefig(path, dpi=90)
 
 
-def _truth_rows(axes: Any, run: Run) -> None:
+def _truth_rows(axes: Axes, run: Run) -> None:
     kinds = list(dict.fromkeys(i.kind for i in run.score.clip.intervals))
     for interval in run.score.clip.intervals:
         row = kinds.index(interval.kind)
@@ -61,14 +61,14 @@ def _truth_rows(axes: Any, run: Run) -> None:
     axes.set_yticks(range(len(kinds)), kinds, fontsize=7)
 
 
-def _ribbon(axes: Any, states: Iterable[DriverState]) -> None:
+def _ribbon(axes: Axes, states: Iterable[DriverState]) -> None:
     states = list(states)
     for now, then in pairwise(states):
         axes.axvspan(now.timestamp_s, then.timestamp_s, color=_EYES[now.eyes], lw=0)
     axes.set_yticks([0.5], ["eyes"], fontsize=7)
 
 
-def _measures(axes: Any, run: Run) -> None:
+def _measures(axes: Axes, run: Run) -> None:
     _curve(axes, run.states, "openness", lambda s: s.openness)
     times = [o.timestamp_s for o in run.observations]
     detected = [
@@ -82,7 +82,7 @@ def _measures(axes: Any, run: Run) -> None:
 
 
 def _curve(
-    axes: Any,
+    axes: Axes,
     states: Iterable[DriverState],
     label: str,
     value: Callable[[DriverState], float | None],
@@ -95,7 +95,7 @@ def _gaps(values: Iterable[float | None]) -> list[float]:
     return [float("nan") if value is None else value for value in values]
 
 
-def _alert_rows(axes: Any, run: Run) -> None:
+def _alert_rows(axes: Axes, run: Run) -> None:
     alerts = alerts_of(run.events)
     for row, alert in enumerate(alerts):
         for event, later in pairwise(alert.tellings):

@@ -5,7 +5,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
@@ -96,16 +95,16 @@ class TripSource:
 def _driver(payload: bytes) -> str | None:
     if not payload.strip():
         return None
-    text: Any = payload.decode("utf-8", "replace").strip()
-    if text.startswith(("{", '"')):
-        text = _json(payload)
-        if isinstance(text, dict):
-            text = _first(text, _DRIVER)
-    if text is None or text == "":
+    driver: object = payload.decode("utf-8", "replace").strip()
+    if payload.lstrip().startswith((b"{", b'"')):
+        driver = _json(payload)
+        if isinstance(driver, dict):
+            driver = _first(driver, _DRIVER)
+    if driver is None or driver == "":
         return None
-    if not isinstance(text, str) or not re.fullmatch(IDENTIFIER, text):
+    if not isinstance(driver, str) or not re.fullmatch(IDENTIFIER, driver):
         raise ValueError(f"{payload[:40]!r} is no id; send letters, digits, - and _, 64 at most")
-    return text
+    return driver
 
 
 def _place(payload: bytes) -> tuple[float, float]:
@@ -114,16 +113,17 @@ def _place(payload: bytes) -> tuple[float, float]:
         raise ValueError(f'{payload[:40]!r} is no place; send {{"latitude": 1.5, "longitude": 2}}')
     if isinstance(values.get("value"), dict):
         values = values["value"]
-    place = _first(values, _LATITUDE), _first(values, _LONGITUDE)
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in place):
+    place = (_first(values, _LATITUDE), _first(values, _LONGITUDE))
+    degrees = [v for v in place if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(degrees) < len(place):
         raise ValueError(f"{payload[:40]!r} holds no latitude and longitude in degrees")
     try:
-        return float(place[0]), float(place[1])
+        return float(degrees[0]), float(degrees[1])
     except OverflowError:  # a whole number of hundreds of digits
         raise ValueError(f"{payload[:40]!r} is no place on earth") from None
 
 
-def _json(payload: bytes) -> Any:
+def _json(payload: bytes) -> object:
     if len(payload) > LONGEST_BYTES:
         raise ValueError(f"{len(payload)} bytes; at most {LONGEST_BYTES}")
     try:
@@ -132,5 +132,5 @@ def _json(payload: bytes) -> Any:
         raise ValueError(f"{payload[:40]!r} is no JSON") from None
 
 
-def _first(values: dict[str, Any], names: tuple[str, ...]) -> Any:
+def _first(values: dict[object, object], names: tuple[str, ...]) -> object:
     return next((values[name] for name in names if values.get(name) is not None), None)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from models.cli import detector
 from models.cli.console import show_comparison, show_models
+from models.evaluation.eye_state import EyeSetFigures
 from monitor import cli, demo, evaluation
 from monitor.bench.report import print_report
 from monitor.fleet import cli as fleet_cli
@@ -167,7 +168,7 @@ def test_a_table_fits_80_columns_and_breaks_no_word(
 def test_the_eyes_of_a_set_fit(cells: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     page = io.StringIO()
     monkeypatch.setattr(detector, "console", Console(width=WIDTH, file=page))
-    detector.tell_eyes({"eyes_scenes": figures(people={PERSON: figures()})})
+    detector.tell_eyes({"eyes_scenes": EyeSetFigures(figures(), {}, {PERSON: figures()})})
     check(page.getvalue(), cells)
 
 

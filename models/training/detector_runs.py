@@ -265,9 +265,7 @@ def open_network(weights: str) -> Opened:
         return _onnx(path)
     if path.suffix == ".safetensors":
         card = read_card(path)
-        return Opened(
-            _eager(build(card, path)), card.labels, card.id, trained_px=card.input_hw[0]
-        )
+        return Opened(_eager(build(card, path)), card.labels, card.id, trained_px=card.input_hw[0])
     legacy = from_legacy(path)
     return Opened(_eager(legacy.fuse()), legacy.labels, path.name)
 

@@ -5,7 +5,7 @@ Both nets come in mediapipe 0.10.21's wheel, the last that carries its models: n
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,6 +14,10 @@ from models.inference.mediapipe_import import mediapipe
 from models.inference.native_logs import native_stderr_silenced
 from monitor.perception.face import Points, Region
 from monitor.types import Box, Image
+
+if TYPE_CHECKING:
+    from mediapipe.framework.formats.landmark_pb2 import NormalizedLandmarkList
+    from mediapipe.python import Packet
 
 
 class Landmarker:
@@ -166,7 +170,7 @@ class _Mesh:
         if graph is not None:
             graph.close()
 
-    def _note(self, _: str, packet: Any) -> None:
+    def _note(self, _: str, packet: "Packet") -> None:
         self._packet = packet
 
 
@@ -197,7 +201,7 @@ _WIRE = np.dtype(
 )
 
 
-def _as_array(landmarks: Any) -> Points:
+def _as_array(landmarks: "NormalizedLandmarkList") -> Points:
     """(478, 3) of a NormalizedLandmarkList; its wire form is read at once where it is plain."""
     wire = landmarks.SerializeToString()
     if len(wire) == len(landmarks.landmark) * _WIRE.itemsize:

@@ -4,7 +4,7 @@ The units every threshold is written in stand here too: seconds, shares, degrees
 """
 
 import itertools
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,7 +19,7 @@ from monitor.config import Section
 from monitor.types import Level
 
 
-def _level(value: Any) -> Any:
+def _level(value: object) -> Level:
     if isinstance(value, str) and value.upper() in Level.__members__:
         return Level[value.upper()]
     if isinstance(value, Level):

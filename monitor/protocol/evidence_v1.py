@@ -4,7 +4,7 @@ Plain dictionaries in and out: the database's migration and the reader of old pa
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 _RULES: Final = {
     "microsleep": "closure",
@@ -41,12 +41,12 @@ _OWN: Final[Mapping[str, set[str]]] = {
 }
 
 
-def rule_of(kind: str, stored: Mapping[str, Any]) -> str:
+def rule_of(kind: str, stored: Mapping[str, object]) -> str:
     """The rule that found an event of this kind; a look that nobody answered climbs as well."""
     return "distraction" if "away_s" in stored else _RULES.get(kind, "closure")
 
 
-def upgraded(kind: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+def upgraded(kind: str, stored: Mapping[str, object]) -> dict[str, object]:
     """Evidence of any version as today's JSON; today's own is returned as it is."""
     if stored.get("rule") not in (None, *_LIMITS):
         return dict(stored)

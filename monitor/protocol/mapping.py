@@ -59,7 +59,7 @@ class EventRow(TypedDict):
     ended_at: float | None
     duration_s: float
     acknowledged: bool
-    evidence: Mapping[str, Any]
+    evidence: Mapping[str, object]
     policy: str
     calibration: str
     models: list[str]
@@ -177,7 +177,7 @@ def event_line(event: Event) -> str:
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
 
 
-def evidence_from(kind: Kind, stored: Mapping[str, Any]) -> Evidence:
+def evidence_from(kind: Kind, stored: Mapping[str, object]) -> Evidence:
     """Evidence out of JSON of any version.
 
     What an older or newer version wrote and this one does not know is left out: an event is never
@@ -342,8 +342,19 @@ def _trip_from(row: Mapping[Any, Any]) -> Trip:
     return Trip(driver, Position(latitude_deg, longitude_deg))
 
 
-def _trip_signals(trip: Trip) -> dict[str, Any]:
-    return {"driver": trip.driver, **(asdict(trip.position) if trip.position else {})}
+class _TripSignals(TypedDict):
+    driver: str | None
+    latitude_deg: float | None
+    longitude_deg: float | None
+
+
+def _trip_signals(trip: Trip) -> _TripSignals:
+    place = trip.position
+    return {
+        "driver": trip.driver,
+        "latitude_deg": place.latitude_deg if place else None,
+        "longitude_deg": place.longitude_deg if place else None,
+    }
 
 
 def _within(angle_deg: float, limit_deg: float) -> float:

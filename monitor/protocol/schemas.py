@@ -104,7 +104,7 @@ class Payload(BaseModel):
         return self.model_dump_json(by_alias=True).encode()
 
 
-def _plain_evidence(evidence: dict[str, Any]) -> dict[str, Any]:
+def _plain_evidence(evidence: dict[str, object]) -> dict[str, object]:
     budget = [256]
     _check_json(evidence, 0, budget)
     return evidence
@@ -431,7 +431,7 @@ class Coverage(Envelope):
         return self
 
 
-def message_schemas() -> dict[str, Any]:
+def message_schemas() -> dict[str, object]:
     """JSON Schema (2020-12) of every message that a vehicle sends or a fleet answers.
 
     A message is valid if it fits the definition of its topic: `$defs/Alert`, `Coverage`, `State`,

@@ -5,14 +5,13 @@ thread. What is wrong with it is told by `trouble`, which the worker publishes a
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.types import Command, DriverState, Event, Frame, Observation
 
-Overlay = NDArray[np.floating[Any]] | None
+Overlay = NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ no file is played. Without a sound device the chime stays silent and says so.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -222,7 +222,7 @@ class _SoundDevice:
 
         self._failure: type[Exception] = sounddevice.PortAudioError
         try:
-            self._stream: Any = sounddevice.OutputStream(
+            self._stream = sounddevice.OutputStream(
                 samplerate=RATE_HZ, channels=1, dtype="float32", device=device, latency="low"
             )
             self._stream.start()

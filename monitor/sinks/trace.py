@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
 
 from monitor import __version__
@@ -255,17 +256,17 @@ def _latest(folder: Path) -> Path:
     return files[-1]
 
 
-def _encoded(value: Any) -> Any:
+def _encoded(value: object) -> object:
     encode = _ENCODERS.get(type(value))
     return encode(value) if encode else value
 
 
-def _unknown(value: Any) -> object:
+def _unknown(value: np.generic) -> object:
     # A numpy scalar that slipped in.
     return value.item()
 
 
-def _same(value: Any) -> Any:
+def _same(value: object) -> object:
     return value
 
 
@@ -277,7 +278,7 @@ def _eyes_of_version_1(closed: float | None) -> dict[str, list[float]]:
     return {"eye_left": eye, "eye_right": eye}
 
 
-_ENCODERS: dict[type, Callable[[Any], Any]] = {
+_ENCODERS: dict[type, Callable[[Any], object]] = {
     Box: lambda v: [v.x1, v.y1, v.x2, v.y2],
     HeadPose: lambda v: [v.yaw_deg, v.pitch_deg, v.roll_deg],
     Detection: lambda v: [_encoded(v.box), v.awake, v.sleep, v.yawn],

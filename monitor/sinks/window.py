@@ -5,7 +5,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -31,7 +30,7 @@ WHITE, DARK = (245, 245, 245), (20, 20, 20)
 QUIT = "q quits"
 RATE_OVER = 30  # frames that the rate on the picture is a mean of
 
-Points = NDArray[np.floating[Any]] | None
+Points = NDArray[np.float32] | None
 
 
 def draw(

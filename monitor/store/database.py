@@ -6,6 +6,7 @@ server down) and the watch goes on without it; any other `StoreError` needs a pe
 """
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,7 +193,7 @@ def make_folder(folder: Path) -> None:
 
 def _tune_sqlite(engine: Engine, begin: str) -> None:
     @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _: object) -> None:
+    def _connect(connection: sqlite3.Connection, _: object) -> None:
         # The driver's own transaction handling is off: BEGIN is ours to say.
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")

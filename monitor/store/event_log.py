@@ -1,7 +1,6 @@
 """The event log's statements: each takes a connection and does one thing, in either database."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -163,7 +162,11 @@ def damage(connection: Connection) -> str | None:
 
 
 def _delete_oldest(
-    connection: Connection, table: Table, column: str, rows: int, conditions: Sequence[Any]
+    connection: Connection,
+    table: Table,
+    column: str,
+    rows: int,
+    conditions: Sequence[ColumnElement[bool]],
 ) -> int:
     key = list(table.primary_key.columns)
     if connection.dialect.name == "sqlite":

@@ -4,10 +4,11 @@ Whoever reads is not the watch: a missing file is an error, a statement has a ti
 are told in words for the one who asked.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -69,7 +70,7 @@ def explained_reading(name: str) -> Iterator[None]:
         raise StoreError(_explanation(error, name)) from None
 
 
-def _tune_sqlite(connection: Any, _record: object) -> None:
+def _tune_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA query_only = ON")
     # A reader takes its memory from the page cache.
     connection.execute("PRAGMA cache_size = -65536")

@@ -209,9 +209,9 @@ def merged(earlier: EvidenceType, later: EvidenceType) -> EvidenceType:
     return replace(later, **kept) if kept else later
 
 
-def evidence_json(evidence: RuleEvidence) -> Mapping[str, Any]:
+def evidence_json(evidence: RuleEvidence) -> Mapping[str, object]:
     """JSON-ready: `rule` first, then every field that is not at its default."""
-    values: dict[str, Any] = {"rule": evidence.rule}
+    values: dict[str, object] = {"rule": evidence.rule}
     for field in fields(evidence):
         value = getattr(evidence, field.name)
         if value != field.default and field.name != "rule":

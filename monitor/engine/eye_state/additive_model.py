@@ -70,7 +70,7 @@ class AdditiveModel:
             },
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """For the model's file."""
         curves = {
             name: {"knots": list(curve.knots), "values": list(curve.values)}

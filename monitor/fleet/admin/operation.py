@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -387,7 +386,7 @@ def _write_lines(
     return rows
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
@@ -404,7 +403,7 @@ def _remove_clips(connection: Connection, subject: Subject, folder: Path) -> int
 
 
 def _audit(
-    connection: Connection, action: str, subject: Subject, actor: str, now: float, detail: Any
+    connection: Connection, action: str, subject: Subject, actor: str, now: float, detail: object
 ) -> None:
     connection.execute(
         insert(schema.audit).values(

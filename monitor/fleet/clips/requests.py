@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, Engine, and_, insert, select, update
 
@@ -38,7 +38,7 @@ def open_requests(engine: Engine) -> list[OpenRequest]:
         return [OpenRequest(*row) for row in connection.execute(query)]
 
 
-def note(engine: Engine, request: str, now: float, **values: Any) -> None:
+def note(engine: Engine, request: str, now: float, **values: object) -> None:
     """Write down how far an open request has come."""
     with engine.begin() as connection:
         _note(connection, request, now, values)
@@ -86,13 +86,13 @@ def forget_file(engine: Engine, request: str, event: str, now: float) -> None:
         _audit(connection, "clip delete", event, now, {"reason": "kept long enough"})
 
 
-def _note(connection: Connection, request: str, now: float, values: Mapping[str, Any]) -> None:
+def _note(connection: Connection, request: str, now: float, values: Mapping[str, object]) -> None:
     mine = and_(_REQUESTS.c.id == request, _REQUESTS.c.status.in_(OPEN))
     connection.execute(update(_REQUESTS).where(mine).values(updated_at=now, **values))
 
 
 def _audit(
-    connection: Connection, action: str, subject: str, now: float, detail: Mapping[str, Any]
+    connection: Connection, action: str, subject: str, now: float, detail: Mapping[str, object]
 ) -> None:
     connection.execute(
         insert(schema.audit).values(

@@ -139,7 +139,7 @@ class Ingester:
         self._inbox.acknowledge(decoded.ids)
         self._account(decoded, len(arrivals))
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> dict[str, object]:
         """How it stands; `troubles` is empty when all is well."""
         troubles = {}
         if not self._inbox.connected:

@@ -3,8 +3,8 @@
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
@@ -12,6 +12,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 from monitor.addresses import shown_host
 from monitor.errors import ConfigError
 from monitor.fleet.config import MetricsConfig
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 LAG_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3600.0, 86_400.0)
 TIME_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -96,7 +99,7 @@ class _OnIPv6(WSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
         """Say nothing: scrapes come every few seconds."""
 
 
@@ -113,7 +116,7 @@ class Pages:
         self,
         config: MetricsConfig,
         registry: CollectorRegistry,
-        health: Callable[[], dict[str, Any]],
+        health: Callable[[], Mapping[str, object]],
     ) -> None:
         self._metrics = make_wsgi_app(registry)
         self._health = health
@@ -134,7 +137,9 @@ class Pages:
         threading.Thread(target=server.serve_forever, name="pages", daemon=True).start()
         return server
 
-    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def _answer(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
         if environ.get("PATH_INFO") == "/metrics":
             return list(self._metrics(environ, start_response))
         served = environ.get("PATH_INFO") in {"/health", "/"}

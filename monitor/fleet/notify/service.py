@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 import sdnotify
 import structlog
@@ -104,7 +104,7 @@ class Notifier:
         for future in list(self._sending.values()):
             future.result()
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> dict[str, object]:
         """How it stands; `troubles` is empty when all is well."""
         return {"troubles": dict(self._errors)}
 

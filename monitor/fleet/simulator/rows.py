@@ -116,11 +116,15 @@ def event_row(vehicle: str, episode: Episode) -> Row:
 
 
 @cache
-def _recorded_event(piece: Piece, place: int) -> Mapping[str, Any]:
+def _recorded_event(piece: Piece, place: int) -> Mapping[str, object]:
     """The row of a recorded event, its JSON as text."""
-    row: dict[str, Any] = {**mapping.event_row(piece.events[place], "")}
-    texts = {name: json.dumps(row[name]) for name in ("evidence", "models")}
-    return {**row, **texts, "duration_s": round(row["duration_s"], 3)}
+    row = mapping.event_row(piece.events[place], "")
+    return {
+        **row,
+        "evidence": json.dumps(row["evidence"]),
+        "models": json.dumps(row["models"]),
+        "duration_s": round(row["duration_s"], 3),
+    }
 
 
 # --- samples -----------------------------------------------------------------------------------
@@ -151,8 +155,8 @@ def _recorded_sample(piece: Piece, second: int) -> Row:
         policy="",
         fps=piece.fps[second],
     )
-    row: dict[str, Any] = {**mapping.sample_row(state)}
-    row["degraded"] = json.dumps(row["degraded"])
+    sample = mapping.sample_row(state)
+    row: Mapping[str, object] = {**sample, "degraded": json.dumps(sample["degraded"])}
     return tuple(row[name] for name in _SAMPLE_COLUMNS[_OWN:])
 
 

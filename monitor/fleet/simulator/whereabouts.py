@@ -13,7 +13,8 @@ import numpy as np
 
 from monitor.store import schema
 
-Rows = list[tuple[Any, ...]]
+Row = tuple[Any, ...]
+Rows = list[Row]
 # Degrees north and east; the names are the groups'.
 DEPOTS: Final = {
     "north": (53.55, 10.0),
@@ -93,9 +94,7 @@ def with_whereabouts(rows: Mapping[str, Rows], own: Whereabouts) -> dict[str, Ro
 _TIMES: Final = {"events": "started_at", "samples": "at", "coverage": "started_at"}
 
 
-def _placed(
-    row: tuple[Any, ...], columns: Sequence[str], time_column: str, own: Whereabouts
-) -> tuple[Any, ...]:
+def _placed(row: Row, columns: Sequence[str], time_column: str, own: Whereabouts) -> Row:
     at = float(row[columns.index(time_column)])
     values = list(row)
     values[columns.index("driver")] = own.driver(at)

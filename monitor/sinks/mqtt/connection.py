@@ -261,7 +261,7 @@ def _ping_s(keepalive_s: int) -> int:
     return max(2, int(keepalive_s * 0.75) - 1)
 
 
-def _properties(packet: int, **values: Any) -> Properties:
+def _properties(packet: int, **values: int | str) -> Properties:
     properties = Properties(packet)  # type: ignore[no-untyped-call]
     for name, value in values.items():
         setattr(properties, name, value)
