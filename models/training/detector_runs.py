@@ -345,12 +345,12 @@ def evaluate(
         PictureSetError, CheckpointError, ValueError: one line each.
     """
     detector, view = open_network(weights), view or View()
-    view = replace(view, input_px=view.input_px or detector.trained_px)
+    input_px = view.input_px or detector.trained_px
     whole = read_picture_set(data, detector.labels, classes)
     if people:
         _, whole = split_by_person(whole, people, everybody_may_go=True)
     pictures, split = of_split(whole, split)
-    look = looker(detector, view.input_px, closer=view.closer)
+    look = looker(detector, input_px, closer=view.closer)
     count = iter(range(1, len(pictures.pictures) + 1))
     done = lambda: progress(next(count), len(pictures.pictures))  # noqa: E731
     if view.scene:
@@ -359,7 +359,7 @@ def evaluate(
         judged = judge(look, pictures.pictures, done)
     document: DetectorDocument = {
         **report(judged, pictures), "model": detector.name, "dataset": data.name, "split": split,
-        "scene": view.scene, "input_px": view.input_px, "closer": view.closer,
+        "scene": view.scene, "input_px": input_px, "closer": view.closer,
         "notices": list(pictures.notices),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
