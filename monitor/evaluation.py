@@ -25,9 +25,9 @@ from monitor.errors import ConfigError
 from monitor.perception import open_perception
 from monitor.perception.networks import Parts, open_parts
 from monitor.policy import Policy, load_policy
-from monitor.scoring import CLOSURES, ClipScore, ClipTruth, read_truth, score_clip
+from monitor.scoring import ClipScore, ClipTruth, read_truth, score_clip
 from monitor.sinks.trace import SUFFIX, TraceHeader, observation_line, read_trace
-from monitor.types import KINDS, DriverState, Event, Kind, Level, Observation
+from monitor.types import CLOSURES, KINDS, DriverState, Event, Kind, Level, Observation
 
 log = structlog.get_logger(__name__)
 
@@ -129,10 +129,10 @@ def judge(clip: ClipTruth, observations: Sequence[Observation], policy: Policy) 
 
 
 class Hits(TypedDict):
-    """Events of one family that were expected, and how many of them were found."""
+    """Events of one family that were expected, and for how many an alert was raised."""
 
     expected: int
-    found: int
+    raised: int
 
 
 class Lateness(TypedDict):
@@ -227,7 +227,7 @@ def _hits(scores: Sequence[ClipScore], family: str) -> Hits:
         event for score in scores for expected, event in score.matches
         if KINDS[expected.kinds[0]].track == family
     ]  # fmt: skip
-    return {"expected": len(of_family), "found": sum(event is not None for event in of_family)}
+    return {"expected": len(of_family), "raised": sum(event is not None for event in of_family)}
 
 
 def _late(scores: Sequence[ClipScore], family: Kind) -> Lateness:
@@ -313,8 +313,8 @@ def _sentence(counts: Summary) -> str:
     levels = ", ".join(f"{n} {level}" for level, n in counts["false_closure_alerts"].items() if n)
     late = counts["late_s"]
     return (
-        f"{counts['clips']} clips, {counts['minutes']} min; closures {closures['found']} of "
-        f"{closures['expected']}, late {_span(late['closure'])}; distractions {away['found']} of "
+        f"{counts['clips']} clips, {counts['minutes']} min; closures {closures['raised']} of "
+        f"{closures['expected']}, late {_span(late['closure'])}; distractions {away['raised']} of "
         f"{away['expected']}, late {_span(late['distraction'])}; false closure alerts: "
         f"{levels or 'none'} ({counts['false_closure_warnings_per_hour']} warnings an hour); "
         f"false distractions {counts['false_distractions']}"

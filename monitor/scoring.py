@@ -24,9 +24,8 @@ from pydantic import JsonValue
 
 from monitor.errors import ConfigError
 from monitor.policy import Policy
-from monitor.types import KINDS, Event, Kind, Level, Phase
+from monitor.types import CLOSURES, KINDS, Event, Kind, Level, Phase
 
-CLOSURES = (Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)
 # Words that people write for kinds of events.
 _NAMED: dict[str, tuple[Kind, ...]] = {"closure": CLOSURES, "yawn": (Kind.YAWNING,)}
 # What the script of a drive calls things, and the cause the watch is expected to name.

@@ -103,8 +103,8 @@ def show_evaluation(console: Console) -> None:
     expected = {"what": "eyes closed", "from_s": 123.4, "raised": "microsleep", "late_s": 0.41}
     false = {"kind": "distraction", "level": "warning", "from_s": 123.4, "to_s": 125.6}
     counts = {
-        "clips": 12, "minutes": 34.5, "closures": {"found": 11, "expected": 12},
-        "distractions": {"found": 3, "expected": 4}, "false_closure_alerts": {"warning": 1},
+        "clips": 12, "minutes": 34.5, "closures": {"raised": 11, "expected": 12},
+        "distractions": {"raised": 3, "expected": 4}, "false_closure_alerts": {"warning": 1},
         "late_s": {"closure": late, "distraction": late}, "false_closure_warnings_per_hour": 1.74,
         "false_distractions": 2,
     }  # fmt: skip

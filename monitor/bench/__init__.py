@@ -30,12 +30,12 @@ from monitor import __version__
 from monitor.bench.contestants import FPS, NAMES, random_poster
 from monitor.bench.figures import (
     BenchDocument,
+    BenchMachine,
     CamerasFigures,
     CamerasTurn,
     ContestantFigures,
     ContestantStart,
     ContestantTurn,
-    Machine,
     ModelFloor,
     Percentiles,
     Roofline,
@@ -346,7 +346,7 @@ def _roofline() -> Roofline:
     }
 
 
-def machine() -> Machine:
+def machine() -> BenchMachine:
     """What it was measured on."""
     return {
         "cpu": _cpu_name(),

@@ -118,7 +118,7 @@ class Roofline(TypedDict):
     models: list[ModelFloor]
 
 
-class Machine(TypedDict):
+class BenchMachine(TypedDict):
     """What it was measured on."""
 
     cpu: str
@@ -173,7 +173,7 @@ class SoakDocument(TypedDict):
     """What `--soak --json` writes."""
 
     made_at: str
-    machine: Machine
+    machine: BenchMachine
     soak: Soak
 
 
@@ -190,7 +190,7 @@ class BenchDocument(TypedDict):
     """What `--json` writes."""
 
     made_at: str
-    machine: Machine
+    machine: BenchMachine
     settings: BenchSettings
     roofline: Roofline
     contestants: dict[str, ContestantFigures]

@@ -19,7 +19,7 @@ from monitor.types.evidence import (
     PerclosEvidence,
     YawnEvidence,
 )
-from monitor.types.kinds import CAUSES, KINDS, Kind
+from monitor.types.kinds import CAUSES, CLOSURES, KINDS, Kind
 from monitor.types.observation import (
     Box,
     Detection,
@@ -37,6 +37,7 @@ from monitor.types.trip import NO_TRIP, Position, Trip
 
 __all__ = [
     "CAUSES",
+    "CLOSURES",
     "KINDS",
     "NO_TRIP",
     "AbsenceEvidence",

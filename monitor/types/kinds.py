@@ -100,6 +100,10 @@ KINDS: Final[Mapping[Kind, KindSpec]] = {
 }
 
 
+# The rungs that one closure climbs, in their order.
+CLOSURES: Final = tuple(kind for kind in Kind if kind.track == "closure")
+
+
 @dataclass(frozen=True, slots=True)
 class CauseSpec:
     """What one cause means.

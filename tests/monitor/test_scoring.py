@@ -88,8 +88,8 @@ def test_a_whole_drive_is_judged_counted_and_drawn(tmp_path: Path) -> None:
     )  # fmt: skip
     run = judge(truth, observations(story), POLICY)  # type: ignore[arg-type]
     report = report_of([run.score], POLICY)
-    assert report["all"]["closures"] == {"expected": 1, "found": 1}
-    assert report["groups"]["animated"]["distractions"] == {"expected": 1, "found": 1}
+    assert report["all"]["closures"] == {"expected": 1, "raised": 1}
+    assert report["groups"]["animated"]["distractions"] == {"expected": 1, "raised": 1}
     assert report["all"]["false_closure_warnings_per_hour"] == 0
     assert json.loads(json.dumps(report)) == report
     draw_timeline(run, tmp_path / "failing" / "a.png")

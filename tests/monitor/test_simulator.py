@@ -19,14 +19,14 @@ from monitor.fleet.simulator.publisher import messages_of
 from monitor.fleet.simulator.recording import read_recording, shipped_recording, write_recording
 from monitor.fleet.simulator.rows import Detail, tables
 from monitor.fleet.simulator.seeding import Plan, columns_of, everything, seed
-from monitor.fleet.simulator.vehicle import CLOSURES, Life
+from monitor.fleet.simulator.vehicle import Life
 from monitor.fleet.simulator.whereabouts import Whereabouts
 from monitor.policy import load_policy
 from monitor.protocol.messages import Topics, read
 from monitor.protocol.schemas import MONITORED, Alert, Coverage
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
-from monitor.types import Cause, ClosureEvidence, EndedBy, Kind, Level, Phase
+from monitor.types import CLOSURES, Cause, ClosureEvidence, EndedBy, Kind, Level, Phase
 
 END = 1_790_000_000.0  # 21 September 2026, 14:13 UTC
 RESTED = Habits(sleep_debt=0.0, chronotype_h=0.0, glasses=False, talkative=1.0, restless=1.0)
@@ -133,7 +133,7 @@ def test_recorded_closures_climb_as_they_last_and_say_what_spoke_for_them() -> N
         for event in piece.events
         if isinstance(event.evidence, ClosureEvidence) and event.phase is Phase.END
     ]
-    assert {event.kind for event in closures} == CLOSURES
+    assert {event.kind for event in closures} == set(CLOSURES)
     for event in closures:
         evidence = event.evidence
         assert evidence.contributions

@@ -18,6 +18,7 @@ import pytest
 from monitor.engine import Engine
 from monitor.policy import Policy, load_policy
 from monitor.types import (
+    CLOSURES,
     Box,
     CameraCondition,
     Command,
@@ -308,7 +309,6 @@ def recalibrating(story: Story) -> Story:
 # --- a whole drive round what happens ---
 
 POLICY = load_policy("default")
-CLOSURES = (Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE)
 DROWSINESS = (*CLOSURES, Kind.DROWSY)
 # Long enough for a provisional baseline, and for a latched alert to be released.
 WARM_UP = blinking(4)

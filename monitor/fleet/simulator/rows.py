@@ -17,11 +17,11 @@ import numpy as np
 from monitor.fleet.simulator.driver_profile import HOUR_S, Leg
 from monitor.fleet.simulator.live_state import state_message, stats_of
 from monitor.fleet.simulator.recording import Piece
-from monitor.fleet.simulator.vehicle import CAMERA, CLOSURES, Episode, Life
+from monitor.fleet.simulator.vehicle import CAMERA, Episode, Life
 from monitor.protocol import mapping
 from monitor.protocol.schemas import MONITORED
 from monitor.store import schema
-from monitor.types import Kind, Level
+from monitor.types import CLOSURES, Kind, Level
 
 Row = tuple[Any, ...]
 Window = tuple[Leg, float, float, float]

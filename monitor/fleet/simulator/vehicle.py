@@ -31,7 +31,7 @@ from monitor.fleet.simulator.driver_profile import (
 from monitor.fleet.simulator.events import HAPPENINGS, Happening, Mood
 from monitor.fleet.simulator.recording import Piece, Recording, shipped_recording
 from monitor.fleet.simulator.whereabouts import Whereabouts
-from monitor.types import DriverState, Event, Kind, Phase, Position, Trip
+from monitor.types import DriverState, Event, Phase, Position, Trip
 
 BIN_S = 300.0
 # Names in the demo's own space, so that simulated ids never meet a real vehicle's.
@@ -39,7 +39,6 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "wakeful:simulated")
 CAMERA = "driver"
 # The policy that the fleet had before today's was rolled out.
 FORMER_POLICY = hashlib.sha256(b"the policy before").hexdigest()[:12]
-CLOSURES = frozenset({Kind.MICROSLEEP, Kind.SLEEP, Kind.UNRESPONSIVE})
 # From so much sleepiness on the quiet driver is tired, sleepy.
 DROWSINESS_FROM = (0.7, 1.6)
 
