@@ -55,8 +55,9 @@ class Fleet:
         self.mqtt = MqttConfig(host="127.0.0.1", port=port, retry_s=(1, 1))
         self.config = FleetClipsConfig(parts=8, retry_s=(0.2, 0.4), keep_days=30)
         with self.engine.begin() as connection:
-            row = event_row(event("asleep"), "car-7", sequence=1, received_at=NOW)
-            connection.execute(insert(schema.events).values(dict(row)))
+            row = dict(event_row(event("asleep"), "car-7", sequence=1, received_at=NOW))
+            del row["redated_from"]  # no column of `events`
+            connection.execute(insert(schema.events).values(row))
 
     def ask(self, name: str = "request-1", vehicle: str = "car-7") -> None:
         values = {
