@@ -16,7 +16,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tests.support.servers import free_port, listening, until
 
-# Debian's chromium without windows draws a page for a quarter of the processor time of the other.
+# The one without windows first: it draws a page for less processor time.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), "")
 FLAGS = [
