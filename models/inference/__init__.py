@@ -150,6 +150,11 @@ class Network:
         return np.ascontiguousarray(batch)
 
 
+# On Intel chips with AMX OpenVINO's bf16 of window attention names another expression on a quarter
+# of 1,000 faces (accuracy 0.68 for 0.84); convolutional networks name the same on 0.999 of them.
+_ATTENTION = ("models.architectures.poster:", "models.architectures.poster_v2:")
+
+
 def load(
     model: ModelCard | Path,
     *,
@@ -190,14 +195,17 @@ def load(
         together = streams > 1 and choice.device == "cuda"
         return network.gathered(streams) if together else network
 
-    choice = choose(machine, device=device, runtime=runtime, precision=precision, threads=threads)
+    exact = card.architecture.startswith(_ATTENTION)
+    choice = choose(
+        machine, device=device, runtime=runtime, precision=precision, threads=threads, exact=exact
+    )
     try:
         return opened(choice)
     except InferenceError as error:
         if choice.device != "cuda" or device == "cuda":
             raise
         log.warning("GPU not usable; running on the CPU", model=card.name, reason=str(error))
-    choice = choose(replace(machine, cuda=False), threads=threads)
+    choice = choose(replace(machine, cuda=False), threads=threads, exact=exact)
     return opened(replace(choice, why=f"GPU not usable; {choice.why}"))
 
 

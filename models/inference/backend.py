@@ -84,8 +84,14 @@ def choose(
     runtime: Runtime = "auto",
     precision: Precision = "auto",
     threads: int = 0,
+    exact: bool = False,
 ) -> Choice:
     """Settle what was left to `auto` and refuse what cannot be.
+
+    Args:
+        machine: what there is.
+        device, runtime, precision, threads: what is wanted.
+        exact: left to `auto`, a CPU computes in fp32, whatever it has.
 
     Raises:
         InferenceError: what was asked for is not there; the line names the setting and the cure.
@@ -93,6 +99,9 @@ def choose(
     reasons: list[str] = []
     where = _device(machine, device, runtime, reasons)
     engine = _runtime(machine, where, runtime)
+    if exact and where == "cpu" and precision == "auto":
+        precision = "fp32"
+        reasons.append("attention is exact in fp32 only")
     kind = _precision(machine, where, engine, precision, reasons)
     return Choice(engine, where, kind, threads or machine.cores, "; ".join(reasons) or "as asked")
 

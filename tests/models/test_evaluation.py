@@ -146,9 +146,12 @@ def test_shipped_weights_are_what_their_card_says(name: str) -> None:
 def test_shipped_models_name_the_same_expression_on_every_runtime(name: str) -> None:
     card, path = find(name), WEIGHTS / f"{name}.safetensors"
     faces = open_faces(FERPLUS, card.labels, card.input_hw, "PublicTest").part(range(300))
+    chosen = load(path, device="cpu").choice.precision
     for found in measure_agreement(build(card, path), card, path, faces):
-        floor = 0.995 if found.precision == "fp32" else 0.98
-        assert found.same_top1 >= floor, found
+        if found.precision == "fp32":
+            assert found.same_top1 >= 0.995, found
+        elif found.precision == chosen:  # what is chosen unasked must not cost accuracy
+            assert found.same_top1 >= 0.98, found
 
 
 @pytest.mark.shared

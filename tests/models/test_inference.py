@@ -72,6 +72,12 @@ def test_openvino_does_not_serve_cuda() -> None:
         choose(GPU, device="cuda", runtime="openvino")
 
 
+def test_attention_is_computed_in_fp32_on_a_cpu_unless_bf16_is_asked_for() -> None:
+    assert choose(BF16, exact=True).precision == "fp32"
+    assert choose(BF16, exact=True, precision="bf16").precision == "bf16"
+    assert choose(GPU, exact=True).precision == "bf16"
+
+
 def test_threads_are_as_asked() -> None:
     assert choose(CPU, threads=1).threads == 1
 
