@@ -17,8 +17,6 @@ from rich.progress import track
 from sqlalchemy import Engine, delete, insert, update
 
 from dashboard import demo_drive
-from dashboard.queries import rollup
-from dashboard.queries.database import Database
 from monitor.config import state_dir
 from monitor.fleet.simulator.live_state import state_message, stats_of
 from monitor.fleet.simulator.rows import Detail, Row, sample_row
@@ -56,7 +54,6 @@ def prepare(console: Console, vehicles: int, days: float) -> str:
     numbers = range(1, vehicles + 1)
     for number in track(numbers, "Simulating a fleet", console=console, transient=True):
         fleet.write_past(number)
-    _sum_up(url, now)
     console.print(f"A simulated fleet of {vehicles} vehicles over {days:g} days in {_short(file)}")
     threading.Thread(target=fleet.live, args=(time.time, time.sleep), daemon=True).start()
     threading.Thread(target=_one_real_drive, args=(url,), daemon=True).start()
@@ -71,12 +68,6 @@ def _one_real_drive(url: str) -> None:
         engine = open_engine(url, immediate=True, busy_s=20)
         demo_drive.join(log, engine)
         engine.dispose()
-
-
-def _sum_up(url: str, now: float) -> None:
-    store = Database(url)
-    rollup.refresh(store, now)
-    store.close()
 
 
 def _short(file: Path) -> str:

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
@@ -12,7 +11,6 @@ import streamlit as st
 from dashboard import address
 from dashboard.auth import access
 from dashboard.components import theme
-from dashboard.queries import rollup
 from dashboard.queries.database import Database, begin_view
 from dashboard.settings import settings
 from monitor.errors import WakefulError
@@ -25,23 +23,20 @@ SLOW_S: Final = 0.3
 log = logging.getLogger("wakeful.dashboard")
 
 
-_stores: list[tuple[Database, threading.Event]] = []
+_stores: list[Database] = []
 
 
 @st.cache_resource(show_spinner=False)
 def _opened(url: str) -> Database:
-    store, stop = Database(url), threading.Event()
-    _stores.append((store, stop))
-    rollup.keep_fresh(store, time.time, stop)
+    store = Database(url)
+    _stores.append(store)
     return store
 
 
 def close_all() -> None:
-    """Close every store and stop what keeps its sums fresh."""
+    """Close every store."""
     while _stores:
-        store, stop = _stores.pop()
-        stop.set()
-        store.close()
+        _stores.pop().close()
     _opened.clear()
 
 

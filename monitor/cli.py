@@ -379,6 +379,26 @@ def db_upgrade(
     typer.echo(f"database is at revision {revision}")
 
 
+@db_app.command("rebuild-sums")
+def db_rebuild_sums(
+    config: ConfigOption = None,
+    url: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default: store.url.")] = None,
+) -> None:
+    """Make every sum again from the rows, if a database was changed without its triggers."""
+    from monitor.config import load
+    from monitor.store import upgrade
+    from monitor.store.database import explained, open_engine
+    from monitor.store.sums import rebuild
+
+    target = url or load(config).store.resolved_url()
+    upgrade(target)
+    engine = open_engine(target, immediate=True)
+    with explained(target), engine.begin() as connection:
+        rebuild(connection)
+    engine.dispose()
+    typer.echo("every sum was made again")
+
+
 @app.command()
 def train_fusion(
     sets: Annotated[

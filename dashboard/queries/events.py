@@ -1,14 +1,17 @@
 """The alerts: a page of them, how many, one with what was measured around it, all for export."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     and_,
     func,
     literal,
+    literal_column,
     select,
     true,
     tuple_,
@@ -16,9 +19,9 @@ from sqlalchemy import (
 
 from dashboard.queries.database import Database, Record, columns_of
 from dashboard.queries.export import ExportRow
-from dashboard.queries.reviews import ReviewRow, judged, latest
+from dashboard.queries.reviews import ReviewRow, latest
 from monitor.protocol.mapping import evidence_from
-from monitor.store.schema import events, reviews, samples
+from monitor.store.schema import JUDGED, events, reviews, samples
 from monitor.types import Kind, Level
 from monitor.types.evidence import Evidence
 
@@ -274,8 +277,9 @@ def of_vehicle(database: Database, vehicle: str, since: float, until: float) -> 
 
 def export(database: Database, wanted: Filter) -> list[ExportRow]:
     """The newest `EXPORT_ROWS` alerts with provenance, evidence and latest review."""
+    columns = [column for column in columns_of(events, ExportRow) if column is not _e.verdict]
     newest = (
-        select(*columns_of(events, ExportRow))
+        select(*columns)
         .where(_where(database, wanted))
         .order_by(_e.started_at.desc(), _e.id.desc())
         .limit(EXPORT_ROWS)
@@ -326,12 +330,19 @@ def _where(database: Database, wanted: Filter) -> ColumnElement[bool]:
         clauses.append(_e.started_at >= wanted.since)
     if wanted.until is not None:
         clauses.append(_e.started_at < wanted.until)
-    if wanted.verdict or wanted.cause:
-        clauses.append(judged(_e.id, wanted.verdict, wanted.cause, wanted.since))
-    elif wanted.reviewed is not None:
-        reviewed = judged(_e.id, None, None, wanted.since)
-        clauses.append(reviewed if wanted.reviewed else ~reviewed)
-    return and_(true(), *clauses)
+    return and_(true(), *clauses, *_judged(wanted))
+
+
+def _judged(wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    """What the latest review must say, or that there must be one or none."""
+    if wanted.reviewed or wanted.verdict or wanted.cause:
+        yield literal_column(JUDGED, Boolean)
+    elif wanted.reviewed is False:
+        yield _e.verdict.is_(None)
+    if wanted.verdict:
+        yield _e.verdict == wanted.verdict
+    if wanted.cause:
+        yield _e.verdict_cause == wanted.cause
 
 
 def _write_place(row: AlertRow, columns: tuple[ColumnElement[Any], ...]) -> str:

@@ -1,39 +1,44 @@
 """The fleet over time: how often, how well watched, when, and which vehicle stands out.
 
-A question over months is answered from the sums of whole past days (`rollup`) and, for the days
-that are not summed yet, from the events and coverage themselves, in one statement.
+Answered from the sums (`monitor.store.sums`), whole days at a time. When and why are summed for the
+whole fleet; of one vehicle or of some groups they are counted in the rows themselves.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
-    Subquery,
+    Double,
+    Table,
+    and_,
     case,
     cast,
     func,
+    literal_column,
     select,
     true,
-    union_all,
 )
 
 from dashboard.queries.database import Database
 from monitor.protocol.schemas import MONITORED
+from monitor.store import sums
 from monitor.store.schema import (
+    LAST_STATUS,
     availability,
     coverage,
-    coverage_days,
     coverage_hours,
     event_days,
     event_hours,
     events,
+    vehicle_days,
 )
+from monitor.store.sums import DAY_S, HOUR_S, Columns, Query
 from monitor.types import Kind, Level
 
-HOUR_S: Final = 3_600.0
-DAY_S: Final = 86_400.0
+day_of = sums.day_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +46,16 @@ class TimeRange:
     """A stretch of time, epoch seconds; `until` is not inside.
 
     Attributes:
-        since, until: its ends. Sums are used only if `since` begins a day (UTC).
-        edge: up to where sums may be read, as `rollup.edge` tells.
+        since, until: its ends. It is as if `since` were the start of its day (UTC).
     """
 
     since: float
     until: float
-    edge: float = 0.0
 
     @property
-    def summed_until(self) -> float:
-        """Up to where this span reads sums; its own start where it reads none."""
-        whole = self.since % DAY_S == 0
-        return min(max(self.edge, self.since), self.until) if whole else self.since
+    def first_day(self) -> float:
+        """Epoch seconds of the start of its first day."""
+        return day_of(self.since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,26 +124,31 @@ def by_vehicle(
     database: Database, span: TimeRange, min_level: int = Level.CAUTION
 ) -> list[VehicleAlerts]:
     """Alerts of each vehicle at each level. `degraded` is not an alert."""
-    d = _vehicle_days(database, span)
-    total = _total(d.c.events)
-    statement = (
-        select(d.c.vehicle, d.c.level, total)
-        .where(_alert(d, min_level))
-        .group_by(d.c.vehicle, d.c.level)
-    )
-    return database.fetch(VehicleAlerts, statement)
+    levels = [level for level in Level if level >= max(min_level, Level.INFO)]
+    rows = database.rows(_by_vehicle(database, span, *(level.name.lower() for level in levels)))
+    return [
+        VehicleAlerts(row["vehicle"], int(level), int(events))
+        for row in rows
+        for level in levels
+        if (events := row[level.name.lower()])
+    ]
 
 
 def by_day(
     database: Database, span: TimeRange, min_level: int = Level.CAUTION, vehicle: str | None = None
 ) -> list[DayAlerts]:
     """Alerts a day (UTC, epoch seconds of its start), kind and level."""
-    h = _hours(database, span, vehicle)
-    day = func.floor(h.c.hour / DAY_S) * DAY_S
+    source: Columns = events.c
+    day, total = _start(source.started_at, DAY_S), _count()
+    wanted = _rows_of(database, events, span, vehicle)
+    if not _is_part(database, vehicle):
+        source = sums.current(event_days).c
+        day, total = source.day, _total(source.events)
+        wanted = (day >= span.first_day, day < span.until)
     statement = (
-        select(day.label("day"), h.c.kind, h.c.level, _total(h.c.events))
-        .where(_alert(h, min_level))
-        .group_by(day, h.c.kind, h.c.level)
+        select(day.label("day"), source.kind, source.level, total.label("events"))
+        .where(*wanted, _alert(source, min_level))
+        .group_by(day, source.kind, source.level)
         .order_by(day)
     )
     return database.fetch(DayAlerts, statement)
@@ -151,29 +158,34 @@ def by_hour(
     database: Database, span: TimeRange, min_level: int = Level.CAUTION, vehicle: str | None = None
 ) -> list[HourAlerts]:
     """Alerts an hour of the calendar (epoch seconds of its start)."""
-    h = _hours(database, span, vehicle)
-    statement = select(h.c.hour, _total(h.c.events)).where(_alert(h, min_level)).group_by(h.c.hour)
+    e = events.c
+    hour, total = _start(e.started_at, HOUR_S), _count()
+    wanted = (*_rows_of(database, events, span, vehicle), _alert(e, min_level))
+    if not _is_part(database, vehicle):
+        h = sums.current(event_hours).c
+        hour, total = h.hour, _total(h.events)
+        wanted = (h.hour >= span.first_day, h.hour < span.until, h.level >= min_level)
+    statement = select(hour.label("hour"), total.label("events")).where(*wanted).group_by(hour)
     return database.fetch(HourAlerts, statement)
 
 
 def watched_by_vehicle(database: Database, span: TimeRange) -> list[VehicleCoverage]:
     """Monitored and driven seconds of each vehicle."""
-    d = _covered_vehicle_days(database, span)
-    statement = select(
-        d.c.vehicle,
-        func.sum(d.c.monitored_s).label("monitored_s"),
-        func.sum(d.c.driven_s).label("driven_s"),
-    ).group_by(d.c.vehicle)
-    return database.fetch(VehicleCoverage, statement)
+    rows = database.rows(_by_vehicle(database, span, "monitored_ms", "driven_ms"))
+    return [
+        VehicleCoverage(row["vehicle"], int(row["monitored_ms"]) / 1000, int(driven_ms) / 1000)
+        for row in rows
+        if (driven_ms := row["driven_ms"])
+    ]
 
 
 def watched_by_cause(
     database: Database, span: TimeRange, vehicle: str | None = None
 ) -> list[CauseCoverage]:
     """Driven seconds by what impaired the watch; `monitored` is the rest."""
-    h = _covered_hours(database, span, vehicle)
-    seconds = func.sum(h.c.seconds).label("seconds")
-    statement = select(h.c.cause, seconds).group_by(h.c.cause).order_by(seconds.desc())
+    source = _covered(database, span, vehicle)
+    seconds = func.sum(source.seconds).label("seconds")
+    statement = select(source.cause, seconds).group_by(source.cause).order_by(seconds.desc())
     return database.fetch(CauseCoverage, statement)
 
 
@@ -181,117 +193,95 @@ def watched_by_hour(
     database: Database, span: TimeRange, vehicle: str | None = None
 ) -> list[HourCoverage]:
     """Monitored and driven seconds by the hour of the calendar in which they were reported."""
-    h = _covered_hours(database, span, vehicle)
-    monitored = func.sum(case((h.c.cause == MONITORED, h.c.seconds), else_=0.0))
+    source = _covered(database, span, vehicle)
+    monitored = func.sum(case((source.cause == MONITORED, source.seconds), else_=0.0))
     statement = select(
-        h.c.hour,
+        source.hour,
         monitored.label("monitored_s"),
-        func.sum(h.c.seconds).label("driven_s"),
-    ).group_by(h.c.hour)
+        func.sum(source.seconds).label("driven_s"),
+    ).group_by(source.hour)
     return database.fetch(HourCoverage, statement)
 
 
 def reachable(database: Database, span: TimeRange) -> list[Reachability]:
-    """Seconds of each vehicle online, and offline against its will, from its history."""
+    """Seconds of each vehicle online, and offline against its will, from its history.
+
+    What began before the span does not count; what goes on counts until its end.
+    """
+    online_s: defaultdict[str, float] = defaultdict(float)
+    offline_s: defaultdict[str, float] = defaultdict(float)
+    for row in database.rows(_by_vehicle(database, span, "online_ms", "offline_ms")):
+        online_s[row["vehicle"]] = int(row["online_ms"]) / 1000
+        offline_s[row["vehicle"]] = int(row["offline_ms"]) / 1000
     a = availability.c
-    next_at = func.lead(a.at, 1, span.until).over(partition_by=a.vehicle, order_by=a.at)
-    spans = (
-        select(a.vehicle, a.status, (next_at - a.at).label("seconds"))
-        .where(database.allows(a.vehicle), a.at >= span.since, a.at < span.until)
-        .subquery()
+    last = select(a.vehicle, a.status, (span.until - a.at).label("seconds")).where(
+        database.allows(a.vehicle),
+        literal_column(LAST_STATUS, Boolean),
+        a.at >= span.first_day,
+        a.at < span.until,
+    )
+    for row in database.rows(last):
+        online_s[row["vehicle"]] += row["seconds"] if row["status"] == "online" else 0.0
+        offline_s[row["vehicle"]] += row["seconds"] if row["status"] == "offline" else 0.0
+    return [
+        Reachability(vehicle, online_s[vehicle], offline_s[vehicle])
+        for vehicle in sorted({*online_s, *offline_s})
+    ]
+
+
+def _by_vehicle(database: Database, span: TimeRange, *values: str) -> Query:
+    """Columns of `vehicle_days` added up, a row a vehicle."""
+    d = sums.current(vehicle_days).c
+    return (
+        select(d.vehicle, *(func.sum(d[value]).label(value) for value in values))
+        .where(database.allows(d.vehicle), d.day >= span.first_day, d.day < span.until)
+        .group_by(d.vehicle)
     )
 
-    def total(status: str) -> ColumnElement[float]:
-        return func.sum(case((spans.c.status == status, spans.c.seconds), else_=0.0))
 
-    statement = select(
-        spans.c.vehicle,
-        total("online").label("online_s"),
-        total("offline").label("offline_s"),
-    ).group_by(spans.c.vehicle)
-    return database.fetch(Reachability, statement)
+def _covered(database: Database, span: TimeRange, vehicle: str | None) -> Columns:
+    """Columns hour, cause and seconds; of a part of the fleet from the reports themselves."""
+    if _is_part(database, vehicle):
+        c = coverage.c
+        wanted = _rows_of(database, coverage, span, vehicle)
+        hour = _start(c.started_at, HOUR_S).label("hour")
+        return select(hour, c.cause, c.seconds).where(*wanted).subquery().c
+    h = sums.current(coverage_hours).c
+    seconds = (cast(h.milliseconds, Double) / 1000).label("seconds")
+    wanted = (h.hour >= span.first_day, h.hour < span.until)
+    return select(h.hour, h.cause, seconds).where(*wanted).subquery().c
 
 
-def _alert(source: Subquery, min_level: int) -> ColumnElement[bool]:
-    return (source.c.level >= min_level) & (source.c.kind != Kind.DEGRADED.value)
+def _is_part(database: Database, vehicle: str | None) -> bool:
+    """Of hours, kinds and causes there are sums of the whole fleet alone."""
+    return vehicle is not None or database.scope.limited
 
 
-def _vehicle_days(database: Database, span: TimeRange) -> Subquery:
-    d, e = event_days.c, events.c
-    summed = select(d.vehicle, d.kind, d.level, d.events).where(
-        database.allows(d.vehicle), d.day >= span.since, d.day < span.summed_until
+def _rows_of(
+    database: Database, table: Table, span: TimeRange, vehicle: str | None
+) -> tuple[ColumnElement[bool], ...]:
+    t = table.c
+    mine = true() if vehicle is None else t.vehicle == vehicle
+    inside = t.started_at >= span.first_day, t.started_at < span.until
+    return database.allows(t.vehicle), mine, *inside
+
+
+def _alert(source: Columns, min_level: int) -> ColumnElement[bool]:
+    condition: ColumnElement[bool] = and_(
+        source.level >= min_level, source.kind != Kind.DEGRADED.value
     )
-    rest = (
-        select(e.vehicle, e.kind, e.level, func.count().label("events"))
-        .where(e.started_at >= span.summed_until, e.started_at < span.until)
-        .where(database.allows(e.vehicle))
-        .group_by(e.vehicle, e.kind, e.level)
-    )
-    return _together(span, summed, rest)
+    return condition
 
 
-def _hours(database: Database, span: TimeRange, vehicle: str | None) -> Subquery:
-    h, e = event_hours.c, events.c
-    # The sums of hours know no vehicles: a part of the fleet is counted from the rows themselves.
-    part = vehicle is not None or database.scope.limited
-    summed_until = span.since if part else span.summed_until
-    hour = _hour(e.started_at)
-    summed = select(h.hour, h.kind, h.level, h.events).where(
-        h.hour >= span.since, h.hour < summed_until
-    )
-    rest = (
-        select(hour.label("hour"), e.kind, e.level, func.count().label("events"))
-        .where(e.started_at >= summed_until, e.started_at < span.until)
-        .where(database.allows(e.vehicle), e.vehicle == vehicle if vehicle else true())
-        .group_by(hour, e.kind, e.level)
-    )
-    return _together(span, summed, rest, alone=part)
+def _start(at: ColumnElement[float], length_s: float) -> ColumnElement[float]:
+    """The start of the hour or day that holds `at`."""
+    return func.floor(at / length_s) * length_s
 
 
-def _covered_vehicle_days(database: Database, span: TimeRange) -> Subquery:
-    d, c = coverage_days.c, coverage.c
-    monitored = func.sum(case((c.cause == MONITORED, c.seconds), else_=0.0))
-    summed = select(d.vehicle, d.monitored_s, d.driven_s).where(
-        database.allows(d.vehicle), d.day >= span.since, d.day < span.summed_until
-    )
-    rest = (
-        select(c.vehicle, monitored.label("monitored_s"), func.sum(c.seconds).label("driven_s"))
-        .where(c.started_at >= span.summed_until, c.started_at < span.until)
-        .where(database.allows(c.vehicle))
-        .group_by(c.vehicle)
-    )
-    return _together(span, summed, rest)
-
-
-def _covered_hours(database: Database, span: TimeRange, vehicle: str | None) -> Subquery:
-    h, c = coverage_hours.c, coverage.c
-    # The sums of hours know no vehicles: a part of the fleet is counted from the rows themselves.
-    part = vehicle is not None or database.scope.limited
-    summed_until = span.since if part else span.summed_until
-    hour = _hour(c.started_at)
-    summed = select(h.hour, h.cause, h.seconds).where(h.hour >= span.since, h.hour < summed_until)
-    rest = (
-        select(hour.label("hour"), c.cause, func.sum(c.seconds).label("seconds"))
-        .where(c.started_at >= summed_until, c.started_at < span.until)
-        .where(database.allows(c.vehicle), c.vehicle == vehicle if vehicle else true())
-        .group_by(hour, c.cause)
-    )
-    return _together(span, summed, rest, alone=part)
-
-
-def _together(span: TimeRange, summed: Any, rest: Any, *, alone: bool = False) -> Subquery:
-    """Sums and what is not summed yet; only the latter where there are no sums to read."""
-    if alone or span.summed_until <= span.since:
-        joined: Subquery = rest.subquery()
-        return joined
-    return union_all(summed, rest).subquery()
-
-
-def _hour(at: ColumnElement[float]) -> ColumnElement[float]:
-    """The start of the hour that holds `at`."""
-    return func.floor(at / HOUR_S) * HOUR_S
+def _count() -> ColumnElement[int]:
+    return func.count()
 
 
 def _total(counts: ColumnElement[int]) -> ColumnElement[int]:
     """Their sum as an integer: PostgreSQL sums big integers into a numeric."""
-    return cast(func.sum(counts), BigInteger).label("events")
+    return cast(func.sum(counts), BigInteger)

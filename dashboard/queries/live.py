@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 
 from dashboard.queries.database import Database, Record, columns_of
 from dashboard.queries.events import DriverSample
@@ -178,15 +178,36 @@ class VehicleNow:
 
 
 def now_of_all(database: Database, now: float) -> list[VehicleNow]:
-    """Every vehicle now, the most pressing first; the `VEHICLES_SHOWN` last heard of."""
+    """Every vehicle now, the most pressing first; at most `VEHICLES_SHOWN`."""
     v = vehicles.c
     statement = (
         select(*columns_of(vehicles, VehicleRow))
         .where(database.allows(v.vehicle))
-        .order_by(v.last_seen_at.desc())
+        .order_by(*_most_pressing_first(now), v.last_seen_at.desc())
     )
     rows = database.fetch(VehicleRow, statement.limit(VEHICLES_SHOWN)) or _from_samples(database)
     return sorted((_now(database, row, now) for row in rows), key=lambda vehicle: vehicle.urgency)
+
+
+def _most_pressing_first(now: float) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """`VehicleNow.urgency` as the database sorts it: no pressing one is left out."""
+    v, order = vehicles.c, list(WatchStatus)
+    level = case(
+        {one.name.lower(): int(one) for one in Level},
+        value=v.state["level"].as_string(),
+        else_=int(Level.NONE),
+    )
+    impaired = v.state["degraded"][0].as_string().is_not(None)
+    alert = or_(level >= Level.WARNING, and_(level == Level.CAUTION, ~impaired))
+    silent = func.coalesce(v.state_at, v.last_seen_at) < now - STALE_S
+    status = case(
+        (v.availability == "stopped", order.index(WatchStatus.PARKED)),
+        (silent, order.index(WatchStatus.SILENT)),
+        (alert, order.index(WatchStatus.ALERT)),
+        (impaired, order.index(WatchStatus.UNWATCHED)),
+        else_=order.index(WatchStatus.WATCHED),
+    )
+    return status, -level
 
 
 def now_of(database: Database, vehicle: str, now: float) -> VehicleNow | None:

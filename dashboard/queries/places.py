@@ -1,18 +1,29 @@
 """Where alerts happened: their positions, the places that repeat, the way of one drive."""
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, select, true
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    and_,
+    cast,
+    func,
+    literal_column,
+    select,
+)
 
-from dashboard.queries.database import Database
-from monitor.store.schema import events, samples
-from monitor.types import Kind, Level
+from dashboard.queries.database import Database, columns_of
+from monitor.store import sums
+from monitor.store.schema import PLACED, events, place_days, samples
+from monitor.store.sums import Columns, Query, Value, day_of
+from monitor.types import Level
 
 POINTS: Final = 5_000
-# A place is a cell of so many degrees of latitude (1.1 km).
-CELL_DEG: Final = 0.01
+PLACES: Final = 100
+# Of a place with more alerts, so many are looked at to tell the vehicles.
+LOOKED_AT: Final = 500
 # One alert is an incident, two may be chance.
 LEAST: Final = 3
 _e = events.c
@@ -33,8 +44,18 @@ class AlertPosition:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedPlace:
-    """Alerts close to each other: how many, of how many vehicles, where on average (degrees)."""
+    """Alerts in one cell of the map (`monitor.protocol.mapping.cell_of`).
 
+    Attributes:
+        latitude, longitude: on average, degrees.
+        alerts: how many.
+        vehicles: how many different ones the newest `LOOKED_AT` of them are of.
+        level: of the most urgent.
+        last_at: when the last began, epoch seconds.
+    """
+
+    cell_row: int
+    cell_column: int
     latitude: float
     longitude: float
     alerts: int
@@ -45,7 +66,7 @@ class RepeatedPlace:
     @property
     def cell(self) -> str:
         """Its name in an address: the same whatever else happens there."""
-        return f"{math.floor(self.latitude / CELL_DEG)},{math.floor(self.longitude / CELL_DEG)}"
+        return f"{self.cell_row},{self.cell_column}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +82,11 @@ def positions(
     database: Database, since: float, until: float, min_level: int = Level.CAUTION
 ) -> list[AlertPosition]:
     """The newest `POINTS` alerts whose position is known."""
+    if not _any(database, since, until):
+        return []
     statement = (
-        select(_e.id, _e.vehicle, _e.kind, _e.level, _e.started_at, _e.latitude, _e.longitude)
-        .where(_located(database, since, until, min_level))
+        select(*columns_of(events, AlertPosition))
+        .where(*_placed(database, since, until, min_level))
         .order_by(_e.started_at.desc())
         .limit(POINTS)
     )
@@ -73,38 +96,75 @@ def positions(
 def repeating(
     database: Database, since: float, until: float, min_level: int = Level.CAUTION
 ) -> list[RepeatedPlace]:
-    """Places with at least `LEAST` alerts, the most alerts first; at most 100."""
-    row, column = func.floor(_e.latitude / CELL_DEG), func.floor(_e.longitude / CELL_DEG)
-    alerts = func.count().label("alerts")
-    statement = (
-        select(
-            func.avg(_e.latitude).label("latitude"),
-            func.avg(_e.longitude).label("longitude"),
-            alerts,
-            func.count(_e.vehicle.distinct()).label("vehicles"),
-            func.max(_e.level).label("level"),
-            func.max(_e.started_at).label("last_at"),
-        )
-        .where(_located(database, since, until, min_level))
-        .group_by(row, column)
-        .having(func.count() >= LEAST)
-        .order_by(alerts.desc())
-        .limit(100)
+    """Places with at least `LEAST` alerts, the most alerts first; at most `PLACES`.
+
+    From the start (UTC) of the day that holds `since`.
+    """
+    began = day_of(since)
+    cells = _cells(database, began, until, min_level).subquery()
+    at = and_(_e.cell_row == cells.c.cell_row, _e.cell_column == cells.c.cell_column)
+    newest = (
+        select(_e.vehicle, _e.latitude, _e.longitude, _e.started_at)
+        .where(at, *_placed(database, began, until, min_level))
+        .order_by(_e.started_at.desc())
+        .limit(LOOKED_AT)
+        .correlate(cells)
+        .subquery()
     )
+
+    def of_newest(value: Value) -> Value:
+        return select(value).select_from(newest).scalar_subquery()
+
+    n = newest.c
+    statement = select(
+        cells.c.cell_row,
+        cells.c.cell_column,
+        of_newest(func.avg(n.latitude)).label("latitude"),
+        of_newest(func.avg(n.longitude)).label("longitude"),
+        cells.c.alerts,
+        of_newest(func.count(n.vehicle.distinct())).label("vehicles"),
+        cells.c.level,
+        of_newest(func.max(n.started_at)).label("last_at"),
+    ).order_by(cells.c.alerts.desc(), cells.c.cell_row, cells.c.cell_column)
     return database.fetch(RepeatedPlace, statement)
+
+
+def _cells(database: Database, since: float, until: float, min_level: int) -> Query:
+    """The cells with the most alerts: of the whole fleet by the sums, else by the alerts."""
+    source: Columns = _e
+    alerts: ColumnElement[int] = func.count()
+    if database.scope.limited:
+        wanted = _placed(database, since, until, min_level)
+    else:
+        source = sums.current(place_days).c
+        alerts = cast(func.sum(source.events), BigInteger)
+        wanted = (source.day >= since, source.day < until, source.level >= min_level)
+    keys = source.cell_row, source.cell_column
+    return (
+        select(*keys, alerts.label("alerts"), func.max(source.level).label("level"))
+        .where(*wanted)
+        .group_by(*keys)
+        .having(alerts >= LEAST)
+        .order_by(alerts.desc(), *keys)
+        .limit(PLACES)
+    )
+
+
+def _any(database: Database, since: float, until: float) -> bool:
+    """Whether any position is known: else every alert would be read in vain."""
+    p = sums.current(place_days).c
+    wanted = p.day >= day_of(since), p.day < until, p.events > 0
+    return database.first(select(p.day).where(*wanted).limit(1)) is not None
 
 
 def near(
     database: Database, place: RepeatedPlace, since: float, until: float
 ) -> list[AlertPosition]:
     """The alerts of a place, the latest first; at most 200."""
-    lat, lon = _e.latitude, _e.longitude
-    half = CELL_DEG / 2
     statement = (
-        select(_e.id, _e.vehicle, _e.kind, _e.level, _e.started_at, lat, lon)
-        .where(_located(database, since, until, Level.INFO))
-        .where(lat.between(place.latitude - half, place.latitude + half))
-        .where(lon.between(place.longitude - half, place.longitude + half))
+        select(*columns_of(events, AlertPosition))
+        .where(_e.cell_row == place.cell_row, _e.cell_column == place.cell_column)
+        .where(*_placed(database, day_of(since), until, Level.CAUTION))
         .order_by(_e.started_at.desc())
         .limit(200)
     )
@@ -126,14 +186,14 @@ def track(
     return database.fetch(TrackPoint, statement)
 
 
-def _located(database: Database, since: float, until: float, min_level: int) -> ColumnElement[bool]:
-    return and_(
-        true(),
+def _placed(
+    database: Database, since: float, until: float, min_level: int
+) -> tuple[ColumnElement[bool], ...]:
+    """Alerts (from caution on) of a known position."""
+    return (
         database.allows(_e.vehicle),
+        literal_column(PLACED, Boolean),
         _e.started_at >= since,
         _e.started_at < until,
         _e.level >= min_level,
-        _e.kind != Kind.DEGRADED.value,
-        _e.latitude.is_not(None),
-        _e.longitude.is_not(None),
     )

@@ -4,22 +4,19 @@ Only judged alerts count, each by its latest review. "Not sure" counts on neithe
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from sqlalchemy import ColumnElement, case, exists, func, select
+from sqlalchemy import Boolean, ColumnElement, case, func, literal, literal_column, select
 
 from dashboard.queries import statistics
 from dashboard.queries.database import Database
 from dashboard.queries.statistics import Estimate
-from monitor.store.schema import events, reviews
+from monitor.store import sums
+from monitor.store.schema import JUDGED, event_days, events, vehicle_days
+from monitor.store.sums import Value, day_of
 
 By = Literal["kind", "vehicle", "camera"]
 SHOWN: Final = 200
-_COLUMNS: Final[dict[By, ColumnElement[Any]]] = {
-    "kind": events.c.kind,
-    "vehicle": events.c.vehicle,
-    "camera": events.c.camera,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,55 +59,76 @@ class CauseTrend:
 def precision(database: Database, by: By, since: float, until: float) -> list[Precision]:
     """Precision by kind, vehicle or camera of alerts that began within (epoch seconds).
 
-    The one with the most judged alerts first, at most `SHOWN`.
+    From the start (UTC) of the day that holds `since`. The one with the most judged alerts first,
+    at most `SHOWN`.
     """
-    column, r = _COLUMNS[by], reviews.c
-
-    def count(verdict: str) -> ColumnElement[int]:
-        return func.sum(case((r.verdict == verdict, 1), else_=0))
-
+    if by == "vehicle":
+        column, counts, wanted = _of_vehicles(database, day_of(since), until)
+    elif database.scope.limited:
+        column, counts, wanted = _of_rows(database, by, day_of(since), until)
+    else:
+        column, counts, wanted = _of_days(by, day_of(since), until)
+    totals = [func.sum(count).label(name) for name, count in counts.items()]
+    judged = sum(counts.values(), literal(0))
     statement = (
-        select(
-            column.label("name"),
-            count("true").label("right"),
-            count("false").label("wrong"),
-            count("unsure").label("unsure"),
-        )
-        .select_from(events.join(reviews, r.event == events.c.id))
-        .where(_latest(), *_within(database, since, until))
-        .where(r.verdict.in_(["true", "false", "unsure"]))
+        select(column.label("name"), *totals)
+        .where(*wanted)
         .group_by(column)
-        .order_by(func.count().desc())
+        .having(func.sum(judged) > 0)
+        .order_by(func.sum(judged).desc(), column)
         .limit(SHOWN)
     )
-    rows = database.rows(statement)
-    return [Precision(**{**row, **{n: int(row[n]) for n in _COUNTS}}) for row in rows]
-
-
-_COUNTS: Final = ("right", "wrong", "unsure")
-
-
-def cause_trends(database: Database, since: float, until: float) -> list[CauseTrend]:
-    """Causes of false alarms in the earlier and the later half, the most frequent first."""
-    r, middle = reviews.c, (since + until) / 2
-    later = func.sum(case((events.c.started_at >= middle, 1), else_=0))
-    statement = (
-        select(r.cause, func.count().label("both"), later.label("later"))
-        .select_from(events.join(reviews, r.event == events.c.id))
-        .where(_latest(), r.verdict == "false", *_within(database, since, until))
-        .group_by(r.cause)
-        .order_by(func.count().desc())
-    )
     return [
-        CauseTrend(row["cause"], int(row["both"]) - int(row["later"]), int(row["later"]))
+        Precision(row["name"], int(row["right"]), int(row["wrong"]), int(row["unsure"]))
         for row in database.rows(statement)
     ]
 
 
-def _latest() -> ColumnElement[bool]:
-    """The review is the last one of its alert."""
-    other = reviews.alias("other")
-    return ~exists().where(other.c.event == reviews.c.event, other.c.id > reviews.c.id)
+# What to group by, what to add up, and of which rows.
+_Source = tuple[Value, dict[str, Value], list[ColumnElement[bool]]]
+_VERDICTS: Final = {"right": "true", "wrong": "false", "unsure": "unsure"}
+
+
+def _of_vehicles(database: Database, since: float, until: float) -> _Source:
+    d = sums.current(vehicle_days).c
+    counts: dict[str, Value] = {
+        name: d[f"verdict_{verdict}"] for name, verdict in _VERDICTS.items()
+    }
+    return d.vehicle, counts, [database.allows(d.vehicle), d.day >= since, d.day < until]
+
+
+def _of_days(by: By, since: float, until: float) -> _Source:
+    d = sums.current(event_days).c
+    counts: dict[str, Value] = {
+        name: case((d.verdict == verdict, d.events), else_=0) for name, verdict in _VERDICTS.items()
+    }
+    return d[by], counts, [d.day >= since, d.day < until]
+
+
+def _of_rows(database: Database, by: By, since: float, until: float) -> _Source:
+    e = events.c
+    counts: dict[str, Value] = {
+        name: case((e.verdict == verdict, 1), else_=0) for name, verdict in _VERDICTS.items()
+    }
+    return e[by], counts, [literal_column(JUDGED, Boolean), *_within(database, since, until)]
+
+
+def cause_trends(database: Database, since: float, until: float) -> list[CauseTrend]:
+    """Causes of false alarms in the earlier and the later half, the most frequent first."""
+    e, middle = events.c, (since + until) / 2
+    later = func.sum(case((e.started_at >= middle, 1), else_=0))
+    statement = (
+        select(e.verdict_cause, func.count().label("both"), later.label("later"))
+        .where(
+            literal_column(JUDGED, Boolean), e.verdict == "false", *_within(database, since, until)
+        )
+        .group_by(e.verdict_cause)
+        .order_by(func.count().desc())
+    )
+    return [
+        CauseTrend(row["verdict_cause"], int(row["both"]) - int(row["later"]), int(row["later"]))
+        for row in database.rows(statement)
+    ]
 
 
 def _within(database: Database, since: float, until: float) -> tuple[ColumnElement[bool], ...]:

@@ -1,4 +1,7 @@
-"""Verdicts on alerts: append-only; the latest row is the verdict, the others are its audit."""
+"""Verdicts on alerts: append-only; the latest row is the verdict, the others are its audit.
+
+A trigger of `monitor.store.sums` keeps it in the alert's own row, by which alerts are found.
+"""
 
 import time
 from collections.abc import Sequence
@@ -25,7 +28,6 @@ CAUSES: Final = {
     "other": "something else",
 }
 NOTE_LENGTH: Final = 2_000
-DAY_S: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,29 +41,6 @@ class ReviewRow:
     verdict: str
     cause: str | None
     note: str | None
-
-
-def judged(
-    event: ColumnElement[str], verdict: str | None, cause: str | None, since: float | None = None
-) -> ColumnElement[bool]:
-    """Whether the last review of an event says so; None of either is any.
-
-    Args:
-        event: the column of ids.
-        verdict, cause: what it must say.
-        since: no event before it matters (epoch seconds), so no review long before it does.
-    """
-    last, later = reviews.alias("last"), reviews.alias("later")
-    # An anti-join over the index of (event, at) in place of sorting every review there is.
-    superseded = exists().where(later.c.event == last.c.event, later.c.id > last.c.id)
-    clauses = [last.c.event == event, ~superseded]
-    if since is not None:
-        # An alert is reviewed after it happened, give or take a vehicle's wrong clock.
-        clauses.append(last.c.at >= since - DAY_S)
-    clauses.append(last.c.verdict == verdict if verdict else last.c.verdict != WITHDRAWN)
-    if cause:
-        clauses.append(last.c.cause == cause)
-    return exists().where(*clauses)
 
 
 def latest(database: Database, ids: Sequence[str]) -> dict[str, ReviewRow]:

@@ -13,9 +13,9 @@ from dashboard.components import charts, comparison, group_filter, theme
 from dashboard.components.charts import DailyRate, KindCount, WeekCell
 from dashboard.components.comparison import LEAST_HOURS
 from dashboard.components.weekly_report import draw_weekly
-from dashboard.queries import fleet, groups, rollup, weekly
+from dashboard.queries import fleet, groups, weekly
 from dashboard.queries.database import Database
-from dashboard.queries.fleet import DayAlerts, HourAlerts, HourCoverage, TimeRange
+from dashboard.queries.fleet import DayAlerts, HourAlerts, HourCoverage, TimeRange, day_of
 from dashboard.session import database, guarded, kept, now
 from monitor.protocol.schemas import MONITORED
 from monitor.types import Level
@@ -26,7 +26,6 @@ SPANS: Final = {7: "7 days", 30: "30 days", 90: "90 days"}
 LEVELS: Final = {2: "Caution and up", 3: "Warning and up", 4: "Critical"}
 TABS: Final = {"overview": "Overview", "week": "Weekly report"}
 RANKED: Final = {"vehicles": "Vehicles", "drivers": "Drivers", "groups": "Groups"}
-_edge = kept(rollup.edge)
 _by_day = kept(fleet.by_day)
 _by_hour = kept(fleet.by_hour)
 _watched_by_cause = kept(fleet.watched_by_cause)
@@ -134,9 +133,9 @@ def _of(vehicle: str | None) -> Field:
 
 
 def _span(days: int) -> TimeRange:
-    """Whole days (UTC) up to now, so that their sums can be read."""
+    """Whole days (UTC) up to now."""
     at = now(60)
-    return TimeRange(rollup.day_of(at) - (days - 1) * DAY_S, at, _edge(database()))
+    return TimeRange(day_of(at) - (days - 1) * DAY_S, at)
 
 
 def _tiles(ranking: pd.DataFrame, vehicle: str | None) -> None:
@@ -177,7 +176,7 @@ def _charts(log: Database, span: TimeRange, level: int, vehicle: str | None) -> 
     with left:
         theme.section("Day by day")
         if rates := _daily_rates(by_day, watched):
-            today = rollup.day_of(span.until)
+            today = day_of(span.until)
             days = [span.since + n * DAY_S for n in range(int((today - span.since) / DAY_S) + 1)]
             st.altair_chart(charts.trend(rates, days, today), key="trend")
             st.caption(
@@ -216,7 +215,7 @@ def _daily_rates(by_day: list[DayAlerts], watched: list[HourCoverage]) -> list[D
     """Alerts per 100 monitored hours a day and level."""
     hours: dict[float, float] = defaultdict(float)
     for report in watched:
-        hours[rollup.day_of(report.hour)] += report.monitored_s / 3600
+        hours[day_of(report.hour)] += report.monitored_s / 3600
     counts: dict[tuple[float, int], int] = defaultdict(int)
     for row in by_day:
         counts[row.day, row.level] += row.events

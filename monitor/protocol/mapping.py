@@ -9,11 +9,12 @@ Rows are keyed by column. What is JSON in the database is a Python value here.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Final, TypedDict
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -41,6 +42,8 @@ from monitor.types import (
 )
 from monitor.types.evidence import evidence_json
 
+# A cell of the map is so many degrees of latitude and longitude: 1.1 km from south to north.
+CELL_DEG: Final = 0.01
 _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Annotated[Evidence, Field(discriminator="rule")])
 
 
@@ -69,7 +72,11 @@ class EventRow(TypedDict):
     driver: str | None
     latitude: float | None
     longitude: float | None
+    cell_row: int | None
+    cell_column: int | None
     changed_at: float | None
+    verdict: str | None
+    verdict_cause: str | None
     redated_from: float | None  # no column: where the row stood until now
 
 
@@ -138,7 +145,10 @@ def event_row(
         "received_at": received_at,
         "clip": clip,
         **_trip_columns(event.trip),
+        **cell_of(event.trip.position),
         "changed_at": None,
+        "verdict": None,
+        "verdict_cause": None,
         "redated_from": event.redated_from,
     }
 
@@ -332,6 +342,23 @@ def _trip_columns(trip: Trip) -> _TripColumns:
         "driver": trip.driver,
         "latitude": place.latitude_deg if place else None,
         "longitude": place.longitude_deg if place else None,
+    }
+
+
+class CellColumns(TypedDict):
+    """The columns of `events` that say in which cell of the map it was."""
+
+    cell_row: int | None
+    cell_column: int | None
+
+
+def cell_of(position: Position | None) -> CellColumns:
+    """The cell of `CELL_DEG` by `CELL_DEG` that holds a position."""
+    if position is None:
+        return {"cell_row": None, "cell_column": None}
+    return {
+        "cell_row": math.floor(position.latitude_deg / CELL_DEG),
+        "cell_column": math.floor(position.longitude_deg / CELL_DEG),
     }
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, Table
 
 from monitor.clock import Calendar
 from monitor.config import StoreConfig
-from monitor.store import event_log, schema
+from monitor.store import event_log, schema, sums
 from monitor.store.outbox import Outbox
 
 log = structlog.get_logger(__name__)
@@ -59,6 +59,8 @@ class Retention:
             )
         if engine.dialect.name == "sqlite":
             self._shrink(engine)
+        with engine.begin() as connection:
+            sums.fold(connection)
 
     def _prune_outbox(self, engine: Engine, now_at: float | None) -> None:
         for _ in range(BATCHES):

@@ -5,6 +5,9 @@ In PostgreSQL `events`, `samples` and `coverage` are partitioned by month of the
 which is why that column is part of each primary key.
 """
 
+from collections.abc import Sequence
+from typing import Final
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -19,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -27,6 +31,32 @@ metadata = MetaData()
 Json = JSON().with_variant(JSONB(), "postgresql")
 # SQLite numbers rows by itself only in a column declared exactly INTEGER.
 Serial = BigInteger().with_variant(Integer(), "sqlite")
+
+# What an index holds when it does not hold every event. A query that says the same in the same
+# words may use it.
+HAS_DRIVER: Final = "driver IS NOT NULL"
+JUDGED: Final = "verdict IS NOT NULL"
+# Alerts from caution on; what only says that the camera was impaired is none.
+WAITING: Final = "verdict IS NULL AND level >= 2 AND kind <> 'degraded'"
+PLACED: Final = "cell_row IS NOT NULL AND level >= 2 AND kind <> 'degraded'"
+LAST_STATUS: Final = "until_at IS NULL"
+# What is counted, so that PostgreSQL need not visit the row.
+_COUNTED_BY: Final = ["kind", "level"]
+_ITEM: Final = ["vehicle", "drive", "camera", "kind"]
+_JUDGED_OF: Final = ["vehicle", "verdict_cause"]
+_PLACE: Final = ["vehicle", "level", "latitude", "longitude"]
+
+
+def _partial(name: str, *columns: str, where: str, include: Sequence[str] = ()) -> Index:
+    condition = text(where)
+    return Index(
+        name,
+        *columns,
+        postgresql_where=condition,
+        sqlite_where=condition,
+        postgresql_include=include,
+    )
+
 
 vehicles = Table(
     "vehicles",
@@ -72,13 +102,26 @@ events = Table(
     # The fleet's clock when a message last changed the row; None in the vehicle. What reads the
     # log as it grows (`wakeful fleet notify`) reads by it.
     Column("changed_at", Double),
+    # Which cell of the map that is (`monitor.protocol.mapping.cell_of`); None without a position.
+    Column("cell_row", Integer),
+    Column("cell_column", Integer),
+    # The latest review's, kept by a trigger of `monitor.store.sums`; None waits for one.
+    Column("verdict", String(16)),
+    Column("verdict_cause", String(32)),
     Index("ix_events_changed", "changed_at"),
-    Index("ix_events_driver_started", "driver", "started_at"),
-    Index("ix_events_vehicle_started", "vehicle", "started_at"),
+    _partial("ix_events_driver_started", "driver", "started_at", where=HAS_DRIVER),
+    Index("ix_events_vehicle_started", "vehicle", "started_at", postgresql_include=_COUNTED_BY),
     Index("ix_events_started", "started_at"),
     Index("ix_events_kind_started", "kind", "started_at"),
     Index("ix_events_level_started", "level", "started_at"),
     Index("ix_events_duration", "duration_s"),  # the longest, without sorting a million
+    # The queue: the most urgent first, and how many of a drive are like it.
+    _partial("ix_events_waiting", "level", "started_at", where=WAITING, include=_ITEM),
+    _partial("ix_events_waiting_drive", "drive", where=WAITING),
+    _partial("ix_events_judged", "verdict", "started_at", where=JUDGED, include=_JUDGED_OF),
+    _partial(
+        "ix_events_place", "cell_row", "cell_column", "started_at", where=PLACED, include=_PLACE
+    ),
 )
 
 samples = Table(
@@ -129,6 +172,8 @@ availability = Table(
     Column("vehicle", String(64), primary_key=True),
     Column("at", Double, primary_key=True),
     Column("status", String(16), nullable=False),  # online | offline | stopped
+    Column("until_at", Double),  # when the next began, kept by a trigger; None for the last
+    _partial("ix_availability_last", "vehicle", where=LAST_STATUS, include=["at", "status"]),
 )
 
 camera_status = Table(
@@ -279,43 +324,78 @@ clip_requests = Table(
     Index("ix_clip_requests_status", "status", "updated_at"),
 )
 
-# What follows is derived from `events` and `coverage`, whole past days (UTC) at a time, by
-# `dashboard.queries.rollup`: months of a fleet are read at a glance. Emptying `rolled_days` makes
-# it
-# all again.
-rolled_days = Table(
-    "rolled_days",
+# What follows is derived from `events`, `coverage` and `availability` by the triggers of
+# `monitor.store.sums`, in the same transaction: a change is first a row of a journal, and is later
+# added to the totals. A sum is the totals' and the journal's together.
+event_changes = Table(
+    "event_changes",
+    metadata,
+    Column("day", Double, nullable=False),  # its start, as the hour's
+    Column("hour", Double, nullable=False),
+    Column("vehicle", String(64), nullable=False),
+    Column("camera", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("level", Integer, nullable=False),
+    Column("verdict", String(16), nullable=False),  # empty without
+    Column("cell_row", Integer),
+    Column("cell_column", Integer),
+    Column("events", Integer, nullable=False),  # 1 came, -1 went
+)
+
+coverage_changes = Table(
+    "coverage_changes",
+    metadata,
+    Column("day", Double, nullable=False),
+    Column("hour", Double, nullable=False),
+    Column("vehicle", String(64), nullable=False),
+    Column("cause", String(32), nullable=False),
+    Column("milliseconds", BigInteger, nullable=False),
+)
+
+availability_changes = Table(
+    "availability_changes",
+    metadata,
+    Column("day", Double, nullable=False),  # in which it began, as the hour
+    Column("hour", Double, nullable=False),
+    Column("vehicle", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("milliseconds", BigInteger, nullable=False),
+)
+
+
+def _summed(*names: str) -> tuple[Column[int], ...]:
+    return tuple(Column(name, BigInteger, nullable=False, server_default="0") for name in names)
+
+
+vehicle_days = Table(
+    "vehicle_days",
     metadata,
     Column("day", Double, primary_key=True),
-    Column("rolled_at", Double, nullable=False),
+    Column("vehicle", String(64), primary_key=True),
+    # Alerts by level; what only says that the camera was impaired is none.
+    *_summed("info", "caution", "warning", "critical"),
+    *_summed("verdict_true", "verdict_false", "verdict_unsure"),
+    *_summed("monitored_ms", "driven_ms"),
+    *_summed("online_ms", "offline_ms"),
 )
 
 event_days = Table(
     "event_days",
     metadata,
     Column("day", Double, primary_key=True),
-    Column("vehicle", String(64), primary_key=True),
+    Column("camera", String(64), primary_key=True),
     Column("kind", String(32), primary_key=True),
     Column("level", Integer, primary_key=True, autoincrement=False),
-    Column("events", BigInteger, nullable=False),
+    Column("verdict", String(16), primary_key=True),  # empty without
+    *_summed("events"),
 )
 
 event_hours = Table(
     "event_hours",
     metadata,
     Column("hour", Double, primary_key=True),
-    Column("kind", String(32), primary_key=True),
     Column("level", Integer, primary_key=True, autoincrement=False),
-    Column("events", BigInteger, nullable=False),
-)
-
-coverage_days = Table(
-    "coverage_days",
-    metadata,
-    Column("day", Double, primary_key=True),
-    Column("vehicle", String(64), primary_key=True),
-    Column("monitored_s", Double, nullable=False),
-    Column("driven_s", Double, nullable=False),
+    *_summed("events"),  # without those about the camera
 )
 
 coverage_hours = Table(
@@ -323,5 +403,15 @@ coverage_hours = Table(
     metadata,
     Column("hour", Double, primary_key=True),
     Column("cause", String(32), primary_key=True),
-    Column("seconds", Double, nullable=False),
+    *_summed("milliseconds"),
+)
+
+place_days = Table(
+    "place_days",
+    metadata,
+    Column("day", Double, primary_key=True),
+    Column("cell_row", Integer, primary_key=True, autoincrement=False),
+    Column("cell_column", Integer, primary_key=True, autoincrement=False),
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    *_summed("events"),  # without those about the camera
 )

@@ -23,6 +23,7 @@ _NEWER: Final = "excluded.sequence > coalesce(events.sequence, 0)"
 _LATEST: Final = (
     "kind", "phase", "updated_at", "ended_at", "duration_s", "evidence", "policy", "calibration",
     "models", "sequence", "driver", "latitude", "longitude",
+    "cell_row", "cell_column",
 )  # fmt: skip
 # A late message changes nothing but what only grows: the highest level and the acknowledgement.
 _FORWARD: Final = (

@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import create_engine
 
-from dashboard.queries import rollup
 from dashboard.queries.database import Database
 from tests.support.browser import Reader, chromium, dashboard
 from tests.support.dashboards import simulated
@@ -77,10 +76,7 @@ def main() -> None:
         server = Postgres()
         url = server.database("measured")
         simulated(url, vehicles=given.vehicles, days=given.days, end=time.time())
-    began = time.perf_counter()
     store = Database(url)
-    days = rollup.refresh(store, time.time())
-    console.print(f"{days} days summed in {time.perf_counter() - began:.1f} s")
     ids = [row["id"] for row in store.rows(_some_events())]
     with tempfile.TemporaryDirectory() as home:
         rows = measured(url, Path(home), ids, given.only, when_idle=given.when_idle)

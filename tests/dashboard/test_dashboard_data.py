@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 
-from dashboard.queries import events, fleet, health, live, reviews, rollup
+from dashboard.queries import events, fleet, health, live, reviews
 from dashboard.queries.database import Database, begin_view
 from dashboard.queries.events import Filter
 from dashboard.queries.fleet import TimeRange
 from dashboard.queries.live import WatchStatus
 from monitor.errors import StoreError
-from monitor.store.schema import audit, coverage, event_days
+from monitor.store.schema import audit, coverage
 from monitor.store.schema import events as event_table
+from monitor.store.sums import day_of
 from tests.support.dashboards import DAY_S, NOW, event, sample, simulated, state, told, vehicle
 from tests.support.servers import Postgres
 
@@ -269,59 +270,27 @@ def summary(store: Database, span: TimeRange) -> dict[str, object]:
 
 def test_both_databases_count_alike(sqlite_fleet: Database, request: pytest.FixtureRequest) -> None:
     other: Database = request.getfixturevalue("postgres_fleet")
-    span = TimeRange(rollup.day_of(NOW) - 3 * DAY_S, NOW)
+    span = TimeRange(day_of(NOW) - 3 * DAY_S, NOW)
     assert summary(sqlite_fleet, span) == summary(other, span)
-    one = TimeRange(span.since + 1234.5, NOW - 777.0)
-    assert summary(sqlite_fleet, one) == summary(other, one)
+    assert summary(sqlite_fleet, TimeRange(span.since + 1234.5, NOW)) == summary(other, span)
 
 
-def test_sums_of_days_change_no_number(url: str, opened: Callable[[str], Database]) -> None:
-    store = opened(simulated(url, vehicles=3, days=6).url)
-    assert rollup.edge(store) == 0.0
-    span = TimeRange(rollup.day_of(NOW) - 5 * DAY_S, NOW)
-    raw = summary(store, span)
-    assert rollup.refresh(store, NOW) == 5
-    edge = rollup.edge(store)
-    assert edge == rollup.day_of(NOW) - DAY_S
-    summed = TimeRange(span.since, span.until, edge)
-    assert summed.summed_until > summed.since
-    assert summary(store, summed) == raw
-    assert rollup.refresh(store, NOW) == 0, "nothing is due again at once"
+def test_sums_are_what_the_rows_of_each_vehicle_are(filled: Database) -> None:
+    span = TimeRange(day_of(NOW) - 3 * DAY_S, NOW)
+    alone = Counter[tuple[str, int]]()
+    for name in live.names(filled):
+        for row in fleet.by_day(filled, span, vehicle=name):
+            alone[name, row.level] += row.events
+    assert alone == {(r.vehicle, r.level): r.events for r in fleet.by_vehicle(filled, span)}
 
 
-def test_what_was_told_late_is_summed_again(url: str, opened: Callable[[str], Database]) -> None:
-    began = NOW - 4 * DAY_S
+def test_what_was_told_late_counts_at_once(url: str, opened: Callable[[str], Database]) -> None:
+    began = NOW - 40 * DAY_S
     told(url, vehicles=[vehicle("a"), vehicle("b")], events=[event(1, started_at=began)])
-    store = opened(url)
-    rollup.refresh(store, NOW)
+    store, span = opened(url), TimeRange(began - DAY_S, NOW)
+    assert sum(row.events for row in fleet.by_day(store, span)) == 1
     told(url, events=[event(2, started_at=began + 60)])
-    rollup.refresh(store, NOW + 4 * DAY_S)
-    assert sum(row["events"] for row in store.rows(select(event_days))) == 2
-
-
-def test_one_vehicles_own_log_is_left_to_its_one_writer(
-    url: str, opened: Callable[[str], Database]
-) -> None:
-    told(url, vehicles=[vehicle()], events=[event(1, started_at=NOW - 9 * DAY_S)])
-    assert rollup.refresh(opened(url), NOW) == 0
-
-
-@given(age=st.floats(2, 400), again=st.floats(0, 400))
-def test_a_day_is_due_ever_less_often(age: float, again: float) -> None:
-    day, rolled_at = 0.0, (1 + age) * DAY_S
-    now = rolled_at + again * DAY_S
-    if rollup.due(day, rolled_at, now):
-        assert age < rollup.LATE_DAYS
-        assert again >= 0.4 * age
-    assert rollup.due(day, None, now)
-
-
-def test_only_whole_days_are_read_from_sums() -> None:
-    day = rollup.day_of(NOW)
-    assert TimeRange(day - 3 * DAY_S, NOW, day).summed_until == day
-    assert TimeRange(day - 3 * DAY_S + 1, NOW, day).summed_until == day - 3 * DAY_S + 1
-    assert TimeRange(day, NOW, day - DAY_S).summed_until == day
-    assert TimeRange(day - 3 * DAY_S, NOW).summed_until == day - 3 * DAY_S
+    assert sum(row.events for row in fleet.by_day(store, span)) == 2
 
 
 def test_monitored_time_never_exceeds_driven_time(filled: Database) -> None:
@@ -334,7 +303,7 @@ def test_monitored_time_never_exceeds_driven_time(filled: Database) -> None:
 
 
 def test_one_vehicle_is_a_part_of_the_whole(filled: Database) -> None:
-    span = TimeRange(rollup.day_of(NOW) - 2 * DAY_S, NOW)
+    span = TimeRange(day_of(NOW) - 2 * DAY_S, NOW)
     names = live.names(filled)
     alone = sum(row.events for name in names for row in fleet.by_hour(filled, span, vehicle=name))
     assert alone == sum(row.events for row in fleet.by_hour(filled, span))

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from dashboard.queries import rollup
-from dashboard.queries.database import Database
 from tests.support.browser import dashboard
 from tests.support.dashboards import simulated
 
@@ -34,9 +32,6 @@ def fleet(home: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     if url is None:
         url = request.getfixturevalue("postgres").database("fleet")
         simulated(url, vehicles=VEHICLES, days=DAYS, end=time.time())
-        store = Database(url)
-        rollup.refresh(store, time.time())
-        store.close()
     with dashboard(url, home) as base:
         yield base
 

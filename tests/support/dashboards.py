@@ -12,10 +12,10 @@ from streamlit.util import calc_hash
 from dashboard import settings
 from dashboard.queries.events import AlertDetail
 from monitor.fleet.simulator.seeding import Plan, seed
-from monitor.protocol.mapping import evidence_from
+from monitor.protocol.mapping import cell_of, evidence_from
 from monitor.store import schema
 from monitor.store.database import open_engine, upgrade
-from monitor.types import Kind
+from monitor.types import Kind, Position
 
 # A Wednesday noon, so that "today" is half over.
 NOW = 1_780_488_000.0
@@ -77,12 +77,15 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
         "models": ["m"],
         "received_at": began + 1.8,
     }
-    return {**row, **changes}
+    at = changes.get("latitude"), changes.get("longitude")
+    placed = cell_of(None if None in at else Position(*at))
+    return {**row, **placed, **changes}
 
 
 def alert(number: int, **changes: Any) -> AlertDetail:
     """The same as a page reads it."""
     row = {"clip": None, **event(number, **changes)}
+    row = {name: value for name, value in row.items() if not name.startswith("cell_")}
     known = row["kind"] in set(Kind)
     evidence = evidence_from(Kind(row["kind"]), row["evidence"]) if known else None
     return AlertDetail(**{**row, "evidence": evidence})

@@ -27,7 +27,7 @@ from monitor.clock import SET_AT, UNTIL_AT
 from monitor.errors import StoreError
 from monitor.fleet.admin.partitions import DELETE_BATCH, PARTITIONED, drop_before, ensure_ahead
 from monitor.fleet.config import RetentionConfig
-from monitor.store import schema
+from monitor.store import schema, sums
 from monitor.store.database import insert as insert_into
 from monitor.types import Kind, Level
 
@@ -180,6 +180,9 @@ def retire(engine: Engine, config: RetentionConfig, now: float) -> dict[str, int
             )
     for what, table, old in _too_old(config, now):
         gone[what] = _delete_in_batches(engine, table, old)
+    with engine.begin() as connection:
+        sums.fold(connection)
+        sums.sweep(connection)
     return {what: rows for what, rows in gone.items() if rows}
 
 
@@ -254,9 +257,10 @@ def export(
         _must_exist(connection, subject)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            sums.fold(connection, wait=True)
             written = {
                 table.name: _write_lines(connection, table, where, folder)
-                for table, where in _holdings(connection, subject)
+                for table, where in (*_holdings(connection, subject), *_sums_of(subject))
             }
         except OSError as error:
             raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
@@ -291,7 +295,6 @@ def erase(
     with engine.begin() as connection:
         _must_exist(connection, subject)
         files = _remove_clips(connection, subject, clips) if clips else 0
-        _sum_again(connection, subject)
         # Reviews first: they are found by the events they are about.
         gone = {
             table.name: connection.execute(delete(table).where(where)).rowcount
@@ -300,6 +303,9 @@ def erase(
         if subject.driver is not None:
             gone["vehicles"] = _forget_live(connection, subject.driver)
         gone["files"] = files
+        # The triggers took what went out of the sums; now no row of them names the vehicle either.
+        sums.fold(connection, wait=True)
+        sums.sweep(connection)
         _audit(connection, "erase", subject, actor, now, {"gone": gone})
     _compact(engine)
     if subject.whole_vehicle:
@@ -337,20 +343,11 @@ def _holdings(
     yield schema.notifications, schema.notifications.c.subject.in_(theirs)
 
 
-def _sum_again(connection: Connection, subject: Subject) -> None:
-    """The dashboard's sums of the vehicles' days are made again, without what goes."""
-    vehicles = [subject.vehicle]
-    if subject.driver is not None:
-        drove = schema.events.c.driver == subject.driver, schema.coverage.c.driver == subject.driver
-        of_events = select(schema.events.c.vehicle).where(drove[0])
-        vehicles = list(
-            connection.scalars(of_events.union(select(schema.coverage.c.vehicle).where(drove[1])))
-        )
-    for table in (schema.event_days, schema.coverage_days):
-        theirs = select(table.c.day).where(table.c.vehicle.in_(vehicles))
-        connection.execute(delete(schema.rolled_days).where(schema.rolled_days.c.day.in_(theirs)))
-    for table in (schema.event_days, schema.coverage_days):
-        connection.execute(delete(table).where(table.c.vehicle.in_(vehicles)))
+def _sums_of(subject: Subject) -> Iterator[tuple[Table, ColumnElement[bool]]]:
+    """What is added up of a vehicle. It follows the rows: nothing of it is ever erased itself."""
+    if subject.whole_vehicle:
+        table = schema.vehicle_days
+        yield table, table.c.vehicle == subject.vehicle
 
 
 def _forget_live(connection: Connection, driver: str) -> int:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, text
 
+from monitor.store import sums
+
 # Table and the time column it is partitioned by.
 PARTITIONED = {"events": "started_at", "samples": "at", "coverage": "started_at"}
 MONTHS_AHEAD = 3
@@ -93,11 +95,12 @@ def drop_before(connection: Connection, table: str, before: float) -> int:
         How many rows went with them.
     """
     gone = 0
-    for name, end in _partitions(connection, table):
+    for name, start, end in _partitions(connection, table):
         if end <= before:
             # The name was read from the catalogue and matched against our own pattern.
             gone += connection.execute(text(f'SELECT count(*) FROM "{name}"')).scalar_one()  # noqa: S608
             connection.execute(text(f'DROP TABLE "{name}"'))
+            sums.forget(connection, table, start, end)
     return gone
 
 
@@ -132,8 +135,8 @@ def _make(connection: Connection, table: str, column: str, start: float, end: fl
     )
 
 
-def _partitions(connection: Connection, table: str) -> list[tuple[str, float]]:
-    """Each monthly partition's name and its end, epoch seconds."""
+def _partitions(connection: Connection, table: str) -> list[tuple[str, float, float]]:
+    """Each monthly partition's name, its start and its end, epoch seconds."""
     if not is_partitioned(connection, table):
         return []
     names = connection.execute(
@@ -147,5 +150,6 @@ def _partitions(connection: Connection, table: str) -> list[tuple[str, float]]:
     partitions = []
     for name in names:
         year, month = (int(part) for part in name.rsplit("_", 2)[1:])
-        partitions.append((name, next_month(datetime(year, month, 1, tzinfo=UTC).timestamp())))
+        start = datetime(year, month, 1, tzinfo=UTC).timestamp()
+        partitions.append((name, start, next_month(start)))
     return partitions

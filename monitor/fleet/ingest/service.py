@@ -16,12 +16,15 @@ from monitor.fleet.config import FleetConfig
 from monitor.fleet.ingest.ingester import Ingester
 from monitor.fleet.ingest.metrics import IngestMetrics, Pages
 from monitor.fleet.ingest.subscriber import Intake
+from monitor.store import sums
 from monitor.store.database import UnwritableError, explained, open_engine, shown, upgrade
 
 log = structlog.get_logger(__name__)
 
 # A busy SQLite holds the one writer; a fleet's ingester can wait longer than a frame loop.
 BUSY_S = 10.0
+# What waits to be added to the sums is read by every page: not to be more than some thousand rows.
+FOLD_EVERY_S = 10.0
 # libpq's own settings, seconds but the last, which is milliseconds.
 LIMITS = {
     "connect_timeout": "10",
@@ -108,14 +111,17 @@ def _prepare(config: FleetConfig, url: str, stop: threading.Event) -> None:
 
 
 def _upkeep(config: FleetConfig, url: str, stop: threading.Event) -> None:
-    """Partitions ahead and retention, again and again; a failure is told and tried again."""
+    """Sums, partitions ahead and retention; a failure is told and tried again."""
     engine: Engine = open_engine(url, busy_s=BUSY_S, immediate=True)
-    while not stop.wait(config.retention.every_s):
+    maintained_s = time.monotonic()
+    while not stop.wait(min(FOLD_EVERY_S, config.retention.every_s)):
         try:
             with explained(url):
-                gone = maintain(engine, config.retention, time.time())
+                with engine.begin() as connection:
+                    sums.fold(connection)
+                if time.monotonic() - maintained_s >= config.retention.every_s:
+                    maintained_s = time.monotonic()
+                    log.info("upkeep done", gone=maintain(engine, config.retention, time.time()))
         except StoreError as error:
             log.warning("upkeep put off", reason=str(error))
-        else:
-            log.info("upkeep done", gone=gone)
     engine.dispose()

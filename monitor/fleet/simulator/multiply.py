@@ -22,11 +22,13 @@ from sqlalchemy import (
     select,
 )
 
-from monitor.store import schema
+from monitor.store import schema, sums
 
 # A copy is this much earlier than the one before it, so that not all alert in the same second.
 SHIFT_S: Final = 37.0
 SHIFTS: Final = 100
+# Sums are folded after so many rounds, so that their journal stays small.
+ROUNDS_AT_ONCE: Final = 10
 COUNTED: Final = {"preserve_rowcount": True}
 _COPIED: Final = (
     schema.vehicles,
@@ -38,7 +40,7 @@ _COPIED: Final = (
 )
 _TIMES: Final = frozenset(
     {"started_at", "updated_at", "ended_at", "received_at", "changed_at", "at", "availability_at",
-     "first_seen_at", "last_seen_at", "state_at"}
+     "first_seen_at", "last_seen_at", "state_at", "until_at"}
 )  # fmt: skip
 
 
@@ -68,6 +70,8 @@ def multiply(
             written[table.name] = written.get(table.name, 0) + rows
         rows = connection.execute(copy.reviews(last_review), execution_options=COUNTED).rowcount
         written["reviews"] = written.get("reviews", 0) + rows
+        if first // originals % ROUNDS_AT_ONCE == 0:
+            sums.fold(connection, wait=True)
         progress(first + number)
     return written
 

@@ -73,7 +73,7 @@ def _moments(life: Life, topics: Topics) -> Iterator[tuple[float, Event | Covera
     for episode in life.episodes:
         yield from ((event.at, event) for event in episode.events())
     yield from _reports(life)
-    for _, at, status in availability_rows(life):
+    for _, at, status, _ in availability_rows(life):
         yield at, messages.available(topics, Availability(status))
     for _, _, at, status in camera_status_rows(life):
         yield at, messages.camera_status(topics, CAMERA, CameraStatus(status))

@@ -246,7 +246,12 @@ def availability_rows(life: Life) -> list[Row]:
         if back - silent_from > NOTICED_OFFLINE_S:
             rows[silent_from + NOTICED_OFFLINE_S] = "offline"
             rows[back] = "online"
-    return [(vehicle, at, status) for at, status in sorted(rows.items()) if at <= life.end]
+    changes = [(at, status) for at, status in sorted(rows.items()) if at <= life.end]
+    nexts: list[float | None] = [*(at for at, _ in changes[1:]), None]
+    return [
+        (vehicle, at, status, until_at)
+        for (at, status), until_at in zip(changes, nexts, strict=False)
+    ]
 
 
 def camera_status_rows(life: Life) -> Iterator[Row]:

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from monitor.protocol.mapping import cell_of
 from monitor.store import schema
+from monitor.types import Position
 
 Row = tuple[Any, ...]
 Rows = list[Row]
@@ -99,7 +101,13 @@ def _placed(row: Row, columns: Sequence[str], time_column: str, own: Whereabouts
     values = list(row)
     values[columns.index("driver")] = own.driver(at)
     if "latitude" in columns:
-        values[columns.index("latitude")], values[columns.index("longitude")] = own.position(at)
+        position = Position(*own.position(at))
+        values[columns.index("latitude")] = position.latitude_deg
+        values[columns.index("longitude")] = position.longitude_deg
+        if "cell_row" in columns:
+            cell = cell_of(position)
+            values[columns.index("cell_row")] = cell["cell_row"]
+            values[columns.index("cell_column")] = cell["cell_column"]
     return tuple(values)
 
 

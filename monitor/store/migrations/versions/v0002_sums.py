@@ -12,8 +12,13 @@ TABLES = ("rolled_days", "event_days", "event_hours", "coverage_days", "coverage
 
 
 def upgrade() -> None:
-    """Create what `dashboard.queries.rollup` fills."""
+    """Create them, and the index."""
     op.create_index("ix_events_duration", "events", ["duration_s"])
+    create_tables()
+
+
+def create_tables() -> None:
+    """Create the sums, which version 0005 replaces."""
     op.create_table(
         "rolled_days",
         sa.Column("day", sa.Double, primary_key=True),
