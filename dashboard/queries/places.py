@@ -22,7 +22,7 @@ from monitor.types import Level
 
 POINTS: Final = 5_000
 PLACES: Final = 100
-# Of a place with more alerts, so many are looked at to tell the vehicles.
+# Of a place with more alerts, so many are looked at to tell the vehicles and the middle.
 LOOKED_AT: Final = 500
 # One alert is an incident, two may be chance.
 LEAST: Final = 3
@@ -47,9 +47,9 @@ class RepeatedPlace:
     """Alerts in one cell of the map (`monitor.protocol.mapping.cell_of`).
 
     Attributes:
-        latitude, longitude: on average, degrees.
+        latitude, longitude: on average of at most `LOOKED_AT` of them, degrees.
         alerts: how many.
-        vehicles: how many different ones the newest `LOOKED_AT` of them are of.
+        vehicles: how many different ones those are of.
         level: of the most urgent.
         last_at: when the last began, epoch seconds.
     """
@@ -103,28 +103,28 @@ def repeating(
     began = day_of(since)
     cells = _cells(database, began, until, min_level).subquery()
     at = and_(_e.cell_row == cells.c.cell_row, _e.cell_column == cells.c.cell_column)
-    newest = (
-        select(_e.vehicle, _e.latitude, _e.longitude, _e.started_at)
-        .where(at, *_placed(database, began, until, min_level))
-        .order_by(_e.started_at.desc())
+    theirs = (at, *_placed(database, began, until, min_level))
+    some = (
+        select(_e.vehicle, _e.latitude, _e.longitude)
+        .where(*theirs)
         .limit(LOOKED_AT)
         .correlate(cells)
         .subquery()
     )
 
-    def of_newest(value: Value) -> Value:
-        return select(value).select_from(newest).scalar_subquery()
+    def of_some(value: Value) -> Value:
+        return select(value).select_from(some).scalar_subquery()
 
-    n = newest.c
+    last_at = select(func.max(_e.started_at)).where(*theirs).correlate(cells).scalar_subquery()
     statement = select(
         cells.c.cell_row,
         cells.c.cell_column,
-        of_newest(func.avg(n.latitude)).label("latitude"),
-        of_newest(func.avg(n.longitude)).label("longitude"),
+        of_some(func.avg(some.c.latitude)).label("latitude"),
+        of_some(func.avg(some.c.longitude)).label("longitude"),
         cells.c.alerts,
-        of_newest(func.count(n.vehicle.distinct())).label("vehicles"),
+        of_some(func.count(some.c.vehicle.distinct())).label("vehicles"),
         cells.c.level,
-        of_newest(func.max(n.started_at)).label("last_at"),
+        last_at.label("last_at"),
     ).order_by(cells.c.alerts.desc(), cells.c.cell_row, cells.c.cell_column)
     return database.fetch(RepeatedPlace, statement)
 
