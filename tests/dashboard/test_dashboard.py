@@ -98,4 +98,4 @@ def test_the_fleet_page_of_the_first_minutes_has_no_rate_yet(
     )
     app = opened("fleet")
     assert not app.exception
-    assert "Vehicles, those surely above" in words(app)
+    assert "Compared, those surely above" in words(app)

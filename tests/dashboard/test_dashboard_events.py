@@ -92,7 +92,7 @@ def test_an_export_tells_times_in_the_readers_zone_and_who_judged(one_vehicle: s
         (
             "sleep",
             {"rule": "closure", "closed_s": 4, "contributions": [["lids", 3.1], ["irises", -1.2]]},
-            "most: lids",
+            "strongest signs of closed eyes: lids",
         ),
         ("sleep", {"closed_s": 4, "held_over_unknown": True}, "not been seen open since"),
         ("drowsy", {"perclos": 0.161, "coverage": 0.9, "window_s": 60}, "16.1 % of the last 60 s"),
@@ -133,7 +133,7 @@ def test_every_kind_has_a_limit_in_words_or_none(kind: str) -> None:
         (
             {"evidence": {"rule": "closure", "closed_s": 1.6, "contributions": [["irises", -1.2]]}},
             [],
-            "spoke: irises",
+            "signs of open eyes: irises",
         ),
         ({"evidence": {"closed_s": 1.6, "held_over_unknown": True}}, [], "out of sight"),
         ({"evidence": {"closed_s": 1.6, "pitch_deg": -21.0}}, [], "lowered by 21°"),
