@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import typer
 
-from models.data.scene_datasets import Portrait, list_portraits
+from models.data.scene_datasets import PortraitFile, list_portraits
 from models.evaluation.detector import roc_area
 from models.inference import boxes
 from models.registry import WEIGHTS
@@ -28,7 +28,7 @@ SHARE = (0.12, 0.35)
 UNDECIDED = 0.5
 
 
-def look(portraits: list[Portrait], seed: int) -> list[tuple[bool, bool, float, float]]:
+def look(portraits: list[PortraitFile], seed: int) -> list[tuple[bool, bool, float, float]]:
     """Of each portrait: closed, face found, what the detector and the eye network say."""
     detector, eyes = open_network("shipped"), open_eyes(WEIGHTS / "eye_state.safetensors")
     rng = np.random.default_rng(seed)

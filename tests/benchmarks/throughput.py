@@ -70,7 +70,9 @@ def make_load(folder: Path, vehicles: int, days: float) -> Load:
                 lines.write(message.payload + b"\n")
                 told = read(topics.parse(message.topic), message.payload)
                 assert isinstance(told, Alert)
-                rows.append(upsert._event_row(told, time.time()))
+                batch = upsert.IngestBatch()
+                batch.tell(told, time.time())
+                rows += batch.events.values()
     return Load(files, rows)
 
 
