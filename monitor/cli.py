@@ -315,7 +315,7 @@ def doctor(config: ConfigOption = None) -> None:
         for finding in examine(settings):
             cure = f"  → {finding.cure}" if finding.cure else ""
             console.print(f"{marks[finding.verdict]:>4}  {finding.part:<14} ", end="")
-            console.print(f"{finding.text}{cure}", markup=False)
+            console.print(f"{finding.text}{cure}", markup=False, soft_wrap=True)
             failed = failed or finding.verdict is Verdict.FAIL
     raise typer.Exit(1 if failed else 0)
 
