@@ -40,7 +40,6 @@ KEYS: Final = (
     ("?", "show or hide this help"),
 )
 _groups = kept(groups.names)
-_count = kept(review_queue.waiting, seconds=10)
 
 
 @guarded
@@ -115,7 +114,8 @@ def _queue(wanted: QueueFilter, group: str | None, asked: str | None) -> None:
 
 def _waiting(log: Database, wanted: QueueFilter, items: list[QueueItem]) -> str:
     if len(items) >= review_queue.ITEMS:
-        return f"**{_count(log, wanted):,}** alerts wait in **{len(items)}** items or more"
+        alerts = review_queue.waiting(log, wanted)
+        return f"**{alerts:,}** alerts wait in **{len(items)}** items or more"
     return f"**{sum(item.alerts for item in items)}** alerts wait in **{len(items)}** items"
 
 
