@@ -168,6 +168,7 @@ def test_a_webcam_shot_is_looked_at(desk: str, open_reader: Any) -> None:
     reader = open_reader(desk).go("models")
     with reader.answered():
         reader.page.get_by_text("The webcam", exact=True).click()
+    reader.page.wait_for_function("() => document.querySelector('video')?.videoWidth > 0")
     reader.page.get_by_role("button", name="Take Photo").click()
     # Chromium's own test picture: a green disc.
     reader.sees("No face was found in this picture")
