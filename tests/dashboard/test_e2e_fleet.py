@@ -80,9 +80,9 @@ def test_back_and_forward_return_to_the_filter(fleet: str, open_reader: Any) -> 
     reader.page.get_by_text("24 hours", exact=True).click()
     reader.page.wait_for_url("**time=1*")
     day = reader.counts_other_than(week)
-    reader.page.go_back()
+    reader.settled().page.go_back()
     assert reader.counts_other_than(day) == week
-    reader.page.go_forward()
+    reader.settled().page.go_forward()
     assert reader.counts_other_than(week) == day
 
 
