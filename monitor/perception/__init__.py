@@ -254,12 +254,12 @@ class Perception:
         return reader.latest(timestamp_s)
 
 
-# Sharpness is measured on a face of this size, so that it does not depend on the distance.
-_QUALITY_SIZE = (96, 96)
-
-
 def _surely_open(eyes: EyePair) -> bool:
     return all(eye is not None and eye.open > SURELY_OPEN for eye in eyes)
+
+
+# Sharpness is measured on a face of this size, so that it does not depend on the distance.
+_QUALITY_SIZE = (96, 96)
 
 
 def quality_of(image: Image, box: Box | None) -> Quality:

@@ -209,6 +209,7 @@ class Region:
 
 # MediaPipe's own margin round a face, for boxes and landmarks alike.
 _MARGIN = 1.5
+# Of that region's side, and of the box's width, where a head in half profile is searched.
 _NARROW, _ASIDE = 0.75, 0.12
 
 
