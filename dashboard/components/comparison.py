@@ -30,18 +30,18 @@ _groups_of = kept(groups.of_vehicles)
 
 @dataclass(slots=True)
 class Ranked:
-    """A vehicle, driver or group: hours, alerts by level, alerts per 100 h; shares in percent."""
+    """A vehicle, driver or group: hours, alerts by level, and alerts per 100 monitored hours."""
 
     name: str
-    hours: float
-    driven: float
+    monitored_h: float
+    driven_h: float
     alerts: int = 0
     caution: int = 0
     warning: int = 0
     critical: int = 0
-    online: float | None = None
+    online_percent: float | None = None
     vehicles: int = 1
-    watched: float | None = None
+    monitored_percent: float | None = None
     rate: float | None = None
     low: float | None = None
     high: float | None = None
@@ -55,10 +55,10 @@ class Ranked:
 
     def judge(self) -> None:
         """Work out the rate per 100 h with its 95 % interval, and whether it may be ranked."""
-        self.watched = 100 * self.hours / self.driven if self.driven else None
-        if self.hours < LEAST_HOURS:
+        self.monitored_percent = 100 * self.monitored_h / self.driven_h if self.driven_h else None
+        if self.monitored_h < LEAST_HOURS:
             return
-        estimate = statistics.rate(self.alerts, self.hours / 100)
+        estimate = statistics.rate(self.alerts, self.monitored_h / 100)
         self.rate, self.low, self.high = estimate.value, estimate.low, estimate.high
         self.ranked = self.alerts >= LEAST_ALERTS
 
@@ -89,14 +89,19 @@ def vehicle_ranking(log: Database, span: TimeRange, level: int) -> pd.DataFrame:
     for reach in _reachable(log, span):
         known_s = reach.online_s + reach.offline_s
         if (ranked := rows.get(reach.vehicle)) and known_s:
-            ranked.online = 100 * reach.online_s / known_s
+            ranked.online_percent = 100 * reach.online_s / known_s
     return _in_order(rows.values())
 
 
 def draw_vehicles(ranking: pd.DataFrame) -> None:
     """The vehicles; a click on one opens it."""
     names = [str(name) for name in ranking["name"]]
-    _table(ranking, "Vehicle", ("watched", "online", "hours"), opens("of", _key("Vehicle"), names))
+    _table(
+        ranking,
+        "Vehicle",
+        ("monitored_percent", "online_percent", "monitored_h"),
+        opens("of", _key("Vehicle"), names),
+    )
     st.caption(f"Click a row to look at one vehicle. {_ORDER}")
 
 
@@ -124,7 +129,12 @@ def draw_drivers(log: Database, span: TimeRange, level: int) -> None:
         return
     ranking = _in_order(rows.values())
     names = [str(name) for name in ranking["name"]]
-    _table(ranking, "Driver", ("watched", "hours"), opens("driver", _key("Driver"), names))
+    _table(
+        ranking,
+        "Driver",
+        ("monitored_percent", "monitored_h"),
+        opens("driver", _key("Driver"), names),
+    )
     unknown = f" For {nameless_h:,.0f} h nobody said who drove." if nameless_h >= 1 else ""
     st.caption(f"Click a row for the driver's alerts. {_ORDER}{unknown}")
     if (driver := st.query_params.get("driver")) in rows:
@@ -138,7 +148,8 @@ def draw_groups(ranking: pd.DataFrame) -> None:
     for row in ranking.itertuples():
         for group in members.get(str(row.name), ()):
             total = sums.setdefault(group, Ranked(group, 0.0, 0.0, vehicles=0))
-            total.hours, total.driven = total.hours + row.hours, total.driven + row.driven
+            total.monitored_h += row.monitored_h
+            total.driven_h += row.driven_h
             total.vehicles += 1
             for level in (Level.CAUTION, Level.WARNING, Level.CRITICAL):
                 total.add(level, int(getattr(row, level.name.lower())))
@@ -151,7 +162,12 @@ def draw_groups(ranking: pd.DataFrame) -> None:
         return
     ranking = _in_order(sums.values())
     names = [str(name) for name in ranking["name"]]
-    _table(ranking, "Group", ("vehicles", "watched", "hours"), opens("group", _key("Group"), names))
+    _table(
+        ranking,
+        "Group",
+        ("vehicles", "monitored_percent", "monitored_h"),
+        opens("group", _key("Group"), names),
+    )
     st.caption(f"Click a row to see that group alone. {_ORDER}")
 
 
@@ -204,9 +220,9 @@ def _rate_columns(top: float) -> dict[str, ColumnConfig]:
         "caution": columns.number("Caution", format="localized"),
         "warning": columns.number("Warning", format="localized"),
         "critical": columns.number("Critical", format="localized"),
-        "watched": columns.number("Monitored", format="%.1f %%"),
-        "online": columns.number("Reachable", format="%.1f %%"),
-        "hours": columns.number("Monitored h", format="%.0f"),
+        "monitored_percent": columns.number("Monitored", format="%.1f %%"),
+        "online_percent": columns.number("Reachable", format="%.1f %%"),
+        "monitored_h": columns.number("Monitored h", format="%.0f"),
         "vehicles": columns.number("Vehicles"),
     }
 

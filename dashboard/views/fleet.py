@@ -140,9 +140,10 @@ def _span(days: int) -> TimeRange:
 
 def _tiles(ranking: pd.DataFrame, vehicle: str | None) -> None:
     shown = ranking[ranking["name"] == vehicle] if vehicle else ranking
-    hours, driven, count = shown["hours"].sum(), shown["driven"].sum(), int(shown["alerts"].sum())
-    rate = 100 * count / hours if hours >= LEAST_HOURS else None
-    online = shown["online"].mean()
+    monitored_h, driven_h = shown["monitored_h"].sum(), shown["driven_h"].sum()
+    count = int(shown["alerts"].sum())
+    rate = 100 * count / monitored_h if monitored_h >= LEAST_HOURS else None
+    online_percent = shown["online_percent"].mean()
     typical = ranking["rate"].median()
     note = f"the fleet's median is {typical:.1f}" if vehicle else f"{count:,} alerts"
     worst = Level.CAUTION if vehicle and rate and rate > 2 * typical else None
@@ -155,13 +156,17 @@ def _tiles(ranking: pd.DataFrame, vehicle: str | None) -> None:
         ),
         theme.tile(
             "Driven",
-            theme.lasting(driven * 3600) if driven < 10 else theme.number(driven, 0, " h"),
+            theme.lasting(driven_h * 3600) if driven_h < 10 else theme.number(driven_h, 0, " h"),
             _vehicles(shown, vehicle),
         ),
         theme.tile(
-            "Monitored", theme.share(hours / driven if driven else None, 1), "of the driven time"
+            "Monitored",
+            theme.share(monitored_h / driven_h if driven_h else None, 1),
+            "of the driven time",
         ),
-        theme.tile("Reachable", theme.number(online, 1, " %"), "of the time it should have been"),
+        theme.tile(
+            "Reachable", theme.number(online_percent, 1, " %"), "of the time it should have been"
+        ),
     )
 
 

@@ -337,11 +337,11 @@ class _TripColumns(TypedDict):
 
 
 def _trip_columns(trip: Trip) -> _TripColumns:
-    place = trip.position
+    signals = _trip_signals(trip)
     return {
-        "driver": trip.driver,
-        "latitude": place.latitude_deg if place else None,
-        "longitude": place.longitude_deg if place else None,
+        "driver": signals["driver"],
+        "latitude": signals["latitude_deg"],
+        "longitude": signals["longitude_deg"],
     }
 
 
