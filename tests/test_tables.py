@@ -18,8 +18,17 @@ from monitor.fleet import cli as fleet_cli
 from monitor.fleet.admin.operation import Standing
 from monitor.replay import Difference
 from monitor.scoring import AlertHistory, Expected, Score
-from monitor.sinks.console import ConsoleSink
-from monitor.types import Kind, Level, Phase
+from monitor.sinks.console import ConsoleSink, why
+from monitor.types import Cause, Kind, Level, Phase
+from monitor.types.evidence import (
+    AbsenceEvidence,
+    ClosureEvidence,
+    DegradedEvidence,
+    DistractionEvidence,
+    PerclosEvidence,
+    RuleEvidence,
+    YawnEvidence,
+)
 from tests.monitor.test_bench import a_result
 from tests.support.events import event, moment
 
@@ -185,3 +194,21 @@ def test_the_watch_s_own_table_cuts_nothing_but_its_reasons(cells: list[str]) ->
     assert max(map(len, said.splitlines())) <= WIDTH
     assert "unresponsive" in said
     assert "123.4 s" in said
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        (ClosureEvidence(closed_s=2.02, confidence=0.9), "eyes closed 2.0 s"),
+        (ClosureEvidence(closed_s=2.02, nod=True), "eyes closed 2.0 s, head nods"),
+        (PerclosEvidence(band="drowsy", perclos=0.2, window_s=60), "eyes closed 20% of 60 s"),
+        (PerclosEvidence(band="drowsy", window_s=60), "eyes closed too much of the time"),
+        (DistractionEvidence(limit="long", away_s=3.02, yaw_deg=31), "eyes off the road 3.0 s"),
+        (DistractionEvidence(limit="vats", away_s=10), "eyes off the road 10.0 s in several looks"),
+        (YawnEvidence(open_s=2.5, yawns=2, window_s=300), "mouth wide open 2.5 s"),
+        (AbsenceEvidence(gone_s=3.02), "driver not seen 3.0 s"),
+        (DegradedEvidence(cause=Cause.CAMERA_TURNED), "camera turned"),
+    ],
+)
+def test_a_reason_is_said_in_words(evidence: RuleEvidence, words: str) -> None:
+    assert why(evidence) == words

@@ -13,7 +13,15 @@ from rich.text import Text
 
 from monitor.sinks.base import Sink, Step
 from monitor.types import DriverState, Event, Eyes, Level, Observation, Phase
-from monitor.types.evidence import evidence_json
+from monitor.types.evidence import (
+    AbsenceEvidence,
+    ClosureEvidence,
+    DegradedEvidence,
+    DistractionEvidence,
+    PerclosEvidence,
+    RuleEvidence,
+    YawnEvidence,
+)
 
 STYLES: dict[Level, str] = {
     Level.NONE: "bold white",
@@ -135,7 +143,7 @@ class ConsoleSink(Sink):
                 Text(event.level.name.lower(), style=STYLES[event.level]),
                 PHASE_WORDS[event.phase],
                 f"{event.duration_s:.1f} s",
-                why(event),
+                why(event.evidence),
             )
         return Panel(table, title=" alerts ", title_align="left")
 
@@ -151,20 +159,27 @@ def headline(state: DriverState) -> str:
     return "attentive"
 
 
-def why(event: Event) -> str:
-    """The evidence in one line: what is so, not what is not."""
-    parts = []
-    for name, value in evidence_json(event.evidence).items():
-        words = name.replace("_", " ")
-        if value is True:
-            parts.append(words)
-        elif isinstance(value, float):
-            parts.append(f"{words} {value:.2f}")
-        elif isinstance(value, list):
-            parts.append(", ".join(f"{witness} {log_odds:+.1f}" for witness, log_odds in value))
-        elif name != "rule":
-            parts.append(f"{words} {value}")
-    return ", ".join(parts)
+def why(evidence: RuleEvidence) -> str:
+    """What was seen, in a few words that fit a column."""
+    match evidence:
+        case ClosureEvidence():
+            words = f"eyes closed {evidence.closed_s:.1f} s" + (", head nods" * evidence.nod)
+        case PerclosEvidence(perclos=None):
+            words = "eyes closed too much of the time"
+        case PerclosEvidence():
+            words = f"eyes closed {evidence.perclos:.0%} of {evidence.window_s:.0f} s"
+        case DistractionEvidence():
+            several = " in several looks" if evidence.limit == "vats" else ""
+            words = f"eyes off the road {evidence.away_s:.1f} s{several}"
+        case YawnEvidence():
+            words = f"mouth wide open {evidence.open_s:.1f} s"
+        case AbsenceEvidence():
+            words = f"driver not seen {evidence.gone_s:.1f} s"
+        case DegradedEvidence():
+            words = evidence.cause.value.replace("_", " ")
+        case _:
+            words = ""
+    return words
 
 
 def _eyes(eyes: Eyes) -> str:
