@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from monitor.store import schema, sums
+from monitor.store import schema, sums, triggers
 from monitor.store.migrations.versions import v0002_sums
 
 revision = "0005"
@@ -49,13 +49,13 @@ def upgrade() -> None:
     for table in (*sums.JOURNALS, *sums.SUMMED):
         table.create(connection)
     sums.rebuild(connection)
-    sums.install(connection)
+    triggers.install(connection)
 
 
 def downgrade() -> None:
     """Take it away; the sums of version 0002 come back empty, to be made again."""
     connection = op.get_bind()
-    sums.uninstall(connection)
+    triggers.uninstall(connection)
     for table in (*sums.JOURNALS, *sums.SUMMED):
         table.drop(connection)
     for index in INDEXES:
